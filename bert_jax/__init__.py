@@ -1,0 +1,1 @@
+"""BERT-family pretraining in JAX on TPU and GPU meshes."""

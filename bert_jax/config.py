@@ -1,0 +1,196 @@
+"""The typed, frozen, validated configuration. Every field has a unit or a source.
+
+A config file assigns a `Config` to the name `config`; flags override any field
+(`--config.model.layers=2`). Fields of type `Variant` name a file in a variation point's folder.
+"""
+
+import dataclasses
+from dataclasses import field
+from typing import Literal
+
+from bert_jax.variants import ConfigError, Variant, use
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """From text to rows. Everything but `rows` is fixed when the store is prepared."""
+
+    store: str = ""  # folder of the prepared store; empty for `store` in the work folder
+    sources: tuple[Variant, ...] = ()  # files of data_pipeline/sources, read in this order
+    sentences: Variant = use("english")  # a file of data_pipeline/sentences: where sentences end
+    tokenizer: Variant = use("sentencepiece")  # a file of data_pipeline/tokenizers
+    held_out: float = 0.02  # share of documents kept for evaluation, chosen by a hash of each document
+    workers: int = 0  # processes of prepare; 0 for one each core. The store does not depend on it
+    rows: Variant = use("full_sentences")  # a file of data_pipeline/rows: how sentences fill rows
+
+    def __post_init__(self) -> None:
+        _require(0 < self.held_out < 1, "data.held_out", self.held_out, "a share between 0 and 1")
+        _require(self.workers >= 0, "data.workers", self.workers, "0 (one each core) or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """The encoder. The defaults are BERT-base's (Devlin et al. 2018, section 3)."""
+
+    vocab_size: int = 30522  # V, the tokenizer's own size; the table is padded to a multiple of 128
+    layers: int = 12
+    width: int = 768  # D
+    heads: int = 12  # N; the head size H is width / heads
+    mlp_width: int = 3072  # F
+    max_length: int = 512  # longest row in tokens; the size of an absolute position table
+    token_types: int = 2  # T
+    positions: Variant = use("absolute")  # a file of bert_jax/positions
+    kernel: Variant = use("auto")  # a file of bert_jax/kernels, or auto: the fastest that can
+    norm: Literal["post", "pre"] = "post"  # where LayerNorm stands: after the residual sum (BERT) or before
+    norm_epsilon: float = 1e-12  # as in Google's code
+    activation: Literal["gelu", "gelu_tanh"] = "gelu"  # erf (PyTorch) or tanh (Google's code)
+    dropout: float = 0.1  # after the embeddings, attention's output and the feed-forward
+    attention_dropout: float = 0.1  # on the attention probabilities
+    init_std: float = 0.02  # standard deviation of the truncated normal
+    isolate_documents: bool = True  # tokens of different documents in a row never attend to each other
+    pooler: bool = False  # dense and tanh over the first token
+    pair_head: bool = False  # two logits over the pooled token: next sentence or sentence order
+    dtype: Dtype = "float32"  # of the matrix products; weights, softmax, LayerNorm and loss are float32
+    remat: Literal["none", "dots", "full"] = "none"  # what the backward pass computes again
+    unroll: int = 1  # layers compiled side by side in the scan over layers
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "layers", "width", "heads", "mlp_width", "token_types"):
+            _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
+        _require(self.max_length >= 8, "model.max_length", self.max_length, "at least 8 tokens")
+        _require(self.width % self.heads == 0, "model.heads", self.heads, f"a divisor of model.width={self.width}")
+        for name in ("dropout", "attention_dropout"):
+            _require(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "at least 0 and below 1")
+        _require(
+            not self.pair_head or self.pooler,
+            "model.pair_head",
+            self.pair_head,
+            "with model.pooler=true, which it reads",
+        )
+
+    @property
+    def head_size(self) -> int:
+        """H."""
+        return self.width // self.heads
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """V rounded up to a multiple of 128, the lane width of a TPU."""
+        return -(-self.vocab_size // 128) * 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A stretch of training at one length, batch size and learning-rate schedule."""
+
+    steps: int  # optimizer updates
+    length: int  # L, tokens in a row
+    batch_size: int  # B, rows in the global batch
+    learning_rate: float  # the peak
+    schedule: Variant = use("linear", warmup=0.1)  # a file of bert_jax/schedules, over this phase's steps
+    microbatches: int = 1  # gradients of this many parts of the batch are summed before an update
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 1, "phases.steps", self.steps, "at least 1")
+        _require(self.length >= 8, "phases.length", self.length, "at least 8 tokens")
+        _require(self.batch_size >= 1, "phases.batch_size", self.batch_size, "at least 1 row")
+        _require(self.learning_rate > 0, "phases.learning_rate", self.learning_rate, "above 0")
+        _require(
+            self.microbatches >= 1 and self.batch_size % self.microbatches == 0,
+            "phases.microbatches",
+            self.microbatches,
+            f"a divisor of batch_size={self.batch_size}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Mesh:
+    """Devices along each axis of the mesh; -1 takes the rest, on one axis only."""
+
+    data: int = -1  # copies of the model, each with its part of the batch
+    fsdp: int = 1  # parameters and moments are split over it, and so is the batch
+    tensor: int = 1  # heads, feed-forward and vocabulary are split over it
+
+    def __post_init__(self) -> None:
+        sizes = dataclasses.asdict(self)
+        for name, size in sizes.items():
+            _require(size == -1 or size >= 1, f"mesh.{name}", size, "at least 1, or -1 for the rest of the devices")
+        _require(list(sizes.values()).count(-1) <= 1, "mesh", sizes, "with -1 on one axis at most")
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoints:
+    """When checkpoints are written and which are kept."""
+
+    every_steps: int = 1000
+    keep: int = 3  # the newest so many
+
+    def __post_init__(self) -> None:
+        _require(self.every_steps >= 1, "checkpoints.every_steps", self.every_steps, "at least 1")
+        _require(self.keep >= 1, "checkpoints.keep", self.keep, "at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The held-out evaluation. Its masks depend on `seed` alone."""
+
+    length: int = 128  # L, tokens in a row
+    batch_size: int = 64  # rows
+    max_rows: int = 4096  # at most so many rows, evenly spread over the held-out documents
+    mask_rate: float = 0.15  # as in BERT, whatever the rate of training
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.length >= 8, "evaluation.length", self.length, "at least 8 tokens")
+        _require(self.batch_size >= 1, "evaluation.batch_size", self.batch_size, "at least 1 row")
+        _require(self.max_rows >= 1, "evaluation.max_rows", self.max_rows, "at least 1 row")
+        _require(0 < self.mask_rate < 1, "evaluation.mask_rate", self.mask_rate, "between 0 and 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole run: text, model, objective, optimizer, phases, mesh."""
+
+    name: str
+    phases: tuple[Phase, ...]
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    objective: Variant = use("mlm")  # a file of bert_jax/objectives
+    optimizer: Variant = use("lamb")  # a file of bert_jax/optimizers
+    clip_norm: float = 1.0  # of the whole gradient before the optimizer; 0 for none
+    seed: int = 0
+    mesh: Mesh = field(default_factory=Mesh)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    log_every: int = 10  # steps between two lines of metrics.jsonl
+    examples: tuple[str, ...] = ()  # sentences with [MASK] that the report fills in
+
+    def __post_init__(self) -> None:
+        _require(len(self.phases) >= 1, "phases", self.phases, "at least one phase")
+        _require(self.clip_norm >= 0, "clip_norm", self.clip_norm, "0 (no clipping) or more")
+        _require(self.log_every >= 1, "log_every", self.log_every, "at least 1")
+        for i, phase in enumerate(self.phases):
+            _require(
+                phase.length <= self.model.max_length,
+                f"phases.{i}.length",
+                phase.length,
+                f"at most model.max_length={self.model.max_length}",
+            )
+        _require(
+            self.evaluation.length <= self.model.max_length,
+            "evaluation.length",
+            self.evaluation.length,
+            f"at most model.max_length={self.model.max_length}",
+        )
+
+    @property
+    def steps(self) -> int:
+        """Optimizer updates of all phases together."""
+        return sum(phase.steps for phase in self.phases)
+
+
+def _require(holds: bool, name: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise ConfigError(f"config.{name} is {value!r}; it must be {wanted}")

@@ -1,0 +1,63 @@
+"""The reference kernel: plain XLA on any device, with dropout and relative tables. Memory is O(L²) for each head."""
+
+import jax
+import jax.numpy as jnp
+
+from bert_jax.kernels import Kernel, Request
+from bert_jax.modeling.layers import dropout
+
+
+def build() -> Kernel:
+    """The kernel; it has no options."""
+    return Kernel(refuse, attend)
+
+
+def refuse(request: Request) -> str | None:
+    """It can do everything."""
+    del request
+    return None
+
+
+def attend(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    segments: jax.Array,
+    *,
+    scale: float,
+    relative: jax.Array | None = None,
+    rate: float = 0.0,
+    key: jax.Array | None = None,
+) -> jax.Array:
+    """q, k [B, L, N, H], v [B, L, N, G], segments [B, L] → [B, L, N, G].
+
+    Args:
+      scale: of the scores, usually 1/√H of the model's heads.
+      relative: float32 [2K+1, H], added to the key and value at distance d by row clip(d, −K, K) + K.
+      rate: share of the probabilities that dropout zeroes, given a `key`.
+    """
+    scores = jnp.einsum("blnh,bmnh->bnlm", q, k, preferred_element_type=jnp.float32)
+    if relative is not None:
+        by_distance = jnp.einsum("blnh,dh->bnld", q, relative.astype(q.dtype), preferred_element_type=jnp.float32)
+        scores += spread(by_distance)
+    same = segments[:, None, :, None] == segments[:, None, None, :]
+    scores = jnp.where(same, scores * scale, jnp.finfo(jnp.float32).min)
+    probabilities = dropout(jax.nn.softmax(scores, axis=-1), rate, key)
+    out = jnp.einsum("bnlm,bmng->blng", probabilities.astype(v.dtype), v)
+    if relative is not None:
+        by_distance = collect(probabilities, relative.shape[0]).astype(v.dtype)
+        out += jnp.einsum("bnld,dg->blng", by_distance, relative.astype(v.dtype))
+    return out
+
+
+def spread(by_distance: jax.Array) -> jax.Array:
+    """[B, N, L, 2K+1] by clipped distance → [B, N, L, L] by key."""
+    length, k = by_distance.shape[2], by_distance.shape[3] // 2
+    rows = jnp.clip(jnp.arange(length)[None, :] - jnp.arange(length)[:, None], -k, k) + k
+    return jnp.take_along_axis(by_distance, rows[None, None], axis=3)
+
+
+def collect(probabilities: jax.Array, distances: int) -> jax.Array:
+    """[B, N, L, L] by key → [B, N, L, 2K+1] summed by clipped distance; the transpose of `spread`."""
+    shape = (*probabilities.shape[:3], distances)
+    return jax.linear_transpose(spread, jax.ShapeDtypeStruct(shape, probabilities.dtype))(probabilities)[0]

@@ -1,0 +1,115 @@
+"""Dense layers, LayerNorm, tables and dropout, and the way from Flax modules to nested dicts and back.
+
+Flax NNX modules are used as definitions only: `init` gives a nested dict of float32 arrays, `bind`
+puts such a dict (or a traced one) back into the module. Nothing else of Flax is needed, so that
+sharding, scanning and checkpointing stay plain JAX.
+
+Every parameter carries its logical axes (`embed`, `mlp`, `heads`, `vocab`), which `sharding.py` maps to the mesh.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from bert_jax.config import Model
+
+M = TypeVar("M", bound=nnx.Module)
+Axes = tuple[str | None, ...]
+
+
+class Dense(nnx.Module):
+    """y = x · kernel + bias over the last `contract` axes of x."""
+
+    def __init__(self, shape: Sequence[int], axes: Axes, model: Model, rngs: nnx.Rngs, contract: int = 1):
+        self.contract = contract
+        self.dtype = jnp.dtype(model.dtype)
+        self.kernel = nnx.Param(truncated_normal(rngs.params(), shape, model.init_std), axes=axes)
+        self.bias = nnx.Param(jnp.zeros(shape[contract:]), axes=axes[contract:])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x [..., *contracted] → [..., *rest of the kernel's shape], in the compute dtype."""
+        kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
+        return jnp.tensordot(x.astype(self.dtype), kernel, axes=self.contract) + bias
+
+
+class LayerNorm(nnx.Module):
+    """Normalises the last axis in float32 (Ba et al. 2016); the result is in x's dtype."""
+
+    def __init__(self, model: Model):
+        self.epsilon = model.norm_epsilon
+        self.scale = nnx.Param(jnp.ones(model.width), axes=("embed",))
+        self.bias = nnx.Param(jnp.zeros(model.width), axes=("embed",))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x.astype(jnp.float32)
+        y = y - y.mean(-1, keepdims=True)
+        y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + self.epsilon)
+        return (y * self.scale[...] + self.bias[...]).astype(x.dtype)
+
+
+class Table(nnx.Module):
+    """One row of `width` numbers for each index below `size`."""
+
+    def __init__(self, size: int, model: Model, rngs: nnx.Rngs, axis: str | None = None):
+        self.embedding = nnx.Param(
+            truncated_normal(rngs.params(), (size, model.width), model.init_std), axes=(axis, "embed")
+        )
+
+    def __call__(self, indices: jax.Array) -> jax.Array:
+        """indices int [...] → float32 [..., D]."""
+        return self.embedding[...][indices]
+
+
+def truncated_normal(key: jax.Array, shape: Sequence[int], std: float) -> jax.Array:
+    """A normal cut at two standard deviations, as BERT's initialiser: `std` is that of the uncut normal."""
+    return std * jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32)
+
+
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Zeroes a share `rate` of x and scales the rest by 1 / (1 − rate); x itself without a key.
+
+    The bits depend on the key and the global shape alone, not on how x is split over a mesh.
+    """
+    if key is None or rate == 0.0:
+        return x
+    keep = jax.random.bits(key, x.shape, jnp.uint16) >= round(rate * 2**16)
+    return jnp.where(keep, x / (1 - rate), 0).astype(x.dtype)
+
+
+def split_key(key: jax.Array | None, number: int) -> Sequence[jax.Array | None]:
+    """`number` independent keys, or as many `None`."""
+    return [None] * number if key is None else list(jax.random.split(key, number))
+
+
+@functools.cache
+def definition(module: type[nnx.Module], model: Model) -> tuple[Any, Any]:
+    """The module's graph and its parameters as abstract shapes, made without computing anything."""
+    return nnx.split(nnx.eval_shape(lambda: module(model, rngs=nnx.Rngs(params=0))), nnx.Param)
+
+
+def init(module: type[nnx.Module], model: Model, key: jax.Array) -> dict:
+    """The module's parameters: a nested dict of float32 arrays."""
+    return nnx.to_pure_dict(nnx.state(module(model, rngs=nnx.Rngs(params=key)), nnx.Param))
+
+
+def bind(module: type[M], model: Model, params: dict) -> M:
+    """The module with `params` in it."""
+    graph, abstract = definition(module, model)
+    state = jax.tree.map(lambda variable: variable, abstract)
+    nnx.replace_by_pure_dict(state, params)
+    return nnx.merge(graph, state)
+
+
+def logical_axes(module: type[nnx.Module], model: Model) -> dict:
+    """A nested dict as that of `init`, holding each parameter's logical axes."""
+    _, abstract = definition(module, model)
+    is_variable = lambda leaf: isinstance(leaf, nnx.Variable)
+    return nnx.to_pure_dict(jax.tree.map(lambda v: v.replace(_Axes(v.axes)), abstract, is_leaf=is_variable))
+
+
+class _Axes(tuple):
+    """A tuple that JAX's trees take for a leaf, being a class of its own."""

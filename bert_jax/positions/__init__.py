@@ -1,0 +1,44 @@
+"""Position schemes, one a file: `build(model) -> class of Positions`.
+
+A scheme may add to the embeddings, change queries, keys and values before attention and the output
+after it, or hand the kernel a relative table. What it leaves alone stays as in the base class.
+"""
+
+from typing import Any
+
+import jax
+from flax import nnx
+
+from bert_jax.config import Model
+
+
+class Positions(nnx.Module):
+    """The base of every scheme: adds nothing, changes nothing."""
+
+    def __init__(self, model: Model, rngs: nnx.Rngs):
+        del model, rngs
+
+    def embed(self, positions: jax.Array) -> jax.Array | None:
+        """positions int [B, L] → what is added to the embeddings, [B, L, D], or None."""
+        del positions
+        return None
+
+    def tables(self, length: int) -> Any:
+        """What `before` and `after` need, computed once for all layers."""
+        del length
+        return None
+
+    def before(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """q, k, v [B, L, N, H] → the same for the kernel; the head size may grow."""
+        del tables
+        return q, k, v
+
+    def relative(self, tables: Any) -> jax.Array | None:
+        """A table [2K+1, H] of vectors for clipped key-minus-query distances, or None."""
+        del tables
+        return None
+
+    def after(self, out: jax.Array, tables: Any) -> jax.Array:
+        """The kernel's output → [B, L, N, H]."""
+        del tables
+        return out

@@ -1,0 +1,122 @@
+"""Variation points: a folder with one file per variant, found by name.
+
+`use("lamb", weight_decay=0.01)` names a variant and its options in a config. `load` imports the
+file `<package>/<name>.py` and checks the options against the signature of the function in it, so
+that a misspelt option is one clear line before anything compiles, and adding a variant is adding
+a file.
+"""
+
+import dataclasses
+import difflib
+import functools
+import importlib
+import inspect
+import pkgutil
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot work. The message names the field, the value and the remedy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """The name of a file in a variation point's folder, and the options of its function."""
+
+    name: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.name, tuple(sorted(self.options.items()))))
+
+
+def use(variant: str, **options: Any) -> Variant:
+    """Names a variant with its options: `use("lamb", weight_decay=0.01)`."""
+    return Variant(variant, options)
+
+
+def names(package: str) -> list[str]:
+    """The variants that `package` (such as "bert_jax.optimizers") holds, one for each file."""
+    folder = importlib.import_module(package)
+    return sorted(m.name for m in pkgutil.iter_modules(folder.__path__) if not m.name.startswith("_"))
+
+
+def module(package: str, name: str) -> types.ModuleType:
+    """Imports the variant's file.
+
+    Raises:
+      ConfigError: there is no such file; the message gives the nearest right name.
+    """
+    known = names(package)
+    if name not in known:
+        raise ConfigError(f"{package} has no variant {name!r}{nearest(name, known)}")
+    return importlib.import_module(f"{package}.{name}")
+
+
+def load(package: str, variant: Variant, function: str = "build") -> Callable[..., Any]:
+    """The variant's `function` with its options bound.
+
+    The options of a variant are the function's keyword-only parameters that have a default.
+
+    Raises:
+      ConfigError: no such variant, or an option that its function does not take.
+    """
+    build = getattr(module(package, variant.name), function)
+    known = options_of(build)
+    for option in variant.options:
+        if option not in known:
+            raise ConfigError(f"{package}.{variant.name} has no option {option!r}{nearest(option, known)}")
+    return functools.partial(build, **check_types(build, variant))
+
+
+def options_of(build: Callable[..., Any]) -> dict[str, Any]:
+    """The options of a variant's function, with their defaults."""
+    parameters = inspect.signature(build).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+
+
+def check_types(build: Callable[..., Any], variant: Variant) -> dict[str, Any]:
+    """The variant's options, each checked against its annotation; an int may stand for a float."""
+    hints = typing.get_type_hints(build)
+    return {
+        option: _checked(f"{variant.name}.{option}", value, hints.get(option, Any))
+        for option, value in variant.options.items()
+    }
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    choices = [hint]
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        choices = list(typing.get_args(hint))
+    for choice in choices:
+        origin = typing.get_origin(choice)
+        if choice is Any:
+            return value
+        if origin is typing.Literal:
+            if value in typing.get_args(choice):
+                return value
+        elif origin in (tuple, list) and isinstance(value, (tuple, list)):
+            return tuple(value)
+        elif choice is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        elif isinstance(value, bool) and choice is not bool:
+            continue
+        elif isinstance(value, origin or choice):
+            return value
+    wanted = (
+        getattr(hint, "__name__", str(hint))
+        if len(choices) == 1 and typing.get_origin(hint) is None
+        else str(hint).replace("typing.", "")
+    )
+    raise ConfigError(f"option {name}={value!r} is not {wanted}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, and what there is, for an error message."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{hint} (there are: {', '.join(known) or 'none'})"
