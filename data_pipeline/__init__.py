@@ -1,0 +1,1 @@
+"""From text to batches: sources, sentences, tokenizers, the store, rows, batches."""

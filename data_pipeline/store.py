@@ -1,0 +1,254 @@
+"""The store: tokenised text on disk, prepared once, read by every row format at every length.
+
+A store is a folder that is complete and never changes after:
+
+    manifest.json       what is in it, how it was made, size and checksum of every file
+    tokenizer/          the tokenizer that made the ids
+    token_counts        V numbers, uint64: how often each id occurs in the train split
+    train-00000.shard   … and held_out-00000.shard …
+
+A shard of n tokens, s sentences and d documents is one flat file of five little-endian sections,
+each starting at a multiple of eight bytes:
+
+    tokens              n ids, uint16 where the vocabulary has at most 65,536 pieces, else uint32
+    word starts         n bits, the lowest bit of a byte first: this token starts a word
+    sentence offsets    s + 1 positions in tokens, uint32 (uint64 from 2^32 tokens)
+    document offsets    d + 1 positions in the sentence offsets, of the same type
+    document ids        d lines of UTF-8
+
+The tokens are pieces of text only: rows add [CLS] and [SEP]. Shards never mix two sources.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from data_pipeline.errors import DataError
+from data_pipeline.tokenizers import Tokenizer, load_tokenizer
+
+VERSION = 1
+SPLITS = ("train", "held_out")
+ALIGNMENT = 8  # bytes; every section starts at a multiple
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardFacts:
+    """What the manifest says of one shard."""
+
+    name: str
+    split: str
+    source: int  # position in the configuration's sources
+    documents: int
+    sentences: int
+    tokens: int
+
+
+@dataclasses.dataclass(frozen=True)
+class FileFacts:
+    bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The contents of `manifest.json`."""
+
+    vocab_size: int
+    tokenizer: str  # its fingerprint
+    shards: tuple[ShardFacts, ...]
+    files: Mapping[str, FileFacts]  # by path relative to the store
+    made: Mapping[str, Any]  # the data configuration, the sources' facts, what cleaning removed
+
+    def to_json(self) -> str:
+        """The text of the file; it carries the SHA-256 of its own contents."""
+        contents = {"format": "bert_jax store", "version": VERSION} | dataclasses.asdict(self)
+        return json.dumps(contents | {"sha256": _contents_hash(contents)}, indent=1, ensure_ascii=False) + "\n"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hexadecimal of all that the manifest says, so of every byte of the store."""
+        return json.loads(self.to_json())["sha256"]
+
+
+def _contents_hash(contents: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        contents = json.loads((path / "manifest.json").read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path} is not a store: it has no manifest.json; make one with python -m data_pipeline.prepare") from None
+    except ValueError:
+        raise DataError(f"{path}/manifest.json is damaged: it is not JSON; restore the store from a copy or prepare it again") from None
+    if not isinstance(contents, dict) or contents.get("format") != "bert_jax store":
+        raise DataError(f"{path}/manifest.json is not the manifest of a store; make one with python -m data_pipeline.prepare")
+    if contents["version"] != VERSION:
+        raise DataError(f"{path} is a store of format version {contents['version']} and this code reads version {VERSION}; prepare it again")
+    if contents.pop("sha256", None) != _contents_hash(contents):
+        raise DataError(f"{path}/manifest.json is damaged: its checksum differs; restore the store from a copy or prepare it again")
+    return Manifest(
+        vocab_size=contents["vocab_size"],
+        tokenizer=contents["tokenizer"],
+        shards=tuple(ShardFacts(**shard) for shard in contents["shards"]),
+        files={name: FileFacts(**facts) for name, facts in contents["files"].items()},
+        made=contents["made"],
+    )
+
+
+def token_dtype(vocab_size: int) -> np.dtype:
+    """The type of a stored id."""
+    return np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<u4")
+
+
+def offset_dtype(tokens: int) -> np.dtype:
+    """The type of offsets in a shard of so many tokens."""
+    return np.dtype("<u4") if tokens < 1 << 32 else np.dtype("<u8")
+
+
+def layout(facts: ShardFacts, vocab_size: int) -> dict[str, tuple[int, int, np.dtype]]:
+    """Start in bytes, number of items and type of each section but the last; `ids` is the rest of the file."""
+    offsets = offset_dtype(facts.tokens)
+    sections = {
+        "tokens": (facts.tokens, token_dtype(vocab_size)),
+        "word_starts": (-(-facts.tokens // 8), np.dtype("u1")),
+        "sentence_offsets": (facts.sentences + 1, offsets),
+        "document_offsets": (facts.documents + 1, offsets),
+        "ids": (0, np.dtype("u1")),
+    }
+    starts, start = {}, 0
+    for name, (count, dtype) in sections.items():
+        starts[name] = (start, count, dtype)
+        start += -(-count * dtype.itemsize // ALIGNMENT) * ALIGNMENT
+    return starts
+
+
+class Shard:
+    """One shard, memory-mapped when first read: n tokens, s sentences, d documents."""
+
+    def __init__(self, path: Path, facts: ShardFacts, vocab_size: int, first_document: int):
+        self.path = path
+        self.facts = facts
+        self.vocab_size = vocab_size
+        self.first_document = first_document  # number of its first document within the split
+
+    @functools.cached_property
+    def _bytes(self) -> np.ndarray:
+        return np.memmap(self.path, dtype=np.uint8, mode="r")
+
+    def _section(self, name: str) -> np.ndarray:
+        start, count, dtype = layout(self.facts, self.vocab_size)[name]
+        return self._bytes[start : start + count * dtype.itemsize].view(dtype)
+
+    @functools.cached_property
+    def tokens(self) -> np.ndarray:
+        """[n] uint16 or uint32."""
+        return self._section("tokens")
+
+    @functools.cached_property
+    def sentence_offsets(self) -> np.ndarray:
+        """[s + 1]: sentence i is `tokens[sentence_offsets[i]:sentence_offsets[i + 1]]`."""
+        return self._section("sentence_offsets")
+
+    @functools.cached_property
+    def document_offsets(self) -> np.ndarray:
+        """[d + 1]: document i has sentences `document_offsets[i]` to `document_offsets[i + 1]`."""
+        return self._section("document_offsets")
+
+    def word_starts(self, start: int, stop: int) -> np.ndarray:
+        """[stop - start] bool: which of the tokens start a word."""
+        packed = self._section("word_starts")[start // 8 : -(-stop // 8)]
+        return np.unpackbits(packed, bitorder="little")[start % 8 :][: stop - start].astype(bool)
+
+    def document_ids(self) -> list[str]:
+        """The d documents' names, as their source gave them."""
+        start = layout(self.facts, self.vocab_size)["ids"][0]
+        return self._bytes[start:].tobytes().decode().split("\n")[:-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The shards of one split, in order."""
+
+    shards: tuple[Shard, ...]
+
+    @property
+    def documents(self) -> int:
+        return sum(shard.facts.documents for shard in self.shards)
+
+    @property
+    def sentences(self) -> int:
+        return sum(shard.facts.sentences for shard in self.shards)
+
+    @property
+    def tokens(self) -> int:
+        return sum(shard.facts.tokens for shard in self.shards)
+
+
+class Store:
+    """A store that was opened; see the module's head for what it holds."""
+
+    def __init__(self, path: Path, manifest: Manifest):
+        self.path = path
+        self.manifest = manifest
+        self.vocab_size = manifest.vocab_size
+        self.fingerprint = manifest.fingerprint
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], verify: Literal["size", "checksums"] = "size") -> "Store":
+        """Opens a store after checking it: sizes are quick, checksums read every byte.
+
+        Raises:
+          DataError: no store there, another format version, or a file that is missing, cut or changed.
+        """
+        path = Path(path)
+        manifest = _read_manifest(path)
+        for name, facts in manifest.files.items():
+            _check_file(path, name, facts, verify)
+        return cls(path, manifest)
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that made the ids."""
+        return load_tokenizer(self.path / "tokenizer")
+
+    @functools.cached_property
+    def token_counts(self) -> np.ndarray:
+        """[V] uint64: how often each id occurs in the train split."""
+        return np.fromfile(self.path / "token_counts", dtype="<u8")
+
+    def split(self, name: str) -> Split:
+        """The "train" or the "held_out" documents."""
+        if name not in SPLITS:
+            raise ValueError(f"no split {name!r}; there are {', '.join(SPLITS)}")
+        shards, documents = [], 0
+        for facts in self.manifest.shards:
+            if facts.split == name:
+                shards.append(Shard(self.path / f"{facts.name}.shard", facts, self.vocab_size, documents))
+                documents += facts.documents
+        return Split(tuple(shards))
+
+
+def _check_file(path: Path, name: str, facts: FileFacts, verify: str) -> None:
+    remedy = "restore the store from a copy or prepare it again"
+    try:
+        size = (path / name).stat().st_size
+    except FileNotFoundError:
+        raise DataError(f"{path / name} is missing; {remedy}") from None
+    if size != facts.bytes:
+        raise DataError(f"{path / name} has {size} bytes where the manifest says {facts.bytes}; {remedy}")
+    if verify == "checksums" and describe_file(path / name).sha256 != facts.sha256:
+        raise DataError(f"{path / name} is damaged: its checksum differs from the manifest's; {remedy}")
+
+
+def describe_file(path: Path) -> FileFacts:
+    """Size and SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return FileFacts(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())

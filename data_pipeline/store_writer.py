@@ -1,0 +1,195 @@
+"""Writing a store: shards piece by piece, the manifest last. `data_pipeline.store` has the format."""
+
+import collections
+import contextlib
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from data_pipeline.errors import DataError
+from data_pipeline.store import SPLITS, Manifest, Shard, ShardFacts, Store, describe_file, layout, offset_dtype, token_dtype
+from data_pipeline.tokenizers import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """Tokenised documents on their way into a shard: n tokens, s sentences, d documents."""
+
+    tokens: np.ndarray  # [n] uint16 or uint32
+    word_starts: np.ndarray  # [n] bool
+    sentence_lengths: np.ndarray  # [s] in tokens
+    document_lengths: np.ndarray  # [d] in sentences
+    ids: Sequence[str]  # [d]
+
+
+class ShardWriter:
+    """Writes one shard piece by piece; it has its name when it is whole.
+
+    with ShardWriter(folder, "train", 0, source=0, vocab_size=8000) as writer:
+        writer.append(piece)
+    facts = writer.facts        # None where there was no document: no file either
+    """
+
+    def __init__(self, folder: Path, split: str, number: int, *, source: int, vocab_size: int):
+        self.name = f"{split}-{number:05d}"
+        self.facts: ShardFacts | None = None
+        self._split, self._source, self._vocab_size = split, source, vocab_size
+        self._path = folder / f"{self.name}.shard"
+        self._word_starts = [np.zeros(0, np.uint8)]
+        self._spare_bits = np.zeros(0, bool)  # fewer than eight, not yet packed
+        self._sentences = [np.zeros(1, np.uint64)]
+        self._documents = [np.zeros(1, np.uint64)]
+        self._ids: list[str] = []
+        self._tokens = 0
+
+    def __enter__(self) -> "ShardWriter":
+        self._replacing = replacing(self._path)
+        self._file = self._replacing.__enter__()
+        return self
+
+    def append(self, piece: Piece) -> None:
+        self._file.write(piece.tokens.astype(token_dtype(self._vocab_size), copy=False).tobytes())
+        bits = np.concatenate([self._spare_bits, piece.word_starts])
+        whole = bits.size // 8 * 8
+        self._word_starts.append(np.packbits(bits[:whole], bitorder="little"))
+        self._spare_bits = bits[whole:]
+        self._sentences.append(piece.sentence_lengths.astype(np.uint64))
+        self._documents.append(piece.document_lengths.astype(np.uint64))
+        self._ids.extend(piece.ids)
+        self._tokens += piece.tokens.size
+
+    def __exit__(self, error: type[BaseException] | None, value: BaseException | None, trace: Any) -> None:
+        if error is None and self._ids:
+            self._finish()
+        self._replacing.__exit__(error, value, trace)
+        if error is None and not self._ids:
+            self._path.unlink()
+
+    def _finish(self) -> None:
+        sentences, documents = np.concatenate(self._sentences), np.concatenate(self._documents)
+        self.facts = ShardFacts(self.name, self._split, self._source, len(self._ids), sentences.size - 1, self._tokens)
+        offsets = offset_dtype(self._tokens)
+        sections = {
+            "word_starts": np.concatenate([*self._word_starts, np.packbits(self._spare_bits, bitorder="little")]),
+            "sentence_offsets": np.cumsum(sentences).astype(offsets),
+            "document_offsets": np.cumsum(documents).astype(offsets),
+            "ids": np.frombuffer("".join(f"{_one_line(i)}\n" for i in self._ids).encode(), np.uint8),
+        }
+        for name, values in sections.items():
+            start = layout(self.facts, self._vocab_size)[name][0]
+            self._file.write(bytes(start - self._file.tell()))
+            self._file.write(values.tobytes())
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.encode("utf-8", "replace").decode().splitlines())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that takes the name `path` when the block ends well, and is removed when it does not."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_manifest(folder: Path, *, vocab_size: int, shards: Sequence[ShardFacts], tokenizer: str, made: Mapping[str, Any]) -> Manifest:
+    """Counts the tokens, describes every file of the folder and writes `manifest.json`: the last step of a store."""
+    counts = np.zeros(vocab_size, np.uint64)
+    for facts in shards:
+        if facts.split == "train":
+            tokens = Shard(folder / f"{facts.name}.shard", facts, vocab_size, 0).tokens
+            for start in range(0, tokens.size, 1 << 22):  # bincount makes 64-bit copies: keep them small
+                counts += np.bincount(tokens[start : start + (1 << 22)], minlength=vocab_size).astype(np.uint64)
+    counts.astype("<u8").tofile(folder / "token_counts")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
+    manifest = Manifest(
+        vocab_size=vocab_size,
+        tokenizer=tokenizer,
+        shards=tuple(sorted(shards, key=lambda facts: (SPLITS.index(facts.split), facts.name))),
+        files={path.relative_to(folder).as_posix(): describe_file(path) for path in files},
+        made=made,
+    )
+    with replacing(folder / "manifest.json") as file:
+        file.write(manifest.to_json().encode())
+    return manifest
+
+
+def write_store(
+    path: str | os.PathLike[str],
+    documents: Mapping[str, Iterable[Sequence[Sequence[int]]]],
+    *,
+    vocab_size: int,
+    word_starts: np.ndarray | None = None,
+    tokenizer: Tokenizer | None = None,
+    documents_per_shard: int = 1 << 30,
+) -> Store:
+    """Writes token ids that are in memory as a store: a document is a sequence of sentences, a sentence of ids.
+
+    Args:
+      documents: by split name.
+      word_starts: [V] bool, which ids start a word; all do without it.
+      tokenizer: saved with the store; without one the store cannot be decoded.
+    """
+    path = Path(path)
+    if path.exists():
+        raise DataError(f"{path} exists already; give another name or remove it")
+    folder = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    folder.mkdir(parents=True)
+    try:
+        table = np.ones(vocab_size, bool) if word_starts is None else word_starts
+        shards = []
+        numbers: dict[str, int] = collections.defaultdict(int)
+        for split in SPLITS:
+            for batch in _batched(documents.get(split, ()), documents_per_shard):
+                with ShardWriter(folder, split, numbers[split], source=0, vocab_size=vocab_size) as writer:
+                    writer.append(_piece(batch, table))
+                numbers[split] += 1
+                shards.append(writer.facts)
+        if tokenizer is not None:
+            tokenizer.save(folder / "tokenizer")
+        write_manifest(
+            folder,
+            vocab_size=vocab_size,
+            shards=[facts for facts in shards if facts is not None],
+            tokenizer=tokenizer.fingerprint if tokenizer else "",
+            made={},
+        )
+        os.rename(folder, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Store.open(path)
+
+
+def _batched(documents: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for document in documents:
+        batch.append(document)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _piece(documents: Sequence[Sequence[Sequence[int]]], word_starts: np.ndarray) -> Piece:
+    sentences = [sentence for document in documents for sentence in document]
+    tokens = np.array([token for sentence in sentences for token in sentence], np.uint32)
+    return Piece(
+        tokens=tokens,
+        word_starts=word_starts[tokens],
+        sentence_lengths=np.array([len(sentence) for sentence in sentences], np.uint32),
+        document_lengths=np.array([len(document) for document in documents], np.uint32),
+        ids=[str(i) for i in range(len(documents))],
+    )

@@ -1,0 +1,187 @@
+"""Tokenizers: one kind a file, each giving a `Tokenizer`.
+
+A kind's file has two functions:
+
+    build(word_counts, *, …options) -> Tokenizer    trains one, or reads a given one
+    starts_word(piece) -> bool                      whether a piece of the vocabulary starts a word
+
+`word_counts()` gives the words of the training text, split at whitespace, with how often each
+occurs; only a kind that trains calls it.
+
+Every kind ends as the same thing, a `tokenizer.json` of the Hugging Face library `tokenizers`.
+The store is made with the very file that `export_huggingface` writes, so that what PyTorch users
+open gives the same ids by construction. What makes it quick is that a text's ids are the ids of
+its words one after the other: a word is encoded once and remembered.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bert_jax import variants
+from data_pipeline.errors import DataError
+
+WordCounts = Callable[[], Mapping[str, int]]
+
+_END = "\0"  # stands between two lines while their words are looked up; never part of a text
+_END_ID = np.uint32(0xFFFFFFFF)
+_REMEMBERED_WORDS = 1 << 19  # about 150 MB
+
+
+@dataclasses.dataclass(frozen=True)
+class Specials:
+    """The special tokens as they are written in the vocabulary."""
+
+    pad: str = "[PAD]"
+    unk: str = "[UNK]"
+    cls: str = "[CLS]"
+    sep: str = "[SEP]"
+    mask: str = "[MASK]"
+
+
+class Tokenizer:
+    """Text to ids and back. V is the size of the vocabulary, special tokens included.
+
+    Args:
+      kind: the name of its file in this package.
+      definition: the text of a `tokenizer.json`.
+      specials: the special tokens, all in the vocabulary.
+
+    Raises:
+      DataError: a special token that the vocabulary lacks.
+    """
+
+    def __init__(self, kind: str, definition: str, specials: Specials = Specials()):
+        import tokenizers
+
+        self.kind = kind
+        self.definition = definition
+        self.specials = specials
+        self._backend = tokenizers.Tokenizer.from_str(definition)
+        self._plain = tokenizers.Tokenizer.from_str(definition)  # "[MASK]" in a corpus is text like any other
+        self._plain.encode_special_tokens = True
+        self._words = _Words(self._plain)
+        self.vocab_size: int = self._backend.get_vocab_size()
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
+            self._special_id(piece) for piece in dataclasses.astuple(specials)
+        )
+
+    def _special_id(self, piece: str) -> int:
+        token_id = self._backend.token_to_id(piece)
+        if token_id is None:
+            raise DataError(f"the tokenizer's vocabulary lacks the special token {piece}; add it or give another tokenizer")
+        return token_id
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, without [CLS] and [SEP]; "[MASK]" in it becomes `mask_id`."""
+        return self._backend.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of each text, on all cores."""
+        return [encoding.ids for encoding in self._backend.encode_batch(list(texts), add_special_tokens=False)]
+
+    def encode_lines(self, lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of many lines, one after the other, for a corpus: "[MASK]" in it stays text.
+
+        Returns:
+          tokens [n] uint32, and the number of tokens of each line [len(lines)] uint32.
+        """
+        if any(_END in line for line in lines):
+            lines = [line.replace(_END, "") for line in lines]
+        words = f" {_END} ".join([*lines, ""]).split()
+        tokens = np.frombuffer(b"".join(map(self._words.__getitem__, words)), dtype=np.uint32)
+        self._words.forget()
+        ends = np.flatnonzero(tokens == _END_ID)
+        lengths = np.diff(ends - np.arange(ends.size), prepend=0)
+        return tokens[tokens != _END_ID], lengths.astype(np.uint32)
+
+    def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
+        """The text of some ids."""
+        return self._backend.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """Each id as it is written in the vocabulary."""
+        return [self._backend.id_to_token(int(i)) for i in ids]
+
+    @functools.cached_property
+    def word_start(self) -> np.ndarray:
+        """[V] bool: which ids start a word; special tokens stand alone, so they do."""
+        starts_word = variants.module("data_pipeline.tokenizers", self.kind).starts_word
+        table = np.array([starts_word(piece) for piece in self.pieces(range(self.vocab_size))], bool)
+        table[[self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id]] = True
+        return table
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hexadecimal of all that `save` writes."""
+        return hashlib.sha256((self._description() + self.definition).encode()).hexdigest()
+
+    def _description(self) -> str:
+        return json.dumps({"kind": self.kind, "specials": dataclasses.asdict(self.specials)}, indent=1) + "\n"
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes what `load_tokenizer` reads."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "tokenizer.json").write_text(self.definition, encoding="utf-8")
+        (folder / "kind.json").write_text(self._description(), encoding="utf-8")
+
+    def export_huggingface(self, folder: str | os.PathLike[str], max_length: int) -> None:
+        """Writes the files that `transformers.AutoTokenizer` opens, with the same ids.
+
+        Args:
+          max_length: tokens that the model takes at most.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {f"{name}_token": piece for name, piece in dataclasses.asdict(self.specials).items()}
+        configuration: dict[str, Any] = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": max_length,
+            "clean_up_tokenization_spaces": False,
+            "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        }
+        (folder / "tokenizer.json").write_text(self.definition, encoding="utf-8")
+        (folder / "tokenizer_config.json").write_text(json.dumps(configuration | names, indent=2) + "\n", encoding="utf-8")
+        (folder / "special_tokens_map.json").write_text(json.dumps(names, indent=2) + "\n", encoding="utf-8")
+
+
+class _Words(dict[str, bytes]):
+    """The ids of words as the bytes of uint32, each encoded when first asked for."""
+
+    def __init__(self, backend: Any):
+        self._encode = backend.encode
+        self[_END] = _END_ID.tobytes()
+
+    def __missing__(self, word: str) -> bytes:
+        ids = np.array(self._encode(word, add_special_tokens=False).ids, np.uint32).tobytes()
+        self[word] = ids
+        return ids
+
+    def forget(self) -> None:
+        """Starts again when there are too many: rare words are most of them and are met once."""
+        if len(self) > _REMEMBERED_WORDS:
+            self.clear()
+            self[_END] = _END_ID.tobytes()
+
+
+def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
+    """Opens what `Tokenizer.save` wrote.
+
+    Raises:
+      DataError: no tokenizer in the folder.
+    """
+    folder = Path(folder)
+    try:
+        description = json.loads((folder / "kind.json").read_text(encoding="utf-8"))
+        definition = (folder / "tokenizer.json").read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename} is missing: {folder} holds no tokenizer; prepare the store again") from None
+    return Tokenizer(description["kind"], definition, Specials(**description["specials"]))
