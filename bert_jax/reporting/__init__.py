@@ -1,0 +1,1 @@
+"""The parts of the report: numbers in words, charts, sections of the page, its style."""
