@@ -11,7 +11,7 @@ What it reads, each file optional; one that is missing leaves out what would sho
   data.json        splits {name: {documents, sentences, tokens}}, share_of_padding,
                    row_lengths {edges [n + 1], counts [n]}, sources [{name, licence, documents}]
   summary.json     train_seconds, total_seconds, tokens_per_second, parameters
-  fill_mask.json   examples [{text, predictions: [{token, probability}]}], the most probable first
+  fill_mask.json   examples [{text, masks: [[{token, probability}]]}], for each [MASK] the most probable first
 """
 
 import dataclasses

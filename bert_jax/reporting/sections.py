@@ -6,6 +6,7 @@ would show it; a section without any facts is the empty string.
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,9 @@ def held_out(evaluation: Facts) -> str:
 
 
 def examples(fills: Records) -> str:
-    """Sentences with a gap, and the model's most probable tokens as bars on one scale."""
-    most = max((p["probability"] for fill in fills for p in fill["predictions"]), default=0.0)
-    cards = "".join(_example(fill, most) for fill in fills if fill["predictions"])
+    """Sentences with gaps, and the model's most probable tokens for each as bars on one scale."""
+    most = max((p["probability"] for fill in fills for mask in fill["masks"] for p in mask), default=0.0)
+    cards = "".join(_example(fill, most) for fill in fills)
     note = "The most probable tokens for each gap; the first stands in the sentence. All bars share one scale."
     return _section("Filling in the mask", note, f'<div class="grid two">{cards}</div>') if cards else ""
 
@@ -201,12 +202,14 @@ def _small_curve(name: str, unit: str, records: Records, metric: str, number: An
 
 
 def _example(fill: Facts, most: float) -> str:
-    best = escape(_shown(fill["predictions"][0]["token"]))
-    before, mask, after = fill["text"].partition("[MASK]")
-    gap = f"<mark>{best}</mark>" if mask else ""
-    bars = "".join(_bar(_shown(p["token"]), p["probability"], most) for p in fill["predictions"])
-    sentence = f"{escape(before)}{gap}{escape(after)}"
-    return f'<div class="card"><p class="sentence">{sentence}</p><ol class="bars">{bars}</ol></div>'
+    start, *rest = fill["text"].split("[MASK]")
+    gaps = (f"<mark>{escape(_shown(mask[0]['token']))}</mark>" for mask in fill["masks"])
+    sentence = escape(start) + "".join(gap + escape(after) for gap, after in zip_longest(gaps, rest, fillvalue=""))
+    bars = "".join(
+        f'<ol class="bars">{"".join(_bar(_shown(p["token"]), p["probability"], most) for p in mask)}</ol>'
+        for mask in fill["masks"]
+    )
+    return f'<div class="card"><p class="sentence">{sentence}</p>{bars}</div>'
 
 
 def _bar(token: str, probability: float, most: float) -> str:

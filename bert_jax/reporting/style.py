@@ -84,6 +84,7 @@ td.words, th.words { text-align: left; }
 .bars { margin: 0; padding: 0; list-style: none; }
 .bars li { display: grid; grid-template-columns: minmax(5.5rem, 30%) 1fr 3.6rem; align-items: center; gap: .7rem;
   padding: .16rem 0; font-size: .95rem; }
+.bars + .bars { margin-top: .7rem; padding-top: .7rem; border-top: 1px solid var(--edge); }
 .bars .track { height: .6rem; border-radius: .3rem; background: var(--soft); overflow: hidden; }
 .bars .track i { display: block; height: 100%; min-width: 2px; border-radius: .3rem; background: var(--accent); }
 .bars .share { text-align: right; color: var(--quiet); font-variant-numeric: tabular-nums; }

@@ -80,7 +80,7 @@ def write_run(folder: Path, text: str = "plain", steps: int = 300) -> Path:
             "examples": [
                 {
                     "text": f"{text} is the [MASK] of France.",
-                    "predictions": [{"token": "▁capital", "probability": 0.25}, {"token": text, "probability": 0.05}],
+                    "masks": [[{"token": "▁capital", "probability": 0.25}, {"token": text, "probability": 0.05}]],
                 }
             ]
         },
@@ -171,6 +171,17 @@ def test_the_page_shows_the_key_numbers(page):
 def test_bars_share_one_scale(page):
     widths = [found for i in page.all("i") for found in re.findall(r"width:([\d.]+)%", i.get("style") or "")]
     assert widths == ["100.0", "20.0"]
+
+
+def test_a_sentence_may_have_several_gaps(tmp_path):
+    masks = [
+        [{"token": f"▁{word}", "probability": p}, {"token": "##s", "probability": p / 2}]
+        for word, p in (("one", 0.4), ("two", 0.1))
+    ]
+    (tmp_path / "fill_mask.json").write_text(json.dumps({"examples": [{"text": "[MASK] and [MASK].", "masks": masks}]}))
+    html = write_report(tmp_path).read_text()
+    assert '<p class="sentence"><mark>one</mark> and <mark>two</mark>.</p>' in html
+    assert re.findall(r"width:([\d.]+)%", html) == ["100.0", "50.0", "25.0", "12.5"]
 
 
 def test_the_page_needs_nothing_but_itself(html, page):
