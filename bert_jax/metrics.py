@@ -51,7 +51,7 @@ class MetricsLog:
         drop_after(workdir / FILE, start_step)
         self._events = _Events(workdir / "tensorboard", start_step)
         self._lines = (workdir / FILE).open("a", encoding="utf-8")
-        self._progress: _Bar | _Lines = (_Bar if sys.stderr.isatty() else _Lines)(start_step, total_steps)
+        self._progress: _Bar | _Lines = (_Bar if _is_screen() else _Lines)(start_step, total_steps)
 
     def __call__(self, step: int, values: Mapping[str, float]) -> None:
         """Logs the values of one step.
@@ -199,7 +199,8 @@ class _Pace:
 
 
 def _describe(values: Mapping[str, float], seconds_left: float | None) -> str:
-    parts = []
+    """The numbers of a step; those that a narrow terminal may cut off come last."""
+    parts = [f"{tqdm.format_interval(seconds_left)} left"] if seconds_left else []
     if "loss" in values:
         parts.append(f"loss {values['loss']:.4f}")
     if "learning_rate" in values:
@@ -208,16 +209,19 @@ def _describe(values: Mapping[str, float], seconds_left: float | None) -> str:
         parts.append(f"{compact(values['tokens_per_second'])} tokens/s")
     if "step_seconds" in values:
         parts.append(f"{duration(values['step_seconds'])}/step")
-    if seconds_left:
-        parts.append(f"{duration(seconds_left)} left")
     return "  ".join(parts)
+
+
+def _is_screen() -> bool:
+    """Whether stderr is a terminal of a known size; tqdm draws nothing on one of no lines."""
+    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).lines > 2
 
 
 class _Bar:
     """Progress on a terminal."""
 
     def __init__(self, start_step: int, total: int) -> None:
-        form = "{percentage:3.0f}% {bar} {n_fmt}/{total_fmt}{postfix}"
+        form = "{bar} {n_fmt}/{total_fmt}{postfix}"
         self._bar = tqdm(
             initial=start_step, total=total, bar_format=form, miniters=1, dynamic_ncols=True, file=sys.stderr
         )

@@ -1,5 +1,6 @@
 """The training log: every step once, in full precision, whatever interrupts it."""
 
+import fcntl
 import io
 import json
 import math
@@ -8,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -22,9 +24,17 @@ from data_pipeline.errors import DataError
 VALUES = {"loss": 5.25, "learning_rate": 1e-3, "tokens_per_second": 9412.7, "step_seconds": 0.4}
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+@pytest.fixture
+def terminal(monkeypatch):
+    """Makes stderr a terminal of a size; gives a function that reads what it shows."""
+
+    def make(lines: int, columns: int):
+        main, side = os.openpty()
+        fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        monkeypatch.setattr(sys, "stderr", os.fdopen(side, "w"))
+        return lambda: os.read(main, 100_000).decode()
+
+    return make
 
 
 @pytest.fixture
@@ -225,7 +235,7 @@ def test_a_log_file_gets_a_line_now_and_then(tmp_path, monkeypatch, clock):
     lines = sys.stderr.getvalue().splitlines()
     assert [line.split()[1] for line in lines[:-1]] == ["2/100", "22/100", "42/100", "62/100", "82/100", "100/100"]
     assert lines[0] == "step 2/100  loss 5.2500  lr 0.001  9.41k tokens/s  400 ms/step"
-    assert lines[1].endswith("  39 s left")
+    assert lines[1].startswith("step 22/100  00:39 left  loss 5.2500")
     assert lines[-1] == "done"
 
 
@@ -237,20 +247,27 @@ def test_the_time_left_follows_the_pace(tmp_path, monkeypatch, clock):
             log(step, VALUES)
             clock.now += 30
     for line in sys.stderr.getvalue().splitlines()[1:]:
-        left = 3 * (1000 - int(line.split()[1].partition("/")[0]))
-        assert line.endswith(f"  {metrics.duration(left)} left")
+        minutes, seconds = divmod(3 * (1000 - int(line.split()[1].partition("/")[0])), 60)
+        assert f"/1000  {minutes:02}:{seconds:02} left  loss" in line
 
 
-def test_a_terminal_gets_a_bar(tmp_path, monkeypatch, clock):
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    with MetricsLog(tmp_path, 40, 100) as log:
-        for step in (50, 60):
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_terminal_gets_a_bar(tmp_path, clock, terminal, columns):
+    read = terminal(24, columns)
+    with MetricsLog(tmp_path, 400, 1000) as log:
+        for step in (500, 600):
             log(step, VALUES)
-            clock.now += 5
+            clock.now += 50
         log.say("a message")
-    shown = sys.stderr.getvalue().replace("\n", "\r").split("\r")
-    assert " 40%" in shown[1]
-    assert "40/100" in shown[1]
+    shown = [line for line in read().replace("\n", "\r").split("\r") if line.strip()]
+    assert "400/1000" in shown[0]
     assert "a message" in shown
-    assert " 60%" in shown[-2]
-    assert "60/100, loss 5.2500  lr 0.001  9.41k tokens/s  400 ms/step  20 s left" in shown[-2]
+    assert "600/1000, 03:20 left  loss 5.2500  lr 0.001  9.41k tokens/s  400 ms/step" in shown[-1]
+    assert shown[-1].startswith("█")
+    assert max(map(len, shown)) <= columns
+
+
+def test_a_terminal_of_unknown_size_gets_lines(tmp_path, terminal):
+    read = terminal(0, 0)
+    log_steps(tmp_path, 0, 1)
+    assert read().startswith("step 1/100  loss 1.0000")
