@@ -1,0 +1,49 @@
+"""Optimizers, one a file: `build(learning_rate, *, options) -> optax.GradientTransformation`.
+
+`learning_rate` is a schedule, updates already made -> rate. Gradients may come in any float type;
+moments and updates are float32 and shaped as the parameters, so that they take their sharding.
+The global gradient norm is clipped before an optimizer sees the gradients (config.clip_norm).
+
+Leaves under "layers" hold every layer, stacked on axis 0: what an optimizer does to a whole matrix
+it does to each layer of such a leaf. This file has the helpers that all of them share.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from bert_jax.variants import ConfigError
+
+Path = tuple[Any, ...]  # keys of the parameter tree, outermost first
+Tree = Any  # the parameters' nested dict, or a tree of its structure
+
+STACKED = "layers"  # leaves under this key hold one layer for each index of their axis 0
+EXCLUDED = ("bias", "scale")  # biases and LayerNorm's scales: neither decay nor, in some variants, a trust ratio
+
+
+def names_of(path: Path) -> tuple[str, ...]:
+    """The keys of a leaf as strings: ("layers", "mlp", "up", "kernel")."""
+    return tuple(str(getattr(key, "key", key)) for key in path)
+
+
+def is_stacked(path: Path) -> bool:
+    """Whether axis 0 of the leaf counts layers."""
+    return names_of(path)[:1] == (STACKED,)
+
+
+def is_excluded(path: Path, exclude: tuple[str, ...]) -> bool:
+    """Whether a key of the leaf's path is in `exclude`. By name: a stacked bias has the rank of a matrix."""
+    return not set(exclude).isdisjoint(names_of(path))
+
+
+def layer_norm(path: Path, x: jax.Array) -> jax.Array:
+    """The float32 Euclidean norm of a leaf, one for each layer: x [n, ...] -> [n, 1, ...]; else x [...] -> [1, ...]."""
+    axes = tuple(range(1 if is_stacked(path) else 0, x.ndim))
+    return jnp.sqrt(jnp.sum(jnp.square(x.astype(jnp.float32)), axes, keepdims=True))
+
+
+def require(holds: bool, option: str, value: object, wanted: str) -> None:
+    """Raises ConfigError, naming the optimizer's option, its value and what it must be, unless `holds`."""
+    if not holds:
+        raise ConfigError(f"config.optimizer: {option}={value!r}; it must be {wanted}")
