@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_pipeline.errors import DataError
 from data_pipeline.memory import release
 from data_pipeline.row_index import RowIndex
 from data_pipeline.store import Shard, Split
@@ -39,6 +40,8 @@ class Reader:
         self._firsts = np.cumsum([0, *(shard.facts.tokens for shard in split.shards)])
         self._mapped: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._read_since_release = 0
+        if index.format.pair == "nsp" and index.documents[0] == index.documents[-1]:
+            raise DataError('next-sentence pairs need rows of two documents at least; give more text or label="sop"')
 
     def read(self, rows: np.ndarray, draws: np.ndarray) -> Batch:
         """The batch of these rows, as `data_pipeline.pipeline.batches` describes it.
@@ -47,7 +50,11 @@ class Reader:
           rows: int64 [B]; a negative number stands for a row of padding.
           draws: uint64 [B], the randomness that a pair format may use.
         """
-        batch = self._assemble(self._pieces(rows))
+        if self.index.format.pair:
+            pieces, labels = self._pairs(rows, draws)
+            batch = self._assemble(pieces) | {"pair_label": labels}
+        else:
+            batch = self._assemble(self._pieces(rows))
         self._read_since_release += len(rows)
         if self._read_since_release >= _ROWS_BEFORE_RELEASE:
             self._read_since_release = 0
@@ -61,6 +68,29 @@ class Reader:
         counts = np.where(rows < 0, 0, index.rows[real + 1].astype(np.int64) - firsts)
         ids, _ = _ranges(firsts, counts)
         return Pieces(counts, index.starts[ids].astype(np.int64), index.lengths[ids].astype(np.int64))
+
+    def _pairs(self, rows: np.ndarray, draws: np.ndarray) -> tuple[Pieces, np.ndarray]:
+        """The two pieces of each row, half of them changed, and the labels int32 [B] that tell which."""
+        pieces = self._pieces(rows)
+        starts, lengths = pieces.starts.reshape(-1, 2), pieces.lengths.reshape(-1, 2)
+        real = rows >= 0
+        labels = np.where(real, draws & np.uint64(1), 0).astype(np.int32)
+        changed = labels[real] == 1
+        if self.index.format.pair == "sop":
+            starts[changed], lengths[changed] = starts[changed, ::-1], lengths[changed, ::-1]
+        else:
+            other = self._pieces(self._other_documents(rows[labels == 1], draws[labels == 1] >> np.uint64(1)))
+            starts[changed, 1] = other.starts[1::2]
+            lengths[changed, 1] = np.minimum(other.lengths[1::2], self.index.length - 3 - lengths[changed, 0])
+        return Pieces(pieces.counts, starts.reshape(-1), lengths.reshape(-1)), labels
+
+    def _other_documents(self, rows: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """A row for each row, drawn from those of all other documents."""
+        documents = self.index.documents
+        first = np.searchsorted(documents, documents[rows], side="left")
+        last = np.searchsorted(documents, documents[rows], side="right")
+        others = (len(documents) - (last - first)).astype(np.uint64)
+        return (last + (draws % others).astype(np.int64)) % len(documents)
 
     def _assemble(self, pieces: Pieces) -> Batch:
         length, paired, restarts = self.index.length, bool(self.index.format.pair), self.index.format.opening == "piece"

@@ -39,8 +39,8 @@ class Facts:
     pieces: int  # P
     tokens: int  # of text, specials not counted
     padding: float  # share of the places in all rows that stay empty
-    cut_documents: float  # share of the documents that lie in more than one piece
-    used: float  # share of the split's tokens that stand in a row
+    cut_documents: float  # share of the documents that do not stand whole in one row
+    used: float  # tokens in rows for each of the split's; below 1 where a format leaves some out
     row_lengths: tuple[int, ...]  # [L+1], rows of each length in tokens, specials counted
 
 
@@ -136,7 +136,7 @@ def _write(folder: pathlib.Path, split: Split, row_format: RowFormat, length: in
 
     append("rows", np.zeros(1))
     for shard in split.shards:
-        touched = np.zeros(len(shard.document_offsets) - 1, np.uint8)  # pieces of each document, 2 for more
+        touched = np.zeros(len(shard.document_offsets) - 1, np.uint8)  # rows of each document, 2 for more
         for spans in row_format.spans(shard):
             firsts = np.cumsum(spans.counts) - spans.counts
             append("rows", pieces + firsts + spans.counts)
@@ -145,7 +145,8 @@ def _write(folder: pathlib.Path, split: Split, row_format: RowFormat, length: in
             append("documents", document_base + spans.documents[firsts])
             lengths = np.add.reduceat(spans.lengths, firsts)
             row_lengths += np.bincount(lengths + specials(spans.counts, row_format.opening), minlength=length + 1)
-            _count(touched, spans.documents)
+            in_row = np.repeat(np.arange(len(firsts)), spans.counts)
+            _count(touched, spans.documents[np.append(True, (np.diff(spans.documents) | np.diff(in_row)) != 0)])
             rows, pieces, tokens = rows + len(spans.counts), pieces + len(spans.starts), tokens + int(lengths.sum())
         cut += int(np.count_nonzero(touched > 1))
         token_base += len(shard.tokens)

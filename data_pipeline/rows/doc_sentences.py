@@ -7,10 +7,10 @@ batch is padding; RoBERTa's paper enlarged the batch to make up for it, here `ba
 import functools
 
 from data_pipeline.rows import RowFormat
-from data_pipeline.rows._greedy import greedy_rows
+from data_pipeline.rows._greedy import rows_of_sentences
 
 
 def build(length: int, isolate: bool) -> RowFormat:
     """Rows of `length` tokens. A row holds one document, so `isolate` changes nothing."""
     del isolate
-    return RowFormat(functools.partial(greedy_rows, room=length - 2, separator=1, cross_documents=False), "row")
+    return RowFormat(functools.partial(rows_of_sentences, room=length - 2, separator=1, cross_documents=False), "row")

@@ -11,10 +11,10 @@ documents and one at the row's end. Isolated documents: `[CLS] … [SEP] [CLS] n
 import functools
 
 from data_pipeline.rows import RowFormat
-from data_pipeline.rows._greedy import greedy_rows
+from data_pipeline.rows._greedy import rows_of_sentences
 
 
 def build(length: int, isolate: bool) -> RowFormat:
     """Rows of `length` tokens."""
-    spans = functools.partial(greedy_rows, room=length - 2, separator=2 if isolate else 1, cross_documents=True)
+    spans = functools.partial(rows_of_sentences, room=length - 2, separator=2 if isolate else 1, cross_documents=True)
     return RowFormat(spans, "piece" if isolate else "row")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from texts import offsets
 
 from bert_jax.variants import load, use
-from data_pipeline.rows import Spans, _greedy, specials
+from data_pipeline.rows import Spans, _units, specials
 
 DOCUMENTS = st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=8), min_size=1, max_size=8)
 
@@ -72,7 +72,7 @@ def test_every_token_stands_in_exactly_one_row_that_fits(name, isolate, document
 def test_rows_do_not_depend_on_how_many_sentences_are_looked_at_together(name, documents, block):
     whole, _ = rows_of(name, documents, 16, True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_greedy, "_BLOCK", block)
+        patch.setattr(_units, "_BLOCK", block)
         parts, _ = rows_of(name, documents, 16, True)
     for a, b in zip(whole, parts, strict=True):
         assert np.array_equal(a, b)

@@ -5,11 +5,16 @@ import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 
 from data_pipeline.assembly import Specials
 from data_pipeline.store import Store
 from data_pipeline.store_writer import write_store
+
+# How long an example takes says little on a machine that does other things too.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 SPECIALS = Specials(pad=0, cls=2, sep=3)
 FIRST = 5  # the first token of a text; each further one is one higher, so that every token is told apart

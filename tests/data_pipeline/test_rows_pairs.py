@@ -1,0 +1,147 @@
+"""Pair formats: segment_pair and sentence_pair, with next-sentence and sentence-order labels."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from texts import FIRST, SPECIALS, offsets, store
+
+from bert_jax.variants import ConfigError, load, use
+from data_pipeline import pipeline
+from data_pipeline.errors import DataError
+from data_pipeline.rows import Spans, _units
+
+DOCUMENTS = st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=8), min_size=1, max_size=8)
+CORPUS = [[(7 * d + 5 * s) % 23 + 1 for s in range(d % 6 + 1)] for d in range(60)]
+LENGTH = 37
+
+
+def pairs_of(name: str, documents: list[list[int]], length: int, block: int = 1 << 18) -> Spans:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_units, "_BLOCK", block)
+        blocks = list(load("data_pipeline.rows", use(name))(length, True).spans(offsets(documents)))
+    if not blocks:
+        return Spans(*(np.zeros(0, np.int64) for _ in Spans._fields))
+    return Spans(*(np.concatenate(arrays) for arrays in zip(*blocks, strict=True)))
+
+
+@pytest.mark.parametrize("name", ["segment_pair", "sentence_pair"])
+@given(documents=DOCUMENTS, length=st.integers(8, 60), block=st.integers(1, 6))
+def test_parts_follow_each_other_in_one_document_and_fit(name, documents, length, block):
+    spans = pairs_of(name, documents, length)
+    assume(len(spans.counts))
+    for whole, part in zip(spans, pairs_of(name, documents, length, block), strict=True):
+        assert np.array_equal(whole, part)
+    assert set(spans.counts) == {2}
+    starts, lengths = spans.starts.reshape(-1, 2), spans.lengths.reshape(-1, 2)
+    assert lengths.min() >= 1
+    assert lengths.sum(1).max() <= length - 3
+    assert np.array_equal(starts[:, 0] + lengths[:, 0], starts[:, 1])
+    document_of_token = np.repeat(np.arange(len(documents)), [sum(d) for d in documents])
+    assert np.array_equal(document_of_token[starts[:, 0]], spans.documents[::2])
+    assert np.array_equal(document_of_token[starts[:, 1] + lengths[:, 1] - 1], spans.documents[::2])
+
+
+@given(documents=DOCUMENTS, length=st.integers(8, 60))
+def test_segments_use_every_token_once_except_single_ones(documents, length):
+    spans = pairs_of("segment_pair", documents, length)
+    seen = [t for s, n in zip(spans.starts, spans.lengths, strict=True) for t in range(s, s + n)]
+    assert len(set(seen)) == len(seen)
+    rows = load("data_pipeline.rows", use("doc_sentences"))(length - 1, True).spans(offsets(documents))
+    single = sum(int((block.lengths == 1).sum()) for block in rows)
+    assert len(seen) == sum(map(sum, documents)) - single
+
+
+def test_segments_end_at_sentences_and_every_end_is_drawn():
+    ends = {int(n) for d in range(40) for n in pairs_of("segment_pair", [[d + 1], [3, 4, 5]], 80).lengths[2:3]}
+    assert ends == {3, 7}
+
+
+def test_a_single_sentence_is_cut_in_its_middle():
+    assert pairs_of("segment_pair", [[9]], 40).lengths.tolist() == [4, 5]
+
+
+def test_sentences_are_paired_with_their_neighbours():
+    spans = pairs_of("sentence_pair", [[2, 3, 4, 5], [6], [1, 2, 3]], 40)
+    assert spans.starts.reshape(-1, 2).tolist() == [[0, 2], [5, 9], [20, 21], [21, 23]]
+    assert spans.lengths.reshape(-1, 2).tolist() == [[2, 3], [4, 5], [1, 2], [2, 3]]
+
+
+def parts(batch):
+    """The two texts of each row, as lists of tokens; checks the layout [CLS] A [SEP] B [SEP]."""
+    for tokens, segments, types, positions, starts in zip(
+        *(batch[name] for name in ("tokens", "segments", "token_types", "positions", "word_starts")), strict=True
+    ):
+        first, second = np.flatnonzero(tokens == SPECIALS.sep)
+        assert tokens[0] == SPECIALS.cls
+        assert np.array_equal(segments, np.arange(LENGTH) <= second)
+        assert np.array_equal(types, (np.arange(LENGTH) > first) & (np.arange(LENGTH) <= second))
+        assert np.array_equal(positions, np.arange(LENGTH))
+        assert starts[[0, 1, first, first + 1, second]].all()
+        yield tokens[1:first].tolist(), tokens[first + 1 : second].tolist()
+
+
+def document_of(token):
+    return np.searchsorted(np.cumsum([sum(d) for d in CORPUS]), token - FIRST, side="right")
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    return store(tmp_path_factory.mktemp("text"), CORPUS, documents_per_shard=17).split("train")
+
+
+@pytest.mark.parametrize("name", ["segment_pair", "sentence_pair"])
+class TestLabels:
+    def examples(self, split, name, label, seed=0):
+        return pipeline.Examples([split], use(name, label=label), LENGTH, SPECIALS, seed=seed)
+
+    def test_order(self, split, name):
+        stream = self.examples(split, name, "sop")
+        batch = stream.batch(0, 4 * stream.rows)
+        assert batch["pair_label"].dtype == np.int32
+        assert batch["pair_label"].mean() == pytest.approx(0.5, abs=0.1)
+        for (a, b), label in zip(parts(batch), batch["pair_label"], strict=True):
+            before, after = (b, a) if label else (a, b)
+            assert [*before, *after] == list(range(before[0], before[0] + len(a) + len(b)))
+
+    def test_next(self, split, name):
+        stream = self.examples(split, name, "nsp")
+        batch = stream.batch(0, 4 * stream.rows)
+        assert batch["pair_label"].mean() == pytest.approx(0.5, abs=0.1)
+        drawn = set()
+        for (a, b), label in zip(parts(batch), batch["pair_label"], strict=True):
+            assert b == list(range(b[0], b[0] + len(b)))
+            if label:
+                assert document_of(a[0]) != document_of(b[0])
+                drawn.add(int(document_of(b[0])))
+            else:
+                assert b[0] == a[-1] + 1
+        assert len(drawn) > 0.8 * sum(len(d) > 1 for d in CORPUS)
+
+    @pytest.mark.parametrize("label", ["nsp", "sop"])
+    def test_are_drawn_anew_each_epoch_and_belong_to_the_example(self, split, name, label):
+        stream = self.examples(split, name, label)
+        first, second = (stream.batch(epoch * stream.rows, stream.rows) for epoch in range(2))
+        assert not np.array_equal(np.sort(first["tokens"], 0), np.sort(second["tokens"], 0))
+        again = self.examples(split, name, label).batch(stream.rows + 5, 9)
+        for key in again:
+            assert np.array_equal(again[key], second[key][5:14])
+
+    def test_evaluation_rows_of_padding_have_label_zero(self, split, name):
+        rows = use(name, label="sop")
+        *_, last = pipeline.evaluation_batches(split, rows, LENGTH, 64, SPECIALS, max_rows=67)
+        assert last["pair_label"].shape == (64,)
+        assert not last["pair_label"][3:].any()
+        assert not last["tokens"][3:].any()
+        assert last["tokens"][:3, 0].all()
+
+
+def test_next_sentences_of_one_document_alone(tmp_path):
+    split = store(tmp_path, [[5] * 40]).split("train")
+    with pytest.raises(DataError, match="rows of two documents at least; give more text or label"):
+        pipeline.Examples([split], use("segment_pair"), LENGTH, SPECIALS)
+
+
+def test_an_unknown_label(split):
+    with pytest.raises(ConfigError, match="segment_pair.label='nps'"):
+        pipeline.Examples([split], use("segment_pair", label="nps"), LENGTH, SPECIALS)
