@@ -1,0 +1,108 @@
+"""To and from PyTorch's layout: config.json, model.safetensors and the tokenizer's files.
+
+python -m bert_jax.convert --workdir=runs/demo --output=runs/demo/huggingface
+python -m bert_jax.convert --source=path/to/bert-base-uncased --output=imported
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+
+from bert_jax import cli
+from bert_jax.formats import folder, huggingface, native
+from bert_jax.formats.table import FormatError
+
+
+def define_flags() -> None:
+    """--workdir, --source, --output, --family"""
+    flags.DEFINE_string(
+        "workdir", "", "Work folder of a run, or any folder with an encoder, to write in PyTorch's layout."
+    )
+    flags.DEFINE_string("source", "", "Checkpoint of another project to bring into ours.")
+    flags.DEFINE_string("output", None, "Folder to write.", required=True)
+    flags.DEFINE_string("family", "", "With --workdir, the model_type to write; if not given, the one that fits.")
+
+
+def main() -> dict[str, Any]:
+    """The command."""
+    workdir, source, output = cli.FLAGS.workdir, cli.FLAGS.source, Path(cli.FLAGS.output)
+    if bool(workdir) == bool(source):
+        raise FormatError("give either --workdir (to PyTorch's layout) or --source (from it)")
+    opened = export(Path(workdir), output, cli.FLAGS.family) if workdir else import_(Path(source), output)
+    figures = {
+        "output": str(output),
+        "files": sorted(os.listdir(output)),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(opened.params)),
+        "tokenizer": opened.tokenizer is not None,
+    }
+    print(f"{output}: {figures['parameters'] / 1e6:.1f}M parameters, {', '.join(figures['files'])}")
+    return figures
+
+
+def export(workdir: Path, output: Path, family: str = "") -> folder.Opened:
+    """Writes an encoder in PyTorch's layout, with its tokenizer if it has one; returns what was written.
+
+    Args:
+      workdir: a work folder, or any folder that `bert_jax.load` opens.
+      output: a folder that is not there, is empty, or holds an earlier export.
+      family: a file of bert_jax/formats/families; if not given, the one the encoder came from, or the one of its
+        position scheme.
+
+    Raises:
+      FormatError: nothing to export, an encoder that the family cannot express, or an output that is in use.
+    """
+    opened = folder.read(workdir)
+    with written_whole(output) as temporary:
+        ids = None
+        if opened.tokenizer is not None:
+            t = opened.tokenizer
+            ids = {"pad_token_id": t.pad_id, "bos_token_id": t.cls_id, "eos_token_id": t.sep_id}
+            t.export_huggingface(temporary, opened.model.max_length)
+        huggingface.write(opened.model, opened.params, temporary, family or opened.family, ids)
+    return opened
+
+
+def import_(source: Path, output: Path) -> folder.Opened:
+    """Writes the encoder and tokenizer of another project as a folder of ours; returns what was written.
+
+    Raises:
+      FormatError: no encoder there, weights that do not fit (all of them listed), or an output that is in use.
+    """
+    opened = folder.read(source)
+    with written_whole(output) as temporary:
+        native.write(opened.model, opened.params, temporary, opened.family)
+        if opened.tokenizer is not None:
+            opened.tokenizer.save(temporary / "tokenizer")
+    return opened
+
+
+@contextlib.contextmanager
+def written_whole(output: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `output` when the block ends well, and vanishes when it does not.
+
+    Raises:
+      FormatError: `output` holds something else than what replaces it.
+    """
+    output = output.absolute()
+    temporary, replaced = (output.with_name(f".{output.name}.{kind}.{os.getpid()}") for kind in ("new", "old"))
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if output.exists():
+            if not output.is_dir() or not set(os.listdir(output)) <= set(os.listdir(temporary)):
+                raise FormatError(f"--output={output} holds something else already; give a new folder")
+            os.replace(output, replaced)
+        os.replace(temporary, output)
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags)

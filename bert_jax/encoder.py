@@ -1,0 +1,115 @@
+"""A trained encoder as a library: `bert_jax.load(path)`, then `encoder(tokens)`."""
+
+import dataclasses
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bert_jax.config import Model
+from bert_jax.formats import folder
+from bert_jax.modeling import bert, heads
+from bert_jax.variants import use
+from data_pipeline.tokenizers import Tokenizer
+
+
+class Encoder:
+    """An encoder with its weights.
+
+    Attributes:
+      config: the model's configuration.
+      params: nested dict of float32 arrays (see `bert_jax.modeling.bert`).
+      tokenizer: None where the folder had none.
+    """
+
+    def __init__(self, config: Model, params: dict[str, Any], tokenizer: Tokenizer | None = None):
+        # The kernel of the training run may not exist on this machine.
+        self.config = dataclasses.replace(config, kernel=use("auto"), remat="none")
+        self.params = jax.tree.map(jnp.asarray, params)
+        self.tokenizer = tokenizer
+        self._run = jax.jit(functools.partial(run, self.config))
+
+    def __call__(self, tokens: Any, segments: Any = None, token_types: Any = None) -> dict[str, jax.Array | None]:
+        """Encodes rows of tokens; compiled once for each shape.
+
+        Args:
+          tokens: int [B, L], ids of the vocabulary, special tokens included.
+          segments: int [B, L], the number of each token's document within its row from 1, 0 for padding; tokens
+            attend to those of their own document. None for one document a row and no padding.
+          token_types: int [B, L] below `config.token_types`; None for zeros.
+
+        Returns:
+          hidden [B, L, D]; pooled [B, D] and logits [B, L, V], or None where the weights have no such head. Float32.
+
+        Raises:
+          ValueError: a shape, an id or a length that the encoder does not take.
+        """
+        tokens = _ids("tokens", tokens, self.config.vocab_size)
+        segments = np.ones_like(tokens) if segments is None else _ids("segments", segments, 2**31)
+        token_types = (
+            np.zeros_like(tokens) if token_types is None else _ids("token_types", token_types, self.config.token_types)
+        )
+        for name, array in (("segments", segments), ("token_types", token_types)):
+            if array.shape != tokens.shape:
+                raise ValueError(
+                    f"{name} has shape {list(array.shape)}, tokens {list(tokens.shape)}; they must be the same"
+                )
+        table = self.params["embeddings"].get("position")
+        if table and tokens.shape[1] > table["embedding"].shape[0]:
+            raise ValueError(
+                f"rows of {tokens.shape[1]} tokens are longer than the {table['embedding'].shape[0]} positions"
+            )
+        return self._run(self.params, tokens, segments, token_types)
+
+
+def load(path: str | os.PathLike[str]) -> Encoder:
+    """Opens a work folder, a folder of ours, or a checkpoint in PyTorch's layout or Google's.
+
+    Raises:
+      ConfigError: there is no encoder, or what is there does not fit together; the message says what and where.
+    """
+    opened = folder.read(Path(path))
+    return Encoder(opened.model, opened.params, opened.tokenizer)
+
+
+def run(
+    model: Model, params: dict[str, Any], tokens: jax.Array, segments: jax.Array, token_types: jax.Array
+) -> dict[str, jax.Array | None]:
+    """All that the weights can say about rows int [B, L]."""
+    batch = {
+        "tokens": tokens,
+        "segments": segments,
+        "token_types": token_types,
+        "positions": positions(segments, model.isolate_documents),
+    }
+    hidden = bert.encode(model, params, batch).astype(jnp.float32)
+    return {
+        "hidden": hidden,
+        "pooled": heads.pool(model, params, hidden).astype(jnp.float32) if "pooler" in params else None,
+        "logits": heads.mlm_logits(model, params, hidden) if "mlm_head" in params else None,
+    }
+
+
+def positions(segments: jax.Array, isolate: bool) -> jax.Array:
+    """segments int [B, L] → positions int [B, L], from 0 in each document if `isolate`, else in each row."""
+    index = jnp.broadcast_to(jnp.arange(segments.shape[1], dtype=jnp.int32), segments.shape)
+    if not isolate:
+        return index
+    begins = jnp.pad(segments[:, 1:] != segments[:, :-1], ((0, 0), (1, 0)))
+    return index - jax.lax.cummax(jnp.where(begins, index, 0), axis=1)
+
+
+def _ids(name: str, array: Any, size: int) -> np.ndarray:
+    """An int32 array [B, L] of numbers from 0 to `size` − 1."""
+    array = np.asarray(array)
+    if array.ndim != 2 or array.dtype.kind not in "iu" or array.size == 0:
+        raise ValueError(f"{name} is {array.dtype} {list(array.shape)}; it must be a non-empty integer array [B, L]")
+    if array.min() < 0 or array.max() >= size:
+        raise ValueError(
+            f"{name} has numbers from {array.min()} to {array.max()}; they must be between 0 and {size - 1}"
+        )
+    return array.astype(np.int32)

@@ -1,0 +1,64 @@
+"""RoBERTa (Liu et al. 2019): RobertaModel, RobertaForMaskedLM.
+
+Its positions count from pad_token_id + 1, so that the first rows of its table are never read. Its head has the
+erf GELU, whatever config.json says of the layers.
+"""
+
+from bert_jax import config
+from bert_jax.formats import family
+from bert_jax.formats.family import Settings
+from bert_jax.formats.table import FormatError, Rule
+
+PREFIX = "roberta"
+PAD_ID = 1
+
+
+def unused_rows(settings: Settings) -> int:
+    """Rows of the position table before that of the first token."""
+    return settings.get("pad_token_id", PAD_ID) + 1
+
+
+def model(settings: Settings) -> config.Model:
+    """config.json to ours, whose table has the rows that are read.
+
+    Raises:
+      FormatError: layers of another activation than the head's.
+    """
+    activation = settings.get("hidden_act", "gelu")
+    if family.ACTIVATIONS.get(activation) != "gelu":
+        raise FormatError(f"hidden_act={activation!r} of a roberta: its head has 'gelu', and this encoder one for both")
+    rows = settings.get("max_position_embeddings", 512)
+    return family.common_model(settings, max_length=rows - unused_rows(settings))
+
+
+def settings(model: config.Model, special_ids: Settings) -> Settings:
+    """Ours to config.json."""
+    rows = model.max_length + unused_rows(special_ids)
+    return family.common_settings(model, special_ids) | {"max_position_embeddings": rows}
+
+
+def rules(model: config.Model, settings: Settings) -> list[Rule]:
+    """The table of names."""
+    return [
+        *family.encoder_rules(PREFIX),
+        family.embedding(
+            "embeddings/position", f"{PREFIX}.embeddings.position_embeddings", unused_rows=unused_rows(settings)
+        ),
+        *family.dense("mlm_head/dense", "lm_head.dense"),
+        *family.norm("mlm_head/norm", "lm_head.layer_norm"),
+        Rule("mlm_head/bias", "lm_head.bias", vocabulary=True),
+    ]
+
+
+FAMILY = family.Family(
+    prefix=PREFIX,
+    model=model,
+    settings=settings,
+    rules=rules,
+    tied={
+        "lm_head.decoder.weight": f"{PREFIX}.embeddings.word_embeddings.weight",
+        "lm_head.decoder.bias": "lm_head.bias",
+    },
+    architectures={frozenset({"mlm_head"}): "RobertaForMaskedLM", frozenset(): "RobertaModel"},
+    special_ids={"pad_token_id": PAD_ID, "bos_token_id": 0, "eos_token_id": 2},
+)

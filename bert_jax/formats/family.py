@@ -1,0 +1,187 @@
+"""What the families of BERT-like models in PyTorch layout have in common."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bert_jax import config, variants
+from bert_jax.formats.table import FormatError, Rule
+from bert_jax.variants import use
+
+Settings = dict[str, Any]  # the content of a config.json
+
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+}
+
+# Fields of the model that choose how it is computed or trained, not what the encoder computes.
+NEUTRAL = ("kernel", "dtype", "remat", "unroll", "isolate_documents", "pooler", "pair_head")
+NEUTRAL_OPTIONS = ("sinusoidal_init",)  # of the position schemes
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """One model family: its configuration and its weights, in both directions."""
+
+    prefix: str  # of the encoder's names; files of a bare encoder leave it out
+    model: Callable[[Settings], config.Model]  # config.json to ours, without heads
+    settings: Callable[[config.Model, Settings], Settings]  # ours and the special ids to config.json
+    rules: Callable[[config.Model, Settings], list[Rule]]
+    tied: Mapping[str, str]  # names that repeat another array, which is the one that is read
+    architectures: Mapping[frozenset[str], str]  # the class that has exactly these heads, besides the pooler
+    special_ids: Settings  # what config.json says of them where there is no tokenizer to ask
+
+
+def load(name: str) -> Family:
+    """The family of this `model_type`.
+
+    Raises:
+      ConfigError: there is none; the message names those there are.
+    """
+    return variants.module("bert_jax.formats.families", name).FAMILY
+
+
+def check_expresses(family: Family, name: str, model: config.Model, settings: Settings) -> None:
+    """Raises FormatError where `settings` would be read as another encoder than `model`."""
+    read = family.model(settings)
+    for field in dataclasses.fields(config.Model):
+        if field.name in NEUTRAL:
+            continue
+        ours, theirs = plain(getattr(model, field.name)), plain(getattr(read, field.name))
+        if ours != theirs:
+            raise FormatError(
+                f"the {name} layout cannot express model.{field.name}={ours!r}: it would be read as {theirs!r}"
+            )
+
+
+def plain(value: Any) -> Any:
+    """A position scheme as its name and all its options, so that equal ones compare equal; others as they are."""
+    if not isinstance(value, variants.Variant):
+        return value
+    options = variants.options_of(variants.module("bert_jax.positions", value.name).build) | dict(value.options)
+    return {"name": value.name} | {name: option for name, option in options.items() if name not in NEUTRAL_OPTIONS}
+
+
+def common_model(settings: Settings, **changes: Any) -> config.Model:
+    """The fields that every family calls the same; those left out of config.json are BERT-base's.
+
+    Raises:
+      FormatError: a setting that this encoder does not have.
+    """
+    for name, wanted in (
+        ("is_decoder", False),
+        ("add_cross_attention", False),
+        ("position_embedding_type", "absolute"),
+    ):
+        if settings.get(name, wanted) not in (wanted, None):
+            raise FormatError(
+                f"{name}={settings[name]!r} in config.json is not an encoder this project has: {wanted!r} is"
+            )
+    activation = settings.get("hidden_act", "gelu")
+    if activation not in ACTIVATIONS:
+        raise FormatError(f"hidden_act={activation!r} in config.json is none of {', '.join(ACTIVATIONS)}")
+    base = config.Model()
+    fields = {
+        "vocab_size": settings.get("vocab_size", base.vocab_size),
+        "layers": settings.get("num_hidden_layers", base.layers),
+        "width": settings.get("hidden_size", base.width),
+        "heads": settings.get("num_attention_heads", base.heads),
+        "mlp_width": settings.get("intermediate_size", base.mlp_width),
+        "max_length": settings.get("max_position_embeddings", base.max_length),
+        "token_types": settings.get("type_vocab_size", base.token_types),
+        "positions": use("absolute"),
+        "norm_epsilon": float(settings.get("layer_norm_eps", base.norm_epsilon)),
+        "activation": ACTIVATIONS[activation],
+        "dropout": float(settings.get("hidden_dropout_prob", base.dropout)),
+        "attention_dropout": float(settings.get("attention_probs_dropout_prob", base.attention_dropout)),
+        "init_std": float(settings.get("initializer_range", base.init_std)),
+    }
+    return config.Model(**fields | changes)
+
+
+def common_settings(model: config.Model, special_ids: Settings) -> Settings:
+    """What config.json says of the fields that every family calls the same."""
+    return special_ids | {
+        "vocab_size": model.vocab_size,
+        "num_hidden_layers": model.layers,
+        "hidden_size": model.width,
+        "num_attention_heads": model.heads,
+        "intermediate_size": model.mlp_width,
+        "max_position_embeddings": model.max_length,
+        "type_vocab_size": model.token_types,
+        "layer_norm_eps": model.norm_epsilon,
+        "hidden_act": "gelu_new" if model.activation == "gelu_tanh" else model.activation,
+        "hidden_dropout_prob": model.dropout,
+        "attention_probs_dropout_prob": model.attention_dropout,
+        "initializer_range": model.init_std,
+        "tie_word_embeddings": True,
+    }
+
+
+def embedding(ours: str, theirs: str, *, vocabulary: bool = False, unused_rows: int = 0) -> Rule:
+    """A table [rows, D], the same in both."""
+    return Rule(f"{ours}/embedding", f"{theirs}.weight", inputs=1, vocabulary=vocabulary, unused_rows=unused_rows)
+
+
+def dense(ours: str, theirs: str, inputs: int = 1) -> list[Rule]:
+    """A kernel, which PyTorch keeps as [out, in], and its bias."""
+    return [
+        Rule(f"{ours}/kernel", f"{theirs}.weight", inputs=inputs, transposed=True),
+        Rule(f"{ours}/bias", f"{theirs}.bias"),
+    ]
+
+
+def norm(ours: str, theirs: str) -> list[Rule]:
+    """A LayerNorm."""
+    return [Rule(f"{ours}/scale", f"{theirs}.weight"), Rule(f"{ours}/bias", f"{theirs}.bias")]
+
+
+def encoder_rules(prefix: str) -> list[Rule]:
+    """Everything below the heads but the positions, as BERT, RoBERTa and NEZHA name it."""
+    layer = f"{prefix}.encoder.layer.{{layer}}"
+    return [
+        embedding("embeddings/word", f"{prefix}.embeddings.word_embeddings", vocabulary=True),
+        embedding("embeddings/token_type", f"{prefix}.embeddings.token_type_embeddings"),
+        *norm("embeddings/norm", f"{prefix}.embeddings.LayerNorm"),
+        *dense("layers/attention/query", f"{layer}.attention.self.query"),
+        *dense("layers/attention/key", f"{layer}.attention.self.key"),
+        *dense("layers/attention/value", f"{layer}.attention.self.value"),
+        *dense("layers/attention/output", f"{layer}.attention.output.dense", inputs=2),
+        *norm("layers/attention/norm", f"{layer}.attention.output.LayerNorm"),
+        *dense("layers/mlp/up", f"{layer}.intermediate.dense"),
+        *dense("layers/mlp/down", f"{layer}.output.dense"),
+        *norm("layers/mlp/norm", f"{layer}.output.LayerNorm"),
+        *dense("pooler", f"{prefix}.pooler.dense"),
+    ]
+
+
+def pretraining_head_rules() -> list[Rule]:
+    """The heads of BERT's pretraining, as BERT and NEZHA name them."""
+    return [
+        *dense("mlm_head/dense", "cls.predictions.transform.dense"),
+        *norm("mlm_head/norm", "cls.predictions.transform.LayerNorm"),
+        Rule("mlm_head/bias", "cls.predictions.bias", vocabulary=True),
+        *dense("pair_head", "cls.seq_relationship"),
+    ]
+
+
+def pretraining_tied(prefix: str) -> dict[str, str]:
+    """What the decoder of BERT and NEZHA repeats."""
+    return {
+        "cls.predictions.decoder.weight": f"{prefix}.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    }
+
+
+def pretraining_architectures(name: str) -> dict[frozenset[str], str]:
+    """The classes of BERT and NEZHA."""
+    return {
+        frozenset({"mlm_head", "pair_head"}): f"{name}ForPreTraining",
+        frozenset({"mlm_head"}): f"{name}ForMaskedLM",
+        frozenset({"pair_head"}): f"{name}ForNextSentencePrediction",
+        frozenset(): f"{name}Model",
+    }

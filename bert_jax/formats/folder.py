@@ -1,0 +1,56 @@
+"""Opens any folder that holds an encoder."""
+
+import dataclasses
+from pathlib import Path
+
+from bert_jax import config
+from bert_jax.formats import huggingface, native, tokenizer, weights
+from bert_jax.formats.table import FormatError, Params
+from data_pipeline.tokenizers import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """An encoder as it lies on disk."""
+
+    model: config.Model
+    params: Params
+    tokenizer: Tokenizer | None  # None where the folder has none
+    family: str  # of PyTorch models it came from, such as "roberta"; "" for none
+
+
+def read(path: Path) -> Opened:
+    """Opens a work folder, a folder of ours, a folder in PyTorch's layout, or Google's TensorFlow checkpoint.
+
+    Raises:
+      FormatError: there is no such folder, it is none of these, or what is in it does not fit together.
+    """
+    if not path.is_dir():
+        raise FormatError(f"{path} is no folder")
+    if (path / "checkpoints").is_dir():
+        return read_workdir(path)
+    if (path / native.PARAMS).exists():
+        model, params, family = native.read(path)
+    elif (path / huggingface.CONFIG).exists():
+        family = weights.read_json(path / huggingface.CONFIG).get("model_type", "")
+        model, params = huggingface.read(path)
+    else:
+        raise FormatError(
+            f"{path} holds no encoder: neither checkpoints/ (a work folder) nor {native.PARAMS} (ours) "
+            f"nor {huggingface.CONFIG} with {weights.SAFETENSORS} (PyTorch's layout)"
+        )
+    found = tokenizer.read(path)
+    if found is not None and found.vocab_size > model.vocab_size:
+        raise FormatError(
+            f"{path}: the tokenizer has {found.vocab_size} pieces and the encoder {model.vocab_size} embeddings"
+        )
+    return Opened(model, params, found, family)
+
+
+def read_workdir(path: Path) -> Opened:
+    """The newest checkpoint of a work folder, and its store's tokenizer if the store is still there."""
+    from bert_jax.checkpoint import restore_params  # Orbax takes seconds to import
+
+    run, params, _ = restore_params(path)
+    store = Path(run.data.store or path / "store")
+    return Opened(run.model, params, tokenizer.read(store), "")

@@ -1,0 +1,96 @@
+"""Folders in PyTorch's layout: config.json and model.safetensors, as the library transformers reads and writes them.
+
+The family (bert, roberta, …) is a file of `bert_jax/formats/families`, named by config.json's `model_type`.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from bert_jax import config
+from bert_jax.formats import family as families
+from bert_jax.formats import table, weights
+from bert_jax.formats.family import Family, Settings
+from bert_jax.formats.table import HEADS, FormatError, Params
+from bert_jax.modeling import bert
+
+CONFIG = "config.json"
+BUFFERS = ("position_ids", "token_type_ids", "positions_encoding")  # constants that older versions stored
+DEFAULTS = {"absolute": "bert", "functional_relative": "nezha"}  # the family of a position scheme
+
+
+def read(folder: Path) -> tuple[config.Model, Params]:
+    """The encoder of a folder. Heads that its weights lack are left out of the parameters.
+
+    Raises:
+      FormatError: weights missing, unknown or misshapen (all of them listed), or an encoder that this project lacks.
+    """
+    settings = weights.read_json(folder / CONFIG)
+    if "model_type" not in settings:
+        raise FormatError(f"{folder / CONFIG} has no model_type, so the names of its weights are unknown")
+    family = families.load(settings["model_type"])
+    tensors = normalised(family, weights.read(folder), settings, str(folder))
+    model = family.model(settings)
+    rules = family.rules(model, settings)
+    found = {table.part(rule.ours) for rule in rules if rule.names(model.layers)[0] in tensors}
+    model = dataclasses.replace(model, pooler=bool(found & {"pooler", "pair_head"}), pair_head="pair_head" in found)
+    return model, table.restore(rules, model, bert.abstract_params(model), tensors, str(folder))
+
+
+def write(
+    model: config.Model, params: Params, folder: Path, name: str = "", special_ids: Settings | None = None
+) -> None:
+    """Writes config.json and model.safetensors into an existing folder.
+
+    Args:
+      name: of the family; if not given, that of the model's position scheme.
+      special_ids: the tokenizer's pad_token_id, bos_token_id and eos_token_id; the family's usual ones if not given.
+
+    Raises:
+      FormatError: the family cannot express this encoder.
+    """
+    name = name or DEFAULTS.get(model.positions.name, "bert")
+    family = families.load(name)
+    settings = family.settings(
+        model, {key: (special_ids or {}).get(key, usual) for key, usual in family.special_ids.items()}
+    )
+    families.check_expresses(family, name, model, settings)
+    tensors = table.export(family.rules(model, settings), model, params)
+    heads = frozenset(head for head in HEADS if head in params and head != "pooler")
+    if not heads:
+        tensors = {tensor.removeprefix(f"{family.prefix}."): array for tensor, array in tensors.items()}
+    settings |= {"model_type": name, "architectures": [family.architectures[heads]], "dtype": "float32"}
+    weights.write_json(folder / CONFIG, settings)
+    weights.write_safetensors(folder / weights.SAFETENSORS, tensors, {"format": "pt"})
+
+
+def normalised(
+    family: Family, tensors: dict[str, np.ndarray], settings: Settings, source: str
+) -> dict[str, np.ndarray]:
+    """The weights under today's names: old LayerNorm names, bare encoders, constants, and what repeats another array.
+
+    Raises:
+      FormatError: the output weights are not the word embeddings.
+    """
+    tensors = {modern(name): array for name, array in tensors.items() if name.rsplit(".", 1)[-1] not in BUFFERS}
+    if not any(name.startswith(f"{family.prefix}.") for name in tensors):
+        tensors = {f"{family.prefix}.{name}": array for name, array in tensors.items()}
+    decoder, decoder_bias = family.tied
+    if settings.get("tie_word_embeddings") is False and family.tied[decoder_bias] in tensors and decoder not in tensors:
+        raise FormatError(f"{source} lacks {decoder}, though its configuration says that it is not the word embeddings")
+    for copy, original in family.tied.items():
+        if copy not in tensors:
+            continue
+        repeated = tensors.pop(copy)
+        if not np.array_equal(repeated, tensors.setdefault(original, repeated)):
+            raise FormatError(f"{copy} of {source} differs from {original}; this encoder has one array for both")
+    return tensors
+
+
+def modern(name: str) -> str:
+    """LayerNorm's gamma and beta are called weight and bias today."""
+    for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name

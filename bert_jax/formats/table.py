@@ -1,0 +1,166 @@
+"""Name-and-transpose tables: one list of rules read in both directions.
+
+A rule says which array of the parameter tree is which array of a foreign checkpoint, and how the
+two are laid out. Both directions only reshape, transpose and pad, so a round trip is bit-exact.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bert_jax import config
+from bert_jax.variants import ConfigError
+
+Params = dict[str, Any]  # a nested dict of arrays, as bert_jax.modeling.bert.init makes it
+HEADS = ("pooler", "pair_head", "mlm_head")  # the parts a checkpoint may lack
+
+
+class FormatError(ConfigError):
+    """A folder that is not what it should be, or a model that its format cannot express."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One array of ours and its counterpart.
+
+    Ours may have many axes ([D, N, H]); theirs is a vector (`inputs` 0), or a matrix whose rows are
+    the first `inputs` axes of ours and whose columns are the rest, `transposed` where the foreign
+    format keeps [out, in]. Under `layers`, ours has a leading axis and theirs one array for each
+    layer, with its number in place of `{layer}`.
+    """
+
+    ours: str  # path in the tree, joined by "/"
+    theirs: str  # name in the checkpoint
+    inputs: int = 0
+    transposed: bool = False
+    vocabulary: bool = False  # axis 0 of ours is padded from V to a multiple of 128; theirs is not
+    unused_rows: int = 0  # rows at the start of theirs that nothing reads
+
+    @property
+    def stacked(self) -> bool:
+        return self.ours.startswith("layers/")
+
+    def names(self, layers: int) -> list[str]:
+        """Theirs, one for each layer, or the one name."""
+        return [self.theirs.format(layer=i) for i in range(layers)] if self.stacked else [self.theirs]
+
+    def their_shape(self, model: config.Model, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of one of theirs, given the whole shape of ours."""
+        shape = list(shape[1:] if self.stacked else shape)
+        if self.vocabulary:
+            shape[0] = model.vocab_size
+        if self.inputs == 0:
+            return (math.prod(shape),)
+        rows, columns = math.prod(shape[: self.inputs]) + self.unused_rows, math.prod(shape[self.inputs :])
+        return (columns, rows) if self.transposed else (rows, columns)
+
+    def export(self, model: config.Model, array: np.ndarray) -> np.ndarray:
+        """One of ours (without the axis of layers) as theirs, contiguous float32."""
+        if self.vocabulary:
+            array = array[: model.vocab_size]
+        if self.inputs == 0:
+            return np.array(array, np.float32).reshape(-1)
+        array = array.reshape(math.prod(array.shape[: self.inputs]), -1)
+        array = np.pad(array, ((self.unused_rows, 0), (0, 0)))
+        return np.array(array.T if self.transposed else array, np.float32, order="C")
+
+    def restore(self, model: config.Model, array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """One of theirs as ours, of `shape` (without the axis of layers); padding is zeros."""
+        array = array.T if self.transposed else array
+        array = array[self.unused_rows :]
+        if self.vocabulary:
+            missing = shape[0] - model.vocab_size
+            array = np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
+        return np.array(array, np.float32, order="C").reshape(shape)
+
+
+def flatten(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """(path joined by "/", array) of each leaf of a nested dict."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{path}{name}/")
+        else:
+            yield path + name, value
+
+
+def unflatten(leaves: Mapping[str, Any]) -> Params:
+    """The nested dict of `flatten`'s pairs."""
+    tree: Params = {}
+    for path, value in leaves.items():
+        *parents, name = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return tree
+
+
+def export(rules: Sequence[Rule], model: config.Model, params: Params) -> dict[str, np.ndarray]:
+    """The parameters under the names and in the layout of `rules`.
+
+    Raises:
+      FormatError: parameters that no rule covers: the foreign format would compute something else.
+    """
+    ours = {rule.ours: rule for rule in rules}
+    leaves = dict(flatten(params))
+    uncovered = sorted(set(leaves) - set(ours))
+    if uncovered:
+        raise FormatError(f"this format has no place for the parameters {', '.join(uncovered)}")
+    tensors = {}
+    for path, leaf in leaves.items():
+        rule, array = ours[path], np.asarray(leaf)
+        for name, part in zip(rule.names(model.layers), array if rule.stacked else [array], strict=True):
+            tensors[name] = rule.export(model, part)
+    return tensors
+
+
+def restore(
+    rules: Sequence[Rule], model: config.Model, shapes: Params, tensors: Mapping[str, np.ndarray], source: str
+) -> Params:
+    """The parameters from arrays under foreign names; `shapes` has the tree's abstract arrays.
+
+    A head of `HEADS` of which nothing is there is left out of the tree.
+
+    Raises:
+      FormatError: lists every missing, unknown and misshapen array at once.
+    """
+    abstract = dict(flatten(shapes))
+    present = {part(rule.ours) for rule in rules if any(name in tensors for name in rule.names(model.layers))}
+    rules = [
+        rule for rule in rules if rule.ours in abstract and (part(rule.ours) in present or part(rule.ours) not in HEADS)
+    ]
+    wanted = {
+        name: rule.their_shape(model, abstract[rule.ours].shape) for rule in rules for name in rule.names(model.layers)
+    }
+    check(wanted, tensors, source)
+    leaves = {}
+    for rule in rules:
+        shape = abstract[rule.ours].shape
+        each = shape[1:] if rule.stacked else shape
+        arrays = [rule.restore(model, tensors[name], each) for name in rule.names(model.layers)]
+        leaves[rule.ours] = np.stack(arrays) if rule.stacked else arrays[0]
+    return unflatten(leaves)
+
+
+def check(wanted: Mapping[str, Sequence[int]], tensors: Mapping[str, np.ndarray], source: str) -> None:
+    """Raises FormatError, listing all that is wrong, unless `tensors` has exactly the wanted names and shapes."""
+    problems = {
+        "missing": [name for name in wanted if name not in tensors],
+        "unknown": [name for name in tensors if name not in wanted],
+        "misshapen": [
+            f"{name} {list(tensors[name].shape)} instead of {list(shape)}"
+            for name, shape in wanted.items()
+            if name in tensors and tensors[name].shape != tuple(shape)
+        ],
+    }
+    if any(problems.values()):
+        listed = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
+        raise FormatError(f"the weights of {source} do not fit its configuration; {listed}")
+
+
+def part(path: str) -> str:
+    """The part of the tree that a path leads to, such as "pooler"."""
+    return path.split("/")[0]

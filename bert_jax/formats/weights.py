@@ -1,0 +1,108 @@
+"""Files of named arrays: safetensors, and PyTorch's older .bin without running what is in it."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import ml_dtypes  # noqa: F401  lets NumPy know bfloat16 by name, which safetensors asks for
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from bert_jax.formats.table import FormatError
+
+SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
+
+
+def read(folder: Path) -> dict[str, np.ndarray]:
+    """The weights of a PyTorch-layout folder: one file or several with an index; floats as float32.
+
+    Raises:
+      FormatError: no weights there, or a file that cannot be read.
+    """
+    for name, read_file in ((SAFETENSORS, read_safetensors), (BIN, read_bin)):
+        if (folder / name).exists():
+            return read_file(folder / name)
+        index = folder / f"{name}.index.json"
+        if index.exists():
+            files = sorted(set(read_json(index).get("weight_map", {}).values()))
+            return {key: array for file in files for key, array in read_file(_inside(folder, file)).items()}
+    raise FormatError(f"{folder} has neither {SAFETENSORS} nor {BIN}")
+
+
+def read_safetensors(file: Path) -> dict[str, np.ndarray]:
+    """Name to array; half precisions become float32.
+
+    Raises:
+      FormatError: the file is not there, or not whole.
+    """
+    try:
+        with safetensors.safe_open(file, framework="np") as tensors:
+            return {name: _float32(tensors.get_tensor(name)) for name in tensors.keys()}  # noqa: SIM118  it is no mapping
+    except (OSError, safetensors.SafetensorError) as error:
+        raise FormatError(f"{file} cannot be read as safetensors: {error}") from None
+
+
+def read_bin(file: Path) -> dict[str, np.ndarray]:
+    """Name to array of a file that torch.save wrote, holding tensors alone.
+
+    Raises:
+      FormatError: torch is not installed, or the file holds more than tensors.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise FormatError(
+            f"{file} needs PyTorch to be read: install bert_jax[torch], or convert it to {SAFETENSORS}"
+        ) from None
+    try:
+        tensors = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises whatever it stumbles on
+        raise FormatError(f"{file} is not a plain file of tensors: {str(error).splitlines()[0]}") from None
+    if not isinstance(tensors, Mapping):
+        raise FormatError(f"{file} holds a {type(tensors).__name__}, not tensors by name")
+    return {
+        name: tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
+        for name, tensor in tensors.items()
+    }
+
+
+def write_safetensors(file: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Writes the arrays whole or not at all."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        safetensors.numpy.save_file(dict(tensors), temporary, metadata=dict(metadata))
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(file: Path) -> dict:
+    """The object in a JSON file.
+
+    Raises:
+      FormatError: not there, not JSON, or not an object.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise FormatError(f"{file} cannot be read as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise FormatError(f"{file} holds a {type(content).__name__}, not an object")
+    return content
+
+
+def write_json(file: Path, content: Mapping) -> None:
+    """Writes sorted, indented JSON."""
+    file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    return array if array.dtype.kind in "iub" else array.astype(np.float32)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    if Path(name).name != name:
+        raise FormatError(f"{folder}: the index of the weights names {name!r}, which is not a file beside it")
+    return folder / name
