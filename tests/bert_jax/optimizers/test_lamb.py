@@ -111,7 +111,7 @@ def test_variants_differ(trees):
 def test_one_trust_ratio_a_layer(trees):
     """Optax's own LAMB gives a stacked leaf one ratio; here each layer has the ratio that it has alone."""
     params, grads = trees.normal(0), trees.normal(1)
-    stacked = lamb.statistics(grads, lamb.build(schedule).init(params), params)["trust_ratio"]
+    stacked = jax.jit(lamb.statistics)(grads, lamb.build(schedule).init(params), params)["trust_ratio"]
     ratios = stacked["layers"]["mlp"]["up"]["kernel"]
     assert ratios.shape == (3,)
     p, g = params["layers"]["mlp"]["up"]["kernel"], grads["layers"]["mlp"]["up"]["kernel"]
