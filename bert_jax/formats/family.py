@@ -19,8 +19,7 @@ ACTIVATIONS = {
 }
 
 # Fields of the model that choose how it is computed or trained, not what the encoder computes.
-NEUTRAL = ("kernel", "dtype", "remat", "unroll", "isolate_documents", "pooler", "pair_head")
-NEUTRAL_OPTIONS = ("sinusoidal_init",)  # of the position schemes
+NEUTRAL = ("init", "kernel", "dtype", "remat", "unroll", "isolate_documents", "pooler", "pair_head")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +62,7 @@ def plain(value: Any) -> Any:
     if not isinstance(value, variants.Variant):
         return value
     options = variants.options_of(variants.module("bert_jax.positions", value.name).build) | dict(value.options)
-    return {"name": value.name} | {name: option for name, option in options.items() if name not in NEUTRAL_OPTIONS}
+    return {"name": value.name} | options
 
 
 def common_model(settings: Settings, **changes: Any) -> config.Model:

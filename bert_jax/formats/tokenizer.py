@@ -21,21 +21,31 @@ def read(folder: Path) -> Tokenizer | None:
     """
     if (folder / "tokenizer" / "kind.json").exists():
         return load_tokenizer(folder / "tokenizer")
-    if (folder / "tokenizer.json").exists():
-        definition = weights.read_json(folder / "tokenizer.json")
+    file = folder / "tokenizer.json"
+    if file.exists():
+        definition = weights.read_json(file)
     elif (folder / "vocab.txt").exists():
         definition = from_vocabulary(folder / "vocab.txt", settings(folder))
     else:
         return None
+    # Some checkpoints cut and pad in the tokenizer, to the length of their own use; rows here do that themselves.
+    plain = definition | {"truncation": None, "padding": None}
+    text = file.read_text(encoding="utf-8") if file.exists() and plain == definition else json.dumps(plain)
+    return Tokenizer(kind(definition, folder), text, specials(settings(folder)))
+
+
+def kind(definition: dict[str, Any], folder: Path) -> str:
+    """The file of data_pipeline/tokenizers that a tokenizer.json belongs to.
+
+    Raises:
+      FormatError: there is none.
+    """
     model = definition.get("model", {}).get("type")
     if model not in KINDS:
         raise FormatError(f"{folder}/tokenizer.json is of the kind {model!r}; this project has {', '.join(KINDS)}")
-    kind = (
-        "byte_level" if model == "BPE" and "ByteLevel" in json.dumps(definition.get("pre_tokenizer")) else KINDS[model]
-    )
-    # Some checkpoints cut and pad in the tokenizer, to the length of their own use; rows here do that themselves.
-    definition |= {"truncation": None, "padding": None}
-    return Tokenizer(kind, json.dumps(definition, ensure_ascii=False), specials(settings(folder)))
+    if model == "BPE" and "ByteLevel" in json.dumps(definition.get("pre_tokenizer")):
+        return "byte_level"
+    return KINDS[model]
 
 
 def settings(folder: Path) -> dict[str, Any]:

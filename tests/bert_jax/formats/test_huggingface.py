@@ -293,9 +293,7 @@ def test_what_a_family_cannot_express_is_refused(tmp_path, change, family, named
 
 
 def test_how_a_model_is_trained_does_not_hinder_its_export(tmp_path):
-    model = dataclasses.replace(
-        BASE, dtype="bfloat16", remat="full", isolate_documents=False, positions=use("absolute", sinusoidal_init=True)
-    )
+    model = dataclasses.replace(BASE, dtype="bfloat16", remat="full", isolate_documents=False)
     huggingface.write(model, bert.init(model, jax.random.key(0)), tmp_path)
     assert huggingface.read(tmp_path)[0] == BASE
 
