@@ -48,6 +48,7 @@ class Model:
     activation: Literal["gelu", "gelu_tanh"] = "gelu"  # erf (PyTorch) or tanh (Google's code)
     dropout: float = 0.1  # after the embeddings, attention's output and the feed-forward
     attention_dropout: float = 0.1  # on the attention probabilities
+    init: Variant = use("normal")  # a file of bert_jax/inits: where training starts
     init_std: float = 0.02  # standard deviation of the truncated normal
     isolate_documents: bool = True  # tokens of different documents in a row never attend to each other
     pooler: bool = False  # dense and tanh over the first token
@@ -136,16 +137,18 @@ class Checkpoints:
 class Evaluation:
     """The held-out evaluation. Its masks depend on `seed` alone."""
 
-    length: int = 128  # L, tokens in a row
+    length: int = 0  # L, tokens in a row; 0 for that of the last phase
     batch_size: int = 64  # rows
     max_rows: int = 4096  # at most so many rows, evenly spread over the held-out documents
     mask_rate: float = 0.15  # as in BERT, whatever the rate of training
+    single_mask_rows: int = 16  # rows whose tokens are masked one at a time, for the pseudo-perplexity
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.length >= 8, "evaluation.length", self.length, "at least 8 tokens")
+        _require(self.length == 0 or self.length >= 8, "evaluation.length", self.length, "at least 8 tokens, or 0")
         _require(self.batch_size >= 1, "evaluation.batch_size", self.batch_size, "at least 1 row")
         _require(self.max_rows >= 1, "evaluation.max_rows", self.max_rows, "at least 1 row")
+        _require(self.single_mask_rows >= 1, "evaluation.single_mask_rows", self.single_mask_rows, "at least 1 row")
         _require(0 < self.mask_rate < 1, "evaluation.mask_rate", self.mask_rate, "between 0 and 1")
 
 
@@ -160,6 +163,7 @@ class Config:
     objective: Variant = use("mlm")  # a file of bert_jax/objectives
     optimizer: Variant = use("lamb")  # a file of bert_jax/optimizers
     clip_norm: float = 1.0  # of the whole gradient before the optimizer; 0 for none
+    unigram_bias: bool = False  # a fresh head starts at the log shares of the training text's tokens
     seed: int = 0
     mesh: Mesh = field(default_factory=Mesh)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
@@ -184,6 +188,11 @@ class Config:
             self.evaluation.length,
             f"at most model.max_length={self.model.max_length}",
         )
+
+    @property
+    def evaluation_length(self) -> int:
+        """L of the held-out rows."""
+        return self.evaluation.length or self.phases[-1].length
 
     @property
     def steps(self) -> int:

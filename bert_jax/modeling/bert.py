@@ -59,12 +59,12 @@ def parts(model: Model) -> dict[str, type[nnx.Module]]:
 
 def init(model: Model, key: jax.Array) -> dict:
     """The parameters: a nested dict of float32 arrays, layers stacked on axis 0."""
-    names = [*parts(model), "layers"]
+    names = [*parts(model), "layers", "init"]
     keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
     params = {name: init_module(module, model, keys[name]) for name, module in parts(model).items()}
     layer_keys = jax.random.split(keys["layers"], model.layers)
     params["layers"] = jax.vmap(lambda layer_key: init_module(Block, model, layer_key))(layer_keys)
-    return params
+    return load("bert_jax.inits", model.init)()(model, params, keys["init"])
 
 
 def abstract_params(model: Model) -> dict:

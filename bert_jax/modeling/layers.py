@@ -8,7 +8,7 @@ Every parameter carries its logical axes (`embed`, `mlp`, `heads`, `vocab`), whi
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -18,6 +18,7 @@ from flax import nnx
 from bert_jax.config import Model
 
 M = TypeVar("M", bound=nnx.Module)
+Make = Callable[..., M]  # a module class, called as (model, rngs=…)
 Axes = tuple[str | None, ...]
 
 
@@ -86,17 +87,17 @@ def split_key(key: jax.Array | None, number: int) -> Sequence[jax.Array | None]:
 
 
 @functools.cache
-def definition(module: type[nnx.Module], model: Model) -> tuple[Any, Any]:
+def definition(module: Make, model: Model) -> tuple[Any, Any]:
     """The module's graph and its parameters as abstract shapes, made without computing anything."""
     return nnx.split(nnx.eval_shape(lambda: module(model, rngs=nnx.Rngs(params=0))), nnx.Param)
 
 
-def init(module: type[nnx.Module], model: Model, key: jax.Array) -> dict:
+def init(module: Make, model: Model, key: jax.Array) -> dict:
     """The module's parameters: a nested dict of float32 arrays."""
     return nnx.to_pure_dict(nnx.state(module(model, rngs=nnx.Rngs(params=key)), nnx.Param))
 
 
-def bind(module: type[M], model: Model, params: dict) -> M:
+def bind(module: Make[M], model: Model, params: dict) -> M:
     """The module with `params` in it."""
     graph, abstract = definition(module, model)
     state = jax.tree.map(lambda variable: variable, abstract)
@@ -104,7 +105,7 @@ def bind(module: type[M], model: Model, params: dict) -> M:
     return nnx.merge(graph, state)
 
 
-def logical_axes(module: type[nnx.Module], model: Model) -> dict:
+def logical_axes(module: Make, model: Model) -> dict:
     """A nested dict as that of `init`, holding each parameter's logical axes."""
     _, abstract = definition(module, model)
     is_variable = lambda leaf: isinstance(leaf, nnx.Variable)

@@ -20,7 +20,6 @@ from flax import nnx
 
 from bert_jax.config import Model
 from bert_jax.positions import Positions
-from bert_jax.positions.absolute import sinusoids
 from bert_jax.variants import ConfigError
 
 
@@ -34,6 +33,9 @@ def build(*, max_distance: int = 0) -> type[Positions]:
     if max_distance < 0:
         raise ConfigError(f"config.model.positions.max_distance is {max_distance}; it must be 0 (no clipping) or more")
     return functools.partial(FunctionalRelative, max_distance=max_distance)  # type: ignore[return-value]
+
+
+Triple = tuple[jax.Array, jax.Array, jax.Array]
 
 
 class Tables(NamedTuple):
@@ -62,7 +64,7 @@ class FunctionalRelative(Positions):
         keys = jnp.arange(length)
         return Tables(sinusoids(keys, self.head_size), sinusoids(keys - self.max_distance, self.head_size))
 
-    def before(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Tables | jax.Array) -> tuple[jax.Array, ...]:
+    def before(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Tables | jax.Array) -> Triple:
         if not isinstance(tables, Tables):
             return q, k, v
         keys = jnp.broadcast_to(tables.keys[:, None, :].astype(k.dtype), k.shape)
@@ -86,3 +88,10 @@ def rotate(x: jax.Array, table: jax.Array, sign: int) -> jax.Array:
     even, odd = x[..., 0::2].astype(jnp.float32), x[..., 1::2].astype(jnp.float32)
     turned = jnp.stack([even * cosine - odd * sine, odd * cosine + even * sine], -1)
     return turned.reshape(x.shape).astype(x.dtype)
+
+
+def sinusoids(positions: jax.Array, size: int) -> jax.Array:
+    """positions [...] → [..., size]: column 2m is sin(p w_m), column 2m+1 cos(p w_m), with w_m = 10000^(−2m/size)."""
+    pairs = jnp.arange((size + 1) // 2, dtype=jnp.float32)
+    angles = positions[..., None].astype(jnp.float32) * 10000.0 ** (-2.0 * pairs / size)
+    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], -1).reshape(*positions.shape, -1)[..., :size]

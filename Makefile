@@ -1,0 +1,35 @@
+# make pretrain   fresh machine → environment, text, tokenizer, store, pretraining, evaluation, report, PyTorch export
+# make test       fresh machine → environment, lint, types, the whole test suite
+
+PYTHON  ?= $(shell command -v python3.12 || command -v python3.11 || command -v python3)
+CONFIG  ?= configs/demo.py
+WORKDIR ?= runs/demo
+VENV    := .venv
+PIP     := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
+started := $(shell date +%s)
+
+.PHONY: pretrain test clean
+
+pretrain: $(VENV)/installed
+	$(VENV)/bin/python -m bert_jax.pretrain --config=$(CONFIG) --workdir=$(WORKDIR) --started=$(started) $(FLAGS)
+
+test: $(VENV)/installed-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 12) else "Python %d.%d found; Python 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.12 ..." % v)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: setup.py | $(VENV)/bin/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/installed-test: setup.py | $(VENV)/bin/python
+	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,95 @@
+"""Masked language modelling (Devlin et al. 2018, section 3.1), masks drawn anew each time (RoBERTa, section 4.1).
+
+A fixed number of places is predicted in each row, so that logits exist for those alone.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from bert_jax.config import Model
+from bert_jax.modeling.bert import encode
+from bert_jax.modeling.heads import padded_mlm_logits
+from bert_jax.objectives import Batch, Objective, Vocabulary
+from bert_jax.variants import ConfigError
+
+
+def build(
+    model: Model,
+    vocabulary: Vocabulary,
+    *,
+    mask_rate: float = 0.15,
+    masked: float = 0.8,
+    random: float = 0.1,
+) -> Objective:
+    """The objective.
+
+    Args:
+      mask_rate: share of a row's text tokens that are predicted, rounded to the nearest count, at least one.
+      masked: share of the predicted tokens that become [MASK].
+      random: share of them that become a random token; the rest stay as they are.
+    """
+    for name, share in {
+        "mask_rate": mask_rate,
+        "masked": masked,
+        "random": random,
+        "masked + random": masked + random,
+    }.items():
+        if not 0 <= share <= 1 or (name == "mask_rate" and share == 0):
+            raise ConfigError(f"config.objective.{name} is {share}; it must be a share between 0 and 1")
+
+    def corrupt(batch: Batch, key: jax.Array) -> Batch:
+        """Adds target_places, targets (int [B, P]) and target_weights (float [B, P]); changes tokens at the places."""
+        choose_key, kind_key, word_key = jax.random.split(key, 3)
+        tokens = jnp.asarray(batch["tokens"], jnp.int32)
+        text = is_text(tokens, batch["segments"], vocabulary)
+        places, weights = choose_places(text, mask_rate, choose_key)
+        targets = jnp.take_along_axis(tokens, places, axis=1)
+
+        kind = jax.random.uniform(kind_key, places.shape)
+        words = jax.random.randint(word_key, places.shape, 0, vocabulary.size)
+        shown = jnp.where(kind < masked, vocabulary.mask, jnp.where(kind < masked + random, words, targets))
+        shown = jnp.where(weights > 0, shown, targets)
+        rows = jnp.arange(tokens.shape[0])[:, None]
+        corrupted = tokens.at[rows, places].set(shown, unique_indices=True)
+        return batch | {"tokens": corrupted, "target_places": places, "targets": targets, "target_weights": weights}
+
+    def loss(params: dict, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
+        """The sum of −log p(target) over the weighted places, the sum of weights, and how many were right."""
+        hidden = encode(model, params, batch, key)
+        at_places = jnp.take_along_axis(hidden, batch["target_places"][..., None], axis=1)
+        logits = padded_mlm_logits(model, params, at_places)
+        return cross_entropy(logits, batch["targets"], batch["target_weights"])
+
+    return Objective(corrupt, loss)
+
+
+def is_text(tokens: jax.Array, segments: jax.Array, vocabulary: Vocabulary) -> jax.Array:
+    """bool [B, L]: neither padding nor [CLS] nor [SEP]."""
+    return (segments > 0) & (tokens != vocabulary.cls) & (tokens != vocabulary.sep) & (tokens != vocabulary.pad)
+
+
+def choose_places(candidates: jax.Array, rate: float, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A uniform draw without repetition from each row's candidates (bool [B, L]).
+
+    Returns:
+      places int [B, P], all different in a row, and weights float [B, P]: 1 for as many as the rate asks of the
+      row's candidates (at least one, where there is any), 0 for the others. P is the rate's share of L.
+    """
+    length = candidates.shape[1]
+    slots = max(1, round(rate * length))
+    count = candidates.sum(1)
+    wanted = jnp.clip(jnp.round(rate * count), jnp.minimum(count, 1), slots)
+    draw = jnp.where(candidates, jax.random.uniform(key, candidates.shape), -1.0)
+    _, places = jax.lax.top_k(draw, slots)
+    weights = (jnp.arange(slots)[None] < wanted[:, None]).astype(jnp.float32)
+    return places, weights
+
+
+def cross_entropy(
+    logits: jax.Array, targets: jax.Array, weights: jax.Array
+) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
+    """logits float32 [..., V], targets and weights [...] → weighted sums of −log p, weights and right answers."""
+    log_sum = jax.nn.logsumexp(logits, axis=-1)
+    of_target = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    correct = (jnp.argmax(logits, axis=-1) == targets) * weights
+    return ((log_sum - of_target) * weights).sum(), weights.sum(), {"correct": correct.sum()}

@@ -1,0 +1,113 @@
+"""The whole way from text to a report and a PyTorch checkpoint, in one command.
+
+    python -m bert_jax.pretrain --config=configs/demo.py --workdir=runs/demo
+
+Each stage writes its result whole or not at all, so that the same command, run again after any interruption, goes on
+where it was: prepare → train → evaluate → fill in masks → export → report.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from bert_jax import cli, config_flags
+from bert_jax.config import Config
+from bert_jax.modeling.bert import count_parameters
+
+
+def started_flag() -> None:
+    """--started"""
+    flags.DEFINE_float("started", 0, "When the clock of total_seconds started, in Unix seconds; now if not given.")
+
+
+def main() -> dict[str, Any]:
+    """The command."""
+    started = cli.FLAGS.started or time.time()
+    return pretrain(config_flags.from_flags(), Path(cli.FLAGS.workdir), started)
+
+
+def pretrain(config: Config, workdir: Path, started: float) -> dict[str, Any]:
+    """Runs every stage; gives the figures of summary.json."""
+    # Each stage imports what it needs: preparing text should not wait for JAX, nor training for the converter.
+    stage("text → tokenizer → store", workdir / "store")
+    from data_pipeline.prepare import prepare
+
+    store = prepare(config.data, workdir / "store", downloads=workdir / "downloads")
+
+    stage("pretraining", workdir / "checkpoints")
+    from bert_jax.train import data_facts, train
+
+    cli.write_json(workdir / "data.json", data_facts(config, store))
+    training = train(config, workdir)
+
+    stage("evaluation on held-out documents", workdir / "evaluation.json")
+    evaluation = evaluated(workdir, training["steps"])
+
+    stage("PyTorch export", workdir / "huggingface")
+    from bert_jax.convert import export
+
+    export(workdir, workdir / "huggingface")
+
+    stage("report", workdir / "report.html")
+    from bert_jax.encoder import load
+    from bert_jax.fill_mask import fill_mask
+    from bert_jax.report import write_report
+
+    encoder = load(workdir)
+    filled = [{"text": text, "masks": fill_mask(encoder, text)} for text in config.examples]
+    cli.write_json(workdir / "fill_mask.json", {"examples": filled})
+    figures = {
+        **evaluation,
+        "train_seconds": training["train_seconds"],
+        "total_seconds": time.time() - started,
+        "tokens_per_second": training.get("tokens_per_second"),
+        "parameters": count_parameters(config.model),
+    }
+    cli.write_json(workdir / "summary.json", figures)
+    write_report(workdir)
+    print(farewell(workdir, figures))
+    return figures
+
+
+def evaluated(workdir: Path, step: int) -> dict[str, Any]:
+    """The evaluation of this step: the one on disk, or made now."""
+    from bert_jax.evaluate import describe, evaluate
+
+    path = workdir / "evaluation.json"
+    figures = json.loads(path.read_text()) if path.exists() else {}
+    if figures.get("step") != step:
+        figures = evaluate(workdir)
+        cli.write_json(path, figures)
+    print(describe(figures))
+    return figures
+
+
+def stage(name: str, result: Path) -> None:
+    """Says what comes next and where it goes."""
+    print(f"\n── {name} → {result}", file=sys.stderr)
+
+
+def farewell(workdir: Path, figures: dict[str, Any]) -> str:
+    """Where everything is, and what to do next."""
+    return f"""
+{figures["parameters"] / 1e6:.1f}M parameters trained in {figures["train_seconds"] / 60:.1f} min; held-out loss \
+{figures["eval_loss"]:.3f} nat, {figures["gain_over_unigram"]:.3f} below the unigram baseline.
+
+  {workdir}/report.html      curves, data, evaluation, examples: open it in a browser
+  {workdir}/huggingface/     opens with transformers' AutoModelForMaskedLM and AutoTokenizer
+  {workdir}/checkpoints/     to go on from
+  {workdir}/store/           the tokenised text
+
+Next:
+  python -m bert_jax.fill_mask --workdir={workdir} --text="Paris is the [MASK] of France."
+  tensorboard --logdir={workdir}/tensorboard
+  python -m bert_jax.pretrain --config=configs/demo.py --workdir=runs/mine --config.data.sources.0=text_files \\
+      --config.data.sources.0.paths='your/text/*.txt'"""
+
+
+if __name__ == "__main__":
+    cli.run(main, config_flags.config_flag, cli.workdir_flag, started_flag)

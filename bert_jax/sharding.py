@@ -1,0 +1,105 @@
+"""The mesh, and the one table from logical axes to mesh axes.
+
+`data` and `fsdp` split the batch; `fsdp` splits parameters and moments; `tensor` splits heads, feed-forward and
+vocabulary. XLA places the collectives from these (`pjit` is today's `jax.jit` with shardings).
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from bert_jax import config as configs
+from bert_jax.modeling.bert import parameter_axes
+from bert_jax.variants import ConfigError
+
+RULES: Mapping[str | None, str | None] = {
+    "vocab": "tensor",
+    "heads": "tensor",
+    "mlp": "tensor",
+    "embed": "fsdp",
+    "layers": None,
+    None: None,
+}
+BATCH = PartitionSpec(("data", "fsdp"))
+
+
+def make_mesh(mesh: configs.Mesh, devices: Iterable[Any] | None = None) -> jax.sharding.Mesh:
+    """A mesh of all devices with axes data, fsdp and tensor.
+
+    Raises:
+      ConfigError: the sizes do not multiply to the number of devices.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    sizes = {"data": mesh.data, "fsdp": mesh.fsdp, "tensor": mesh.tensor}
+    fixed = math.prod(size for size in sizes.values() if size != -1)
+    if -1 in sizes.values() and len(devices) % fixed == 0:
+        sizes = {name: len(devices) // fixed if size == -1 else size for name, size in sizes.items()}
+    if math.prod(sizes.values()) != len(devices):
+        raise ConfigError(
+            f"config.mesh is {sizes}, {fixed} devices, but there are {len(devices)}: "
+            "the sizes must multiply to that number (-1 takes the rest)"
+        )
+    return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def check(config: configs.Config, mesh: jax.sharding.Mesh) -> None:
+    """Raises ConfigError if the model or the batch cannot be split over the mesh."""
+    copies, tensor = mesh.shape["data"] * mesh.shape["fsdp"], mesh.shape["tensor"]
+    for i, phase in enumerate(config.phases):
+        rows = phase.batch_size // phase.microbatches
+        if rows % copies:
+            raise ConfigError(
+                f"config.phases.{i}.batch_size / microbatches is {rows} rows, which data × fsdp = {copies} devices "
+                f"do not divide; the nearest that they do is {max(1, round(rows / copies)) * copies}"
+            )
+    for name, size, axis in (
+        ("heads", config.model.heads, tensor),
+        ("mlp_width", config.model.mlp_width, tensor),
+        ("padded_vocab_size", config.model.padded_vocab_size, tensor),
+        ("width", config.model.width, mesh.shape["fsdp"]),
+    ):
+        if size % axis:
+            which = "fsdp" if name == "width" else "tensor"
+            raise ConfigError(f"config.mesh.{which} is {axis}, which does not divide model.{name}={size}")
+
+
+def parameter_shardings(model: configs.Model, mesh: jax.sharding.Mesh) -> dict:
+    """A NamedSharding for each parameter, by its logical axes."""
+
+    def place(axes: tuple[str | None, ...]) -> NamedSharding:
+        return NamedSharding(mesh, PartitionSpec(*(RULES[axis] for axis in axes)))
+
+    return jax.tree.map(place, parameter_axes(model))
+
+
+def state_shardings(model: configs.Model, optimizer: optax.GradientTransformation, params: Any, mesh: Any) -> dict:
+    """Shardings of the train state: moments as their parameters, everything else on every device.
+
+    `params` are abstract. (Compiling `optimizer.init` alone would replicate the moments.)
+    """
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    shardings = parameter_shardings(model, mesh)
+    opt_state = optax.tree_utils.tree_map_params(
+        optimizer,
+        lambda _, sharding: sharding,
+        jax.eval_shape(optimizer.init, params),
+        shardings,
+        transform_non_params=lambda _: everywhere,
+    )
+    return {"step": everywhere, "params": shardings, "opt_state": opt_state}
+
+
+def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
+    """Rows split over data and fsdp."""
+    return NamedSharding(mesh, BATCH)
+
+
+def put_batch(batch: Mapping[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict[str, jax.Array]:
+    """This process's rows → global arrays on the mesh."""
+    sharding = batch_sharding(mesh)
+    return {name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()}

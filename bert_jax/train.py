@@ -1,0 +1,232 @@
+"""Pretrains: flags → mesh → store → state → resume → loop.
+
+    python -m bert_jax.train --config=configs/demo.py --workdir=runs/demo
+
+Run again, it goes on from the newest checkpoint and ends with the same weights, to the bit, as a run that was
+never interrupted: batches, masks and dropout are functions of (seed, step), and nothing else is remembered.
+"""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+import numpy as np
+
+from bert_jax import cli, config_flags, sharding
+from bert_jax.checkpoint import Checkpointer
+from bert_jax.config import Config
+from bert_jax.metrics import MetricsLog, read_metrics
+from bert_jax.objectives import Objective, Vocabulary
+from bert_jax.train_state import abstract_state, init_state, phase_at
+from bert_jax.train_step import jit_train_step
+from bert_jax.variants import ConfigError, load
+from data_pipeline import pipeline
+from data_pipeline.store import Store
+
+
+def main() -> dict[str, Any]:
+    """The command."""
+    return train(config_flags.from_flags(), Path(cli.FLAGS.workdir))
+
+
+def train(config: Config, workdir: Path) -> dict[str, Any]:
+    """Trains until the last phase ends, or until Ctrl-C or SIGTERM, which save and raise KeyboardInterrupt.
+
+    Returns:
+      steps, train_seconds (interrupted runs counted in), and the last logged metrics.
+
+    Raises:
+      ConfigError: the configuration cannot work here, or the folder holds a run of another one.
+    """
+    # ------------------------------------------------------------ mesh, store, objective: checked before compiling
+    mesh = sharding.make_mesh(config.mesh)
+    sharding.check(config, mesh)
+    store = open_store(config, workdir)
+    objective = make_objective(config, store)
+    examples = [open_examples(config, store, number) for number in range(len(config.phases))]
+
+    with Checkpointer(workdir, config.checkpoints) as checkpoints, Stop() as stop:
+        # -------------------------------------------------------- state: the folder's newest checkpoint, or fresh
+        abstract = abstract_state(config, mesh)
+        state = checkpoints.restore(abstract, config, store.fingerprint)
+        if state is None:
+            state = init_state(config, mesh, store.token_counts)
+        step = int(state["step"])
+        if jax.process_index() == 0:
+            cli.write_json(workdir / "config.json", config_flags.to_dict(config))
+
+        # -------------------------------------------------------- loop
+        with Progress(config, workdir, step) as progress:
+            if step:
+                progress.log.say(f"going on from the checkpoint of step {step}")
+            while step < config.steps and not stop.asked:
+                number, phase, done = phase_at(config, step)
+                update = jit_train_step(config, phase, objective, mesh)
+                for batch in device_batches(examples[number], phase.batch_size, done, phase.steps, mesh):
+                    state, metrics = update(state, batch)
+                    step += 1
+                    progress.step(step, metrics)
+                    if step % config.checkpoints.every_steps == 0 or step == config.steps or stop.asked:
+                        checkpoints.save(step, state, config, store.fingerprint)
+                    if stop.asked:
+                        break
+            checkpoints.wait()
+    if step < config.steps:
+        print(f"stopped at step {step} of {config.steps}; the checkpoint is in {workdir}", file=sys.stderr)
+        raise KeyboardInterrupt
+    return {"steps": step, **progress.last}
+
+
+def open_store(config: Config, workdir: Path) -> Store:
+    """The store that the configuration names, or the work folder's own; checked against the model.
+
+    Raises:
+      ConfigError: its vocabulary is not the model's.
+      DataError: there is none, or it is damaged.
+    """
+    store = Store.open(config.data.store or workdir / "store")
+    if store.vocab_size != config.model.vocab_size:
+        raise ConfigError(
+            f"config.model.vocab_size is {config.model.vocab_size}, but the tokenizer of the store {store.path} has "
+            f"{store.vocab_size} pieces: set --config.model.vocab_size={store.vocab_size}, or give another store"
+        )
+    return store
+
+
+def make_objective(config: Config, store: Store) -> Objective:
+    """The configured objective on the store's vocabulary."""
+    return load("bert_jax.objectives", config.objective)(config.model, vocabulary_of(store))
+
+
+def vocabulary_of(store: Store) -> Vocabulary:
+    """Sizes and special ids of the store's tokenizer."""
+    t = store.tokenizer
+    return Vocabulary(size=store.vocab_size, pad=t.pad_id, cls=t.cls_id, sep=t.sep_id, mask=t.mask_id)
+
+
+def open_examples(config: Config, store: Store, phase: int) -> pipeline.Examples:
+    """The endless stream of training rows of one phase."""
+    return pipeline.Examples(
+        [store.split("train")],
+        config.data.rows,
+        config.phases[phase].length,
+        pipeline.specials_of(store.tokenizer),
+        seed=config.seed + phase,
+        isolate=config.model.isolate_documents,
+    )
+
+
+def data_facts(config: Config, store: Store) -> dict[str, Any]:
+    """What the report says of the text: documents, tokens, sources, padding and row lengths."""
+    facts = pipeline.row_facts(
+        store.split("train"), config.data.rows, config.phases[-1].length, isolate=config.model.isolate_documents
+    )
+    splits = {name: store.split(name) for name in ("train", "held_out")}
+    return {
+        "splits": {
+            name: {"documents": s.documents, "sentences": s.sentences, "tokens": s.tokens} for name, s in splits.items()
+        },
+        "rows": facts.rows,
+        "share_of_padding": facts.padding,
+        "cut_documents": facts.cut_documents,
+        "row_lengths": histogram(np.asarray(facts.row_lengths), bins=16),
+        "sources": store.manifest.made.get("sources", []),
+    }
+
+
+def histogram(counts: np.ndarray, bins: int) -> dict[str, list[int]]:
+    """counts [L+1] by length → edges [bins+1] and counts [bins] of lengths from 1 to L."""
+    edges = np.unique(np.linspace(1, len(counts), bins + 1).round().astype(int))
+    return {"edges": edges.tolist(), "counts": np.add.reduceat(counts, edges[:-1]).tolist()}
+
+
+def device_batches(
+    examples: Any, batch_size: int, done: int, steps: int, mesh: jax.sharding.Mesh
+) -> Iterator[dict[str, jax.Array]]:
+    """Batches number `done` to `steps` − 1 on the mesh, the next one on its way while this one is used."""
+    host = pipeline.batches(
+        examples, batch_size, done, process_index=jax.process_index(), process_count=jax.process_count()
+    )
+    ahead: list[dict[str, jax.Array]] = []
+    for _, batch in zip(range(done, steps), host, strict=False):
+        ahead.append(sharding.put_batch(batch, mesh))
+        if len(ahead) > 1:
+            yield ahead.pop(0)
+    yield from ahead
+
+
+class Progress:
+    """Logs every `log_every` steps, one logged step late, so that reading never makes the devices wait."""
+
+    def __init__(self, config: Config, workdir: Path, step: int):
+        self.log = MetricsLog(workdir, step, config.steps, enabled=jax.process_index() == 0)
+        self.last: dict[str, Any] = {}
+        self._every, self._steps = config.log_every, config.steps
+        self._waiting: list[tuple[int, dict[str, jax.Array], list[jax.Array]]] = []
+        self._tokens: list[jax.Array] = []
+        logged = read_metrics(workdir / "metrics.jsonl") if step and (workdir / "metrics.jsonl").exists() else []
+        self._read_step, self._read_time = step, time.perf_counter()
+        self._seconds = logged[-1]["train_seconds"] if logged else 0.0
+        self._first = step + 1
+        self.last = logged[-1] if logged else {}
+
+    def __enter__(self) -> "Progress":
+        self.log.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            self._read(keep=0)
+        self.log.__exit__(*error)
+
+    def step(self, step: int, metrics: dict[str, jax.Array]) -> None:
+        """Notes one update's metrics, still on the device."""
+        self._tokens.append(metrics.pop("tokens"))
+        if step % self._every == 0 or step in (self._first, self._steps):
+            self._waiting.append((step, metrics, self._tokens))
+            self._tokens = []
+            self._read(keep=0 if step == self._first else 1)
+
+    def _read(self, keep: int) -> None:
+        while len(self._waiting) > keep:
+            step, metrics, tokens = self._waiting.pop(0)
+            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+            now = time.perf_counter()
+            elapsed, self._read_time = now - self._read_time, now
+            self._seconds += elapsed
+            values["train_seconds"] = self._seconds
+            if step != self._first:  # the first one holds the compilation
+                values["step_seconds"] = elapsed / (step - self._read_step)
+                values["tokens_per_second"] = float(sum(jax.device_get(tokens))) / elapsed
+            self._read_step = step
+            self.log(step, values)
+            self.last = values
+
+
+class Stop:
+    """Notes Ctrl-C and SIGTERM, so that the loop can save before it ends; a second Ctrl-C ends it at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> "Stop":
+        self._old = {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+if __name__ == "__main__":
+    cli.run(main, config_flags.config_flag, cli.workdir_flag)

@@ -1,0 +1,84 @@
+"""Overrides from the command line: right values land, wrong ones are one clear line."""
+
+from pathlib import Path
+
+import pytest
+
+from bert_jax import config_flags
+from bert_jax.config import Config, Phase
+from bert_jax.variants import ConfigError, use
+
+CONFIG = Config("small", (Phase(steps=10, length=128, batch_size=8, learning_rate=1e-3),))
+FILES = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "read"),
+    [
+        ("model.layers", "3", lambda c: c.model.layers == 3),
+        ("model.dropout", "0", lambda c: c.model.dropout == 0.0),
+        ("model.isolate_documents", "false", lambda c: c.model.isolate_documents is False),
+        ("name", "7", lambda c: c.name == "7"),
+        ("phases.0.steps", "5", lambda c: c.phases[0].steps == 5),
+        ("optimizer", "adamw", lambda c: c.optimizer == use("adamw")),
+        ("optimizer.b1", "0.8", lambda c: c.optimizer == use("lamb", b1=0.8)),
+        ("optimizer.options.b1", "0.8", lambda c: c.optimizer == use("lamb", b1=0.8)),
+        ("model.positions", "functional_relative", lambda c: c.model.positions == use("functional_relative")),
+        ("examples", '["a [MASK]"]', lambda c: c.examples == ("a [MASK]",)),
+    ],
+)
+def test_a_field_takes_its_value(field: str, text: str, read) -> None:
+    assert read(config_flags.override(CONFIG, {field: text}))
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "message"),
+    [
+        ("model.layres", "2", "config.model.layres: there is no field 'layres'; did you mean 'layers'?"),
+        ("model.layers", "two", "config.model.layers is 'two': input should be a valid integer"),
+        ("model.layers", "2.5", "config.model.layers is 2.5: input should be a valid integer"),
+        ("model.layers", "true", "config.model.layers is 'true'; it must be a number"),
+        ("model.heads", "5", "config.model.heads is 5; it must be a divisor of model.width=768"),
+        ("model.norm", "sandwich", "config.model.norm is 'sandwich': input should be 'post' or 'pre'"),
+        ("model.dropout", "1.5", "config.model.dropout is 1.5; it must be at least 0 and below 1"),
+        ("phases.0.length", "7", "config.phases.length is 7; it must be at least 8 tokens"),
+        ("phases.0.length", "513", "config.phases.0.length is 513; it must be at most model.max_length=512"),
+        ("phases.1.steps", "4", "config.phases.1.steps: '1' is not a place in a list of 1 (counted from 0)"),
+        ("seed.x", "1", "config.seed.x has a field too many: config.seed is a value"),
+        ("model", "3", "config.model is 3: input should be a dictionary"),
+    ],
+)
+def test_a_wrong_field_or_value_is_one_clear_line(field: str, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        config_flags.override(CONFIG, {field: text})
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_config_survives_json(path: Path) -> None:
+    config = config_flags.read(str(path))
+    assert config_flags.from_dict(config_flags.to_dict(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("config = 3", "`config` is int"),
+        ("from bert_jax.config import Model\nconfig = Model(heads=5)", "config.model.heads is 5"),
+        ("config = Config(", "SyntaxError"),
+        ("from bert_jax.config import Config\nconfig = Config(nme='x')", "unexpected keyword argument 'nme'"),
+    ],
+)
+def test_a_broken_config_file_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        config_flags.read(str(path))
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_config_file() -> None:
+    with pytest.raises(ConfigError, match="--config=none.py: no such file"):
+        config_flags.read("none.py")

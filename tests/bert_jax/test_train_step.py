@@ -1,0 +1,148 @@
+"""The update: accumulation, clipping, the mesh's independence, and that it learns."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bert_jax import sharding
+from bert_jax.config import Config, Mesh, Model, Phase
+from bert_jax.objectives import Vocabulary, mlm
+from bert_jax.train_state import abstract_state, init_state, learning_rate, phase_at
+from bert_jax.train_step import accumulate, clip, jit_train_step
+from bert_jax.variants import ConfigError, use
+
+V, L, B = 101, 37, 8
+VOCABULARY = Vocabulary(size=V, pad=0, cls=2, sep=3, mask=4)
+MODEL = Model(vocab_size=V, layers=2, width=24, heads=4, mlp_width=48, max_length=L, dropout=0.1, attention_dropout=0.1)
+PHASE = Phase(steps=30, length=L, batch_size=B, learning_rate=1e-2, schedule=use("linear", warmup=2))
+
+
+def make_config(mesh: Mesh | None = None, **changes: object) -> Config:
+    return dataclasses.replace(Config("test", (PHASE,), model=MODEL, mesh=mesh or Mesh()), **changes)
+
+
+def make_batch(seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    segments = np.sort(rng.integers(1, 4, (B, L)), axis=1).astype(np.int32)
+    segments[0, 20:] = 0
+    return {
+        "tokens": np.where(segments > 0, rng.integers(5, V, (B, L)), 0).astype(np.uint16),
+        "segments": segments,
+        "positions": np.broadcast_to(np.arange(L, dtype=np.int32), (B, L)).copy(),
+        "token_types": np.zeros((B, L), np.int32),
+    }
+
+
+def run(config: Config, devices: int, steps: int) -> tuple[dict, list[float]]:
+    mesh = sharding.make_mesh(config.mesh, jax.devices()[:devices])
+    objective = mlm.build(config.model, VOCABULARY)
+    state = init_state(config, mesh)
+    update = jit_train_step(config, config.phases[0], objective, mesh)
+    losses = []
+    for step in range(steps):
+        state, metrics = update(state, sharding.put_batch(make_batch(step), mesh))
+        losses.append(float(metrics["loss"]))
+    assert update._cache_size() == 1  # one compilation
+    return jax.device_get(state), losses
+
+
+def splits(devices: int) -> list[Mesh]:
+    sizes = [s for s in itertools.product([1, 2, 4], repeat=3) if np.prod(s) == devices]
+    return [Mesh(*s) for s in sizes]
+
+
+@pytest.fixture(scope="module")
+def alone() -> tuple[dict, list[float]]:
+    return run(make_config(), devices=1, steps=10)
+
+
+@pytest.mark.parametrize("mesh", [*splits(2), *splits(4)], ids=str)
+def test_every_split_of_the_mesh_gives_the_same_run(mesh: Mesh, alone: tuple[dict, list[float]]) -> None:
+    state, losses = run(make_config(mesh), devices=mesh.data * mesh.fsdp * mesh.tensor, steps=10)
+    np.testing.assert_allclose(losses, alone[1], rtol=1e-5)
+    assert state["step"] == 10
+
+
+@pytest.mark.parametrize("parts", [2, 4, 8])
+def test_microbatches_equal_one_batch(parts: int) -> None:
+    model = dataclasses.replace(MODEL, dropout=0.0, attention_dropout=0.0)
+    objective = mlm.build(model, VOCABULARY)
+    params = init_state(make_config(model=model), sharding.make_mesh(Mesh(), jax.devices()[:1]))["params"]
+    batch = objective.corrupt(make_batch(3), jax.random.key(0))
+    gradients = jax.jit(accumulate, static_argnums=(0, 4))
+    whole, sums = gradients(objective, params, batch, jax.random.key(1), 1)
+    in_parts, part_sums = gradients(objective, params, batch, jax.random.key(1), parts)
+    assert len({int(w) for w in batch["target_weights"].sum(1)}) > 1  # rows of unequal weight
+    assert part_sums["weight"] == sums["weight"]
+    for a, b in zip(jax.tree.leaves(in_parts), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6 * float(jnp.abs(b).max()) + 1e-7)
+
+
+def test_it_learns_one_batch_by_heart() -> None:
+    phase = dataclasses.replace(PHASE, steps=60, learning_rate=5e-3)
+    model = dataclasses.replace(MODEL, dropout=0.0, attention_dropout=0.0)
+    config = make_config(model=model, phases=(phase,), optimizer=use("adamw"))
+    mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
+    update = jit_train_step(config, phase, mlm.build(model, VOCABULARY), mesh)
+    state, losses = init_state(config, mesh), []
+    for _ in range(60):
+        state, metrics = update(state | {"step": jax.device_put(0, state["step"].sharding)}, make_batch(0))
+        losses.append(float(metrics["loss"]))
+    assert losses[0] == pytest.approx(np.log(V), abs=0.3)
+    assert losses[-1] < losses[0] - 1
+
+
+def test_clip_scales_to_the_limit_and_tells_the_norm_before() -> None:
+    tree = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([[4.0]])}
+    clipped, norm = clip(tree, 1.0)
+    assert norm == 5
+    np.testing.assert_allclose(clipped["a"], [0.6, 0])
+    np.testing.assert_array_equal(clip(tree, 0.0)[0]["b"], tree["b"])
+    np.testing.assert_array_equal(clip(tree, 6.0)[0]["b"], tree["b"])
+    zero = clip(jax.tree.map(jnp.zeros_like, tree), 1.0)[0]
+    assert all(jnp.all(x == 0) for x in jax.tree.leaves(zero))
+
+
+def test_moments_lie_where_their_parameters_do() -> None:
+    mesh = sharding.make_mesh(Mesh(data=1, fsdp=2, tensor=2))
+    state = abstract_state(make_config(), mesh)
+    moments = [x for x in jax.tree.leaves(state["opt_state"]) if x.ndim]
+    params = jax.tree.leaves(state["params"])
+    assert len(moments) == 2 * len(params)
+    assert [m.sharding.spec for m in moments] == 2 * [p.sharding.spec for p in params]
+    assert any("fsdp" in p.sharding.spec for p in params)
+
+
+def test_phases_follow_each_other() -> None:
+    config = make_config(phases=(PHASE, dataclasses.replace(PHASE, steps=5, learning_rate=1e-3)))
+    assert [phase_at(config, s)[0::2] for s in (0, 29, 30, 34)] == [(0, 0), (0, 29), (1, 0), (1, 4)]
+    rate = learning_rate(config)
+    assert float(rate(2)) == pytest.approx(1e-2, rel=0.1)
+    assert float(rate(32)) == pytest.approx(1e-3, rel=0.1)
+    with pytest.raises(ValueError, match="past the last phase"):
+        phase_at(config, 35)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "message"),
+    [
+        (Mesh(data=3), "config.mesh is"),
+        (Mesh(data=1, tensor=3), "config.mesh is"),
+        (Mesh(data=-1, tensor=8), "config.mesh is"),
+    ],
+)
+def test_a_mesh_that_the_devices_do_not_fill(mesh: Mesh, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        sharding.make_mesh(mesh)
+
+
+def test_a_batch_or_model_that_does_not_divide() -> None:
+    with pytest.raises(ConfigError, match="is 6 rows, which data × fsdp = 4 devices do not divide; the nearest"):
+        sharding.check(make_config(phases=(dataclasses.replace(PHASE, batch_size=6),)), sharding.make_mesh(Mesh()))
+    model = dataclasses.replace(MODEL, heads=3)
+    with pytest.raises(ConfigError, match=r"config.mesh.tensor is 4, which does not divide model.heads=3"):
+        sharding.check(make_config(model=model), sharding.make_mesh(Mesh(data=1, tensor=4)))

@@ -1,0 +1,62 @@
+"""Variants are found by file name, and their options are checked against the signature."""
+
+import pytest
+
+from bert_jax.variants import ConfigError, check_types, load, names, use
+
+
+def build(
+    first, *, rate: float = 0.1, size: int | None = None, kind: str = "a", on: bool = False, many: tuple[str, ...] = ()
+):
+    return first, rate, size, kind, on, many
+
+
+def test_every_file_of_a_folder_is_a_variant() -> None:
+    assert {"absolute", "functional_relative"} <= set(names("bert_jax.positions"))
+
+
+def test_unknown_variant_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"bert_jax.positions has no variant 'absolut'; did you mean 'absolute'\?"):
+        load("bert_jax.positions", use("absolut"))
+
+
+def test_unknown_option_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"has no option 'max_distanse'; did you mean 'max_distance'\?"):
+        load("bert_jax.positions", use("functional_relative", max_distanse=3))
+
+
+def test_required_arguments_are_no_options() -> None:
+    with pytest.raises(ConfigError, match="has no option 'model'"):
+        load("bert_jax.objectives", use("mlm", model=1))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "kept"),
+    [
+        ("rate", 1, 1.0),
+        ("size", 3, 3),
+        ("size", None, None),
+        ("kind", "b", "b"),
+        ("on", True, True),
+        ("many", ["x"], ("x",)),
+    ],
+)
+def test_values_of_the_right_type(option: str, value: object, kept: object) -> None:
+    checked = check_types(build, use("variant", **{option: value}))
+    assert checked == {option: kept}
+    assert type(checked[option]) is type(kept)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("rate", "high"), ("rate", True), ("size", 2.5), ("size", True), ("kind", 1), ("on", 1), ("many", "x")],
+)
+def test_values_of_the_wrong_type(option: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"variant.{option}={value!r}"):
+        check_types(build, use("variant", **{option: value}))
+
+
+def test_variants_are_equal_and_hashable_by_name_and_options() -> None:
+    assert use("lamb", b1=0.9) == use("lamb", b1=0.9)
+    assert hash(use("lamb", b1=0.9, b2=0.99)) == hash(use("lamb", b2=0.99, b1=0.9))
+    assert use("lamb", b1=0.9) != use("lamb", b1=0.8)

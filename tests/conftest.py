@@ -1,0 +1,7 @@
+"""Four devices on the CPU, so that sharding is tested for real, and code that compiles fast. Set before JAX is imported."""
+
+import os
+
+FLAGS = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
