@@ -1,0 +1,82 @@
+"""The recipes against the figures of their sources: model size, learning rates along the run, what they open with."""
+
+import importlib
+import math
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from bert_jax.modeling import bert
+from bert_jax.variants import load
+
+# Parameters in millions, and learning rates at some updates: computed by hand from the source's formula.
+RECIPES = {
+    # 7038 · 0.2843 = 2000.9 steps of warm-up, counted from 1; then 6e-3 sqrt(1 - t / 7038); phase 2 again from 0.
+    "bert_large_nvidia": (
+        336,
+        {
+            0: 6e-3 / 2000.9034,
+            1999: 6e-3 * 2000 / 2000.9034,
+            3518: 6e-3 * math.sqrt(0.5),
+            7037: 0,
+            7038: 4e-3 / 200.064,
+        },
+    ),
+    "bert_large_lamb_64k": (336, {0: 0, 2815: 7.07e-3 * 2815 / 2815.2, 7038: 0, 7038 + 312: 5e-3 * 312 / 312.2}),
+    "roberta_base": (125, {12_000: 3e-4, 24_000: 6e-4, 262_000: 3e-4}),
+    "nezha_large": (326, {900: 5e-5, 1800: 1e-4, 125_900: 5e-5}),
+    "crammed": (120, {2475: 5e-4, 4950: 1e-3, 4950 + 2519: 1e-3 * (1 - 7 / 15 * 2519 / 2520), 7470: 8 / 15 * 1e-3}),
+}
+
+
+def config_of(name):
+    return importlib.import_module(f"configs.{name}").config
+
+
+@pytest.mark.parametrize(("name", "millions"), [(name, figures[0]) for name, figures in RECIPES.items()])
+def test_size(name, millions):
+    params = bert.abstract_params(config_of(name).model)
+    assert sum(math.prod(p.shape) for p in jax.tree.leaves(params)) / 1e6 == pytest.approx(millions, rel=0.01)
+
+
+@pytest.mark.parametrize(("name", "rates"), [(name, figures[1]) for name, figures in RECIPES.items()])
+def test_learning_rates(name, rates):
+    phases = config_of(name).phases
+    schedules = [load("bert_jax.schedules", phase.schedule)(phase.steps, phase.learning_rate) for phase in phases]
+    schedule = optax.join_schedules(schedules, list(np.cumsum([phase.steps for phase in phases])[:-1]))
+    for step, rate in rates.items():
+        assert float(schedule(step)) == pytest.approx(rate, rel=1e-4, abs=1e-9), step
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_variant_and_option_exists(name):
+    config = config_of(name)
+    assert config.name == name
+    state = jax.eval_shape(
+        load("bert_jax.optimizers", config.optimizer)(lambda _: 0.0).init, bert.abstract_params(config.model)
+    )
+    assert len(jax.tree.leaves(state)) > 20
+    for package, variant in {
+        "bert_jax.objectives": config.objective,
+        "bert_jax.positions": config.model.positions,
+        "data_pipeline.rows": config.data.rows,
+        "data_pipeline.sentences": config.data.sentences,
+        "data_pipeline.tokenizers": config.data.tokenizer,
+        "data_pipeline.sources": config.data.sources[0],
+    }.items():
+        load(package, variant)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_opens_with_what_it_is(name):
+    text = importlib.import_module(f"configs.{name}").__doc__
+    for part in (f"--config=configs/{name}.py", "Source: ", "Reproduces: ", "Needs: ", "Departs: "):
+        assert part in text
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_vocabulary_of_tokenizer_and_model_agree(name):
+    config = config_of(name)
+    assert config.data.tokenizer.options["vocab_size"] == config.model.vocab_size
