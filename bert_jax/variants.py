@@ -33,9 +33,9 @@ class Variant:
         return hash((self.name, tuple(sorted(self.options.items()))))
 
 
-def use(variant: str, **options: Any) -> Variant:
+def use(name: str, /, **options: Any) -> Variant:
     """Names a variant with its options: `use("lamb", weight_decay=0.01)`."""
-    return Variant(variant, options)
+    return Variant(name, options)
 
 
 def names(package: str) -> list[str]:

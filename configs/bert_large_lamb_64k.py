@@ -5,7 +5,7 @@
 
 Source: You et al. 2019, arXiv 1904.00962: b1 0.9, b2 0.999, eps 1e-6, weight decay 0.01; two stages, of which the
 second warms up from zero again.
-Reproduces: SQuAD 1.1 F1 90.58 after 8599 steps (table 1), against 90.40 for the baseline's million steps.
+Expected: SQuAD 1.1 F1 90.58 after 8599 steps (table 1), against 90.40 for the baseline's million steps.
 Needs: 1024 TPU v3 chips for 76 minutes in the paper (64 and 32 rows a chip); on fewer, set phases.0.microbatches.
 Text: text/*.txt, a blank line between documents: English Wikipedia and books.
 Departs: full sentences and no next-sentence prediction; masks drawn anew each time; our own vocabulary.

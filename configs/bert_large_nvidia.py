@@ -5,7 +5,7 @@
 
 Source: NVIDIA/DeepLearningExamples, PyTorch/LanguageModeling/BERT: scripts/configs/pretrain_config.sh (batch, rate,
 warm-up, steps), schedulers.py (square-root decay that jumps when the warm-up ends), FusedLAMB of NVIDIA/apex.
-Reproduces: an end loss of 1.24 on Wikipedia and books, next-sentence loss included (as NVIDIA reports it; not checked).
+Expected: an end loss of 1.24 on Wikipedia and books, next-sentence loss included (as NVIDIA reports it; not checked).
 Needs: 8 A100 of 80 GB at 4591 and 1657 sequences a second (as NVIDIA reports it; not checked): 28 and 9 hours.
 Text: text/*.txt, a blank line between documents: English Wikipedia and, if you have them, books.
 Departs: full sentences and no next-sentence prediction; masks drawn anew each time; bfloat16 for fp16 with loss

@@ -6,7 +6,7 @@
 Source: arXiv 2212.14034 and JonasGeiping/cramming, config/arch/crammed-bert.yaml and config/train/bert-o4.yaml: 16
 pre-LayerNorm layers, length 128, masks on 25%, no dropout in pretraining, AdamW b2 0.98, eps 1e-12, peak 1e-3, clip
 0.5, a batch that grows to 8,192 rows by 60% of the budget.
-Reproduces: 78.6 to 80.9 on the GLUE development sets (the paper's runs; not checked which of them these settings are).
+Expected: 78.6 to 80.9 on the GLUE development sets (the paper's runs; not checked which of them these settings are).
 Needs: one GPU for 24 hours at 60,000 tokens a second, 5.2e9 tokens. That rate is assumed: measure yours over a hundred
 steps and scale the three phases' steps by it.
 Text: text/*.txt, a blank line between documents: the paper's best is filtered C4 or the Pile.

@@ -4,7 +4,10 @@
     python -m bert_jax.pretrain --config=configs/demo.py --workdir=runs/demo
 
 Source: BERT (Devlin et al. 2018) made small; full sentences and dynamic masking from RoBERTa (Liu et al. 2019),
-LAMB (You et al. 2019). To bring your own text, name it in `sources`:
+LAMB (You et al. 2019).
+Expected: see README.md.
+
+To bring your own text, name it in `sources`:
 
     use("text_files", paths="your/text/*.txt")
 """

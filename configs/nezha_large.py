@@ -6,7 +6,7 @@
 Source: arXiv 1909.00204: functional relative positions, batch 5,120, peak 1e-4, LAMB, mixed precision; optimizer and
 schedule of huawei-noah/Pretrained-Language-Model, NEZHA-TensorFlow/optimization.py (its trust ratio, linear decay
 that is continuous at the end of the warm-up, global clip 1.0).
-Reproduces: a model trained at length 128 that reads 512 (base model, CMRC F1: 86.5, against 58.4 for absolute).
+Expected: a model trained at length 128 that reads 512 (base model, CMRC F1: 86.5, against 58.4 for absolute).
 Needs: the paper's large model ran on ten servers of eight V100 of 32 GB (not checked); set phases.0.microbatches on
 fewer.
 Text: text/*.txt, one sentence a line, a blank line between documents: Chinese Wikipedia, Baike, news.

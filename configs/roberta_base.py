@@ -5,7 +5,7 @@
 
 Source: arXiv 1907.11692, table 9: full sentences across documents, dynamic masks, no next-sentence prediction, 500k
 steps of 8k rows of 512 tokens, Adam b2 0.98, eps 1e-6, peak 6e-4 after 24k steps, linear decay, no clipping.
-Reproduces: MNLI 87.6, SST-2 94.8 after fine-tuning (fairseq's figures for roberta.base; not checked).
+Expected: MNLI 87.6, SST-2 94.8 after fine-tuning (fairseq's figures for roberta.base; not checked).
 Needs: about 2.1e12 tokens; the paper gives a day on 1024 V100 for 100k steps of the large model.
 Text: text/*.txt, a blank line between documents; the paper's 160 GB are BookCorpus, Wikipedia, CC-News, OpenWebText
 and Stories.
