@@ -82,18 +82,19 @@ def _contents_hash(contents: Mapping[str, Any]) -> str:
 
 
 def _read_manifest(path: Path) -> Manifest:
+    file, remedy = path / "manifest.json", "restore the store from a copy or prepare it again"
     try:
-        contents = json.loads((path / "manifest.json").read_bytes())
+        contents = json.loads(file.read_bytes())
     except FileNotFoundError:
-        raise DataError(f"{path} is not a store: it has no manifest.json; make one with python -m data_pipeline.prepare") from None
+        raise DataError(f"{path} is not a store: it has no manifest.json; data_pipeline.prepare makes one") from None
     except ValueError:
-        raise DataError(f"{path}/manifest.json is damaged: it is not JSON; restore the store from a copy or prepare it again") from None
+        raise DataError(f"{file} is damaged: it is not JSON; {remedy}") from None
     if not isinstance(contents, dict) or contents.get("format") != "bert_jax store":
-        raise DataError(f"{path}/manifest.json is not the manifest of a store; make one with python -m data_pipeline.prepare")
-    if contents["version"] != VERSION:
-        raise DataError(f"{path} is a store of format version {contents['version']} and this code reads version {VERSION}; prepare it again")
+        raise DataError(f"{file} is not the manifest of a store; data_pipeline.prepare makes one")
+    if (found := contents.get("version", VERSION)) != VERSION:
+        raise DataError(f"{file} is of format version {found} and this code reads {VERSION}; prepare it again")
     if contents.pop("sha256", None) != _contents_hash(contents):
-        raise DataError(f"{path}/manifest.json is damaged: its checksum differs; restore the store from a copy or prepare it again")
+        raise DataError(f"{file} is damaged: its checksum differs; {remedy}")
     return Manifest(
         vocab_size=contents["vocab_size"],
         tokenizer=contents["tokenizer"],

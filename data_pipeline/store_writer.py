@@ -12,7 +12,17 @@ from typing import IO, Any
 import numpy as np
 
 from data_pipeline.errors import DataError
-from data_pipeline.store import SPLITS, Manifest, Shard, ShardFacts, Store, describe_file, layout, offset_dtype, token_dtype
+from data_pipeline.store import (
+    SPLITS,
+    Manifest,
+    Shard,
+    ShardFacts,
+    Store,
+    describe_file,
+    layout,
+    offset_dtype,
+    token_dtype,
+)
 from data_pipeline.tokenizers import Tokenizer
 
 
@@ -91,20 +101,27 @@ def _one_line(text: str) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that takes the name `path` when the block ends well, and is removed when it does not."""
+def replacing(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+    """A binary file that takes the name `path` when the block ends well, and is removed when it does not.
+
+    Args:
+      durable: waits for the disk, so that the file outlives a loss of power too.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
         with open(temporary, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_manifest(folder: Path, *, vocab_size: int, shards: Sequence[ShardFacts], tokenizer: str, made: Mapping[str, Any]) -> Manifest:
+def write_manifest(
+    folder: Path, *, vocab_size: int, shards: Sequence[ShardFacts], tokenizer: str, made: Mapping[str, Any]
+) -> Manifest:
     """Counts the tokens, describes every file of the folder and writes `manifest.json`: the last step of a store."""
     counts = np.zeros(vocab_size, np.uint64)
     for facts in shards:

@@ -1,9 +1,10 @@
 """Tokenizers: one kind a file, each giving a `Tokenizer`.
 
-A kind's file has two functions:
+A kind's file has three functions:
 
     build(word_counts, *, …options) -> Tokenizer    trains one, or reads a given one
     starts_word(piece) -> bool                      whether a piece of the vocabulary starts a word
+    word_encoder(backend) -> (word -> ids)          what the backend gives for a text without spaces
 
 `word_counts()` gives the words of the training text, split at whitespace, with how often each
 occurs; only a kind that trains calls it.
@@ -14,6 +15,7 @@ open gives the same ids by construction. What makes it quick is that a text's id
 its words one after the other: a word is encoded once and remembered.
 """
 
+import array
 import dataclasses
 import functools
 import hashlib
@@ -21,7 +23,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -32,7 +34,8 @@ WordCounts = Callable[[], Mapping[str, int]]
 
 _END = "\0"  # stands between two lines while their words are looked up; never part of a text
 _END_ID = np.uint32(0xFFFFFFFF)
-_REMEMBERED_WORDS = 1 << 19  # about 150 MB
+_REMEMBERED_WORDS = 1 << 19  # about 100 MB
+_WORDS_AT_ONCE = 1 << 16  # the memory of remembered words stays bounded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +68,8 @@ class Tokenizer:
         self.definition = definition
         self.specials = specials
         self._backend = tokenizers.Tokenizer.from_str(definition)
-        self._plain = tokenizers.Tokenizer.from_str(definition)  # "[MASK]" in a corpus is text like any other
-        self._plain.encode_special_tokens = True
-        self._words = _Words(self._plain)
+        self._file = variants.module("data_pipeline.tokenizers", kind)
+        self._words = _Words(self._file.word_encoder(self._backend))
         self.vocab_size: int = self._backend.get_vocab_size()
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
             self._special_id(piece) for piece in dataclasses.astuple(specials)
@@ -76,7 +78,7 @@ class Tokenizer:
     def _special_id(self, piece: str) -> int:
         token_id = self._backend.token_to_id(piece)
         if token_id is None:
-            raise DataError(f"the tokenizer's vocabulary lacks the special token {piece}; add it or give another tokenizer")
+            raise DataError(f"the tokenizer's vocabulary lacks the special token {piece}; give another tokenizer")
         return token_id
 
     def encode(self, text: str) -> list[int]:
@@ -88,16 +90,19 @@ class Tokenizer:
         return [encoding.ids for encoding in self._backend.encode_batch(list(texts), add_special_tokens=False)]
 
     def encode_lines(self, lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The ids of many lines, one after the other, for a corpus: "[MASK]" in it stays text.
+        """The ids of many lines, one after the other, for a corpus: "[MASK]" in it is text like any other.
 
         Returns:
           tokens [n] uint32, and the number of tokens of each line [len(lines)] uint32.
         """
         if any(_END in line for line in lines):
             lines = [line.replace(_END, "") for line in lines]
-        words = f" {_END} ".join([*lines, ""]).split()
-        tokens = np.frombuffer(b"".join(map(self._words.__getitem__, words)), dtype=np.uint32)
-        self._words.forget()
+        words = f" {_END} ".join([*lines, ""]).split(" ")
+        ids = []
+        for start in range(0, len(words), _WORDS_AT_ONCE):
+            ids.append(b"".join(map(self._words.__getitem__, words[start : start + _WORDS_AT_ONCE])))
+            self._words.forget()
+        tokens = np.frombuffer(b"".join(ids), dtype=np.uint32)
         ends = np.flatnonzero(tokens == _END_ID)
         lengths = np.diff(ends - np.arange(ends.size), prepend=0)
         return tokens[tokens != _END_ID], lengths.astype(np.uint32)
@@ -108,14 +113,13 @@ class Tokenizer:
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """Each id as it is written in the vocabulary."""
-        return [self._backend.id_to_token(int(i)) for i in ids]
+        return [cast(str, self._backend.id_to_token(int(i))) for i in ids]
 
     @functools.cached_property
     def word_start(self) -> np.ndarray:
-        """[V] bool: which ids start a word; special tokens stand alone, so they do."""
-        starts_word = variants.module("data_pipeline.tokenizers", self.kind).starts_word
-        table = np.array([starts_word(piece) for piece in self.pieces(range(self.vocab_size))], bool)
-        table[[self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id]] = True
+        """[V] bool: which ids start a word; [CLS], [SEP], [PAD] and [MASK] stand alone, so they do."""
+        table = np.array([self._file.starts_word(piece) for piece in self.pieces(range(self.vocab_size))], bool)
+        table[[self.pad_id, self.cls_id, self.sep_id, self.mask_id]] = True
         return table
 
     @property
@@ -142,26 +146,26 @@ class Tokenizer:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         names = {f"{name}_token": piece for name, piece in dataclasses.asdict(self.specials).items()}
-        configuration: dict[str, Any] = {
+        configuration = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": max_length,
             "clean_up_tokenization_spaces": False,
             "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         }
         (folder / "tokenizer.json").write_text(self.definition, encoding="utf-8")
-        (folder / "tokenizer_config.json").write_text(json.dumps(configuration | names, indent=2) + "\n", encoding="utf-8")
-        (folder / "special_tokens_map.json").write_text(json.dumps(names, indent=2) + "\n", encoding="utf-8")
+        for file, contents in (("tokenizer_config", configuration | names), ("special_tokens_map", names)):
+            (folder / f"{file}.json").write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
 
 
 class _Words(dict[str, bytes]):
     """The ids of words as the bytes of uint32, each encoded when first asked for."""
 
-    def __init__(self, backend: Any):
-        self._encode = backend.encode
+    def __init__(self, encode: Callable[[str], Sequence[int]]):
+        self._encode = encode
         self[_END] = _END_ID.tobytes()
 
     def __missing__(self, word: str) -> bytes:
-        ids = np.array(self._encode(word, add_special_tokens=False).ids, np.uint32).tobytes()
+        ids = array.array("I", self._encode(word)).tobytes()
         self[word] = ids
         return ids
 

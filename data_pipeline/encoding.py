@@ -1,0 +1,149 @@
+"""What a worker does with a part: documents to tokens, or to the counts of their words."""
+
+import collections
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bert_jax import variants
+from bert_jax.variants import Variant
+from data_pipeline.sentences import Splitter
+from data_pipeline.sources import Document, Part
+from data_pipeline.store import SPLITS
+from data_pipeline.store_writer import Piece, replacing
+from data_pipeline.tokenizers import Tokenizer, load_tokenizer
+
+_CHARACTERS_AT_ONCE = 1 << 22  # of the lines that are encoded together
+
+
+def split_of(document: Document, held_out: float) -> str:
+    """The split of a document, by a hash of its text: other documents play no part.
+
+    Args:
+      held_out: the share of all documents that are held out.
+    """
+    digest = hashlib.blake2b(document.text.encode("utf-8", "replace"), digest_size=8).digest()
+    return "held_out" if int.from_bytes(digest, "big") < held_out * 2**64 else "train"
+
+
+@dataclasses.dataclass(frozen=True)
+class CountWords:
+    """Counts the words of a part's documents, split at whitespace; held-out documents teach no tokenizer."""
+
+    held_out: float
+
+    def __call__(self, part: Part) -> collections.Counter[str]:
+        counts: collections.Counter[str] = collections.Counter()
+        for document in part.read():
+            if split_of(document, self.held_out) == "train":
+                counts.update(_whole(document.text).split())
+        return counts
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A part on its way to a file; it carries no part where the file, or its shard, is there already."""
+
+    shard: int
+    source: int
+    file: Path
+    size: int  # bytes of text
+    part: Part | None
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodePart:
+    """Writes the tokens of a task's part to its file; gives the task back without the part."""
+
+    tokenizer_folder: Path
+    sentences: Variant
+    held_out: float
+
+    @functools.cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return load_tokenizer(self.tokenizer_folder)
+
+    @functools.cached_property
+    def _split_sentences(self) -> Splitter:
+        return variants.load("data_pipeline.sentences", self.sentences)()
+
+    def __call__(self, task: Task) -> Task:
+        if task.part is not None:
+            documents: dict[str, list[Document]] = {split: [] for split in SPLITS}
+            for document in task.part.read():
+                documents[split_of(document, self.held_out)].append(document)
+            save_pieces(task.file, {split: self.encode(documents[split]) for split in SPLITS})
+        return dataclasses.replace(task, part=None)
+
+    def encode(self, documents: Iterable[Document]) -> Piece:
+        """Documents without a token are left out, and so are sentences."""
+        ids, sentences_of, lines = [], [], []
+        for document in documents:
+            sentences = self._split_sentences(_whole(document.text))
+            ids.append(document.id)
+            sentences_of.append(len(sentences))
+            lines += sentences
+        encoded = [self._tokenizer.encode_lines(batch) for batch in _batches(lines)]
+        tokens = np.concatenate([tokens for tokens, _ in encoded] or [np.zeros(0, np.uint32)])
+        lengths = np.concatenate([lengths for _, lengths in encoded] or [np.zeros(0, np.uint32)])
+        document_of = np.repeat(np.arange(len(ids)), sentences_of)
+        sentences_left = np.bincount(document_of[lengths > 0], minlength=len(ids))
+        return Piece(
+            tokens=tokens,
+            word_starts=self._tokenizer.word_start[tokens],
+            sentence_lengths=lengths[lengths > 0],
+            document_lengths=sentences_left[sentences_left > 0],
+            ids=[name for name, left in zip(ids, sentences_left, strict=True) if left],
+        )
+
+
+def _whole(text: str) -> str:
+    """Text without halves of surrogate pairs, which some JSON has and no encoding of text can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _batches(lines: list[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    characters = 0
+    for line in lines:
+        batch.append(line)
+        characters += len(line)
+        if characters >= _CHARACTERS_AT_ONCE:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def save_pieces(file: Path, pieces: dict[str, Piece]) -> None:
+    arrays: dict[str, Any] = {}
+    for split, piece in pieces.items():
+        for name, value in vars(piece).items():
+            array = np.frombuffer(json.dumps(value).encode(), np.uint8) if name == "ids" else value
+            arrays[f"{split}.{name}"] = array
+    with replacing(file, durable=False) as opened:
+        np.savez(opened, **arrays)
+
+
+def load_pieces(file: Path) -> dict[str, Piece]:
+    with np.load(file) as arrays:
+        return {
+            split: Piece(
+                tokens=arrays[f"{split}.tokens"],
+                word_starts=arrays[f"{split}.word_starts"],
+                sentence_lengths=arrays[f"{split}.sentence_lengths"],
+                document_lengths=arrays[f"{split}.document_lengths"],
+                ids=json.loads(arrays[f"{split}.ids"].tobytes()),
+            )
+            for split in SPLITS
+        }

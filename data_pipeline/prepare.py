@@ -1,0 +1,257 @@
+"""From text to the store: `python -m data_pipeline.prepare --config=configs/demo.py --output=stores/demo`.
+
+    sources ─▶ parts ─▶ documents ─▶ sentences ─▶ tokens ─▶ shards
+
+The sources come in parts of a few megabytes (data_pipeline/sources). Worker processes turn parts
+into finished files beside the output; runs of parts become shards, and the folder takes its name
+when all is written. So memory is bounded, the result is the same to the byte with any number of
+workers, and a run that was killed goes on after its last finished part.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from bert_jax import config, config_flags, variants
+from data_pipeline.encoding import CountWords, EncodePart
+from data_pipeline.errors import DataError
+from data_pipeline.shards import SHARD_BYTES, write_shards
+from data_pipeline.sources import PART_BYTES, Part, Source
+from data_pipeline.store import SPLITS, VERSION, ShardFacts, Store
+from data_pipeline.store_writer import replacing, write_manifest
+from data_pipeline.tokenizers import Tokenizer, load_tokenizer
+from data_pipeline.workers import ordered_map
+
+_SAMPLE_BYTES = 128 << 20  # of text that a tokenizer is trained on, evenly spread
+_DIFFERENT_WORDS = 1_500_000  # that are counted at once; about 200 MB
+
+
+def prepare(data: config.Data, output: Path, *, downloads: Path | None = None, progress: bool = True) -> Store:
+    """Makes the store of a configuration, or opens it where it is made already.
+
+    Args:
+      output: the store's folder; unfinished work stands beside it as `<output>.preparing`.
+      downloads: where sources keep what they fetch; beside the output by default.
+      progress: prints what the sources are, and shows bars.
+
+    Raises:
+      ConfigError, DataError: one line on what cannot be used. Nothing unfinished has the output's name.
+    """
+    if store := _made_already(data, output):
+        _say(progress, f"{output} is prepared already: {_summary(store)}")
+        return store
+    work = output.with_name(f"{output.name}.preparing")
+    downloads = output.parent / "downloads" if downloads is None else downloads
+    try:
+        with _locked(work):
+            store = _made_already(data, output) or _prepare(data, output, work, downloads, progress)
+            shutil.rmtree(work, ignore_errors=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message = f"the disk of {output.parent} is full; free some space and run again, what is finished is kept"
+            raise DataError(message) from None
+        raise
+    _say(progress, f"prepared {output}: {_summary(store)}")
+    return store
+
+
+def description(data: config.Data) -> dict[str, Any]:
+    """The part of the configuration that a store depends on, as its manifest has it."""
+    facts = dataclasses.asdict(data)
+    del facts["rows"], facts["workers"]
+    return json.loads(json.dumps(facts))
+
+
+def _made_already(data: config.Data, output: Path) -> Store | None:
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return None
+    store = Store.open(output)
+    made, wanted = store.manifest.made.get("data", {}), description(data)
+    different = [name for name in wanted if made.get(name) != wanted[name]]
+    if different:
+        name = different[0]
+        raise DataError(
+            f"{output} was prepared with data.{name}={_short(made.get(name))}, not {_short(wanted[name])};"
+            " give another output or remove it"
+        )
+    return store
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _summary(store: Store) -> str:
+    splits = [(name.replace("_", " "), store.split(name)) for name in SPLITS]
+    return ", ".join(f"{name} {split.documents:,} documents of {split.tokens:,} tokens" for name, split in splits)
+
+
+def _say(progress: bool, line: str) -> None:
+    if progress:
+        print(line, flush=True)
+
+
+@contextlib.contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    """The folder `work`, for this process alone; the lock goes with the process however it ends."""
+    while True:
+        work.mkdir(parents=True, exist_ok=True)
+        with open(work / "lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DataError(f"another process is preparing {work}; wait for it or give another output") from None
+            if os.path.exists(work / "lock") and os.path.samestat(os.stat(work / "lock"), os.fstat(file.fileno())):
+                yield
+                return
+
+
+def _prepare(data: config.Data, output: Path, work: Path, downloads: Path, progress: bool) -> Store:
+    try:
+        sources = _sources(data, downloads)
+        for source in sources:
+            _say(progress and bool(source.about), source.about)
+        _begin(work, data, sources)
+        workers = data.workers or os.cpu_count() or 1
+        tokenizer = _tokenizer(data, sources, work, workers, progress)
+        encode = EncodePart(work / "tokenizer", data.sentences, data.held_out)
+        with _bar("tokenizing", sum(source.size for source in sources), progress) as advance:
+            shards = write_shards(sources, encode, tokenizer.vocab_size, work, workers, advance)
+        _check_splits(shards, data.held_out)
+    except DataError:
+        shutil.rmtree(work)  # the text has to change, so nothing of it can be used
+        raise
+    folder = work / "store"
+    tokenizer.save(folder / "tokenizer")
+    made = {"data": description(data), "sources": _source_facts(data, sources, shards)}
+    write_manifest(folder, vocab_size=tokenizer.vocab_size, shards=shards, tokenizer=tokenizer.fingerprint, made=made)
+    os.rename(folder, output)
+    return Store.open(output)
+
+
+def _sources(data: config.Data, downloads: Path) -> list[Source]:
+    if not data.sources:
+        raise DataError("config.data.sources is empty; name one, such as use('text_files', paths='corpus/*.txt')")
+    return [variants.load("data_pipeline.sources", variant)(downloads) for variant in data.sources]
+
+
+def _check_splits(shards: list[ShardFacts], held_out: float) -> None:
+    documents = {split: sum(shard.documents for shard in shards if shard.split == split) for split in SPLITS}
+    if not any(documents.values()):
+        raise DataError("config.data.sources hold no text; check their paths and fields")
+    for split, count in documents.items():
+        if not count:
+            total = sum(documents.values())
+            raise DataError(f"config.data.held_out={held_out} of {total} documents leaves none to {split}; change it")
+
+
+def _source_facts(data: config.Data, sources: list[Source], shards: list[ShardFacts]) -> list[dict[str, Any]]:
+    facts = []
+    for i, (variant, source) in enumerate(zip(data.sources, sources, strict=True)):
+        mine = [shard for shard in shards if shard.source == i]
+        documents = sum(shard.documents for shard in mine)
+        facts.append({"name": variant.name, "about": source.about, "bytes": source.size, "documents": documents})
+    return facts
+
+
+def _begin(work: Path, data: config.Data, sources: list[Source]) -> None:
+    """Keeps the finished work of an earlier run if it was on the same text in the same way."""
+    inputs = json.dumps([source.inputs for source in sources])
+    way = {
+        "data": description(data),
+        "inputs": hashlib.sha256(inputs.encode()).hexdigest(),
+        "version": [VERSION, PART_BYTES, SHARD_BYTES],  # other parts would not fit those that are finished
+    }
+    begun = json.dumps(way)
+    if not (work / "begun.json").exists() or (work / "begun.json").read_text() != begun:
+        for name in ("tokenizer", "parts", "shards", "store"):
+            shutil.rmtree(work / name, ignore_errors=True)
+        with replacing(work / "begun.json") as file:
+            file.write(begun.encode())
+    for name in ("parts", "shards", "store"):
+        (work / name).mkdir(exist_ok=True)
+    for unfinished in work.rglob(".*.writing"):
+        unfinished.unlink()
+
+
+def _tokenizer(data: config.Data, sources: list[Source], work: Path, workers: int, progress: bool) -> Tokenizer:
+    folder = work / "tokenizer"
+    if not folder.exists():
+        build = variants.load("data_pipeline.tokenizers", data.tokenizer)
+        tokenizer = build(lambda: _word_counts(data, sources, workers, progress))
+        unfinished = work / "tokenizer.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        tokenizer.save(unfinished)
+        os.rename(unfinished, folder)
+    return load_tokenizer(folder)
+
+
+def _word_counts(data: config.Data, sources: list[Source], workers: int, progress: bool) -> dict[str, int]:
+    """The words of a sample of the train documents: all of a small corpus, every n-th part of a large one."""
+    total = sum(source.size for source in sources)
+    stride = max(1, total // _SAMPLE_BYTES)
+    counts: collections.Counter[str] = collections.Counter()
+    with _bar("counting words", total, progress) as advance:
+        for part_counts in ordered_map(CountWords(data.held_out), _every(stride, sources, advance), workers):
+            counts.update(part_counts)
+            if len(counts) > _DIFFERENT_WORDS:  # half of the words met once go, by a hash
+                kept = {word: n for word, n in counts.items() if n > 1 or zlib.crc32(word.encode()) & 1}
+                counts = collections.Counter(kept)
+    return counts
+
+
+def _every(stride: int, sources: list[Source], advance: Any) -> Iterator[Part]:
+    parts = (part for source in sources for part in source.parts())
+    for i, part in enumerate(parts):
+        advance(part.size)
+        if i % stride == 0:
+            yield part
+
+
+@contextlib.contextmanager
+def _bar(what: str, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar over bytes of text; gives the function that advances it."""
+    import tqdm
+
+    with tqdm.tqdm(desc=what, total=total or None, unit="B", unit_scale=True, disable=not shown) as bar:
+        yield lambda size: bar.update(size) and None
+
+
+def define_flags() -> None:
+    """--output, --downloads"""
+    flags.DEFINE_string("output", None, "Folder of the store that is made.", required=True)
+    flags.DEFINE_string("downloads", None, "Folder that keeps what sources fetch; beside the output by default.")
+
+
+def main() -> dict[str, Any]:
+    """Prepares the store that the command line asks for and gives its figures."""
+    flags_ = flags.FLAGS
+    started = time.monotonic()
+    output = Path(flags_.output)
+    downloads = Path(flags_.downloads) if flags_.downloads else None
+    store = prepare(config_flags.from_flags().data, output, downloads=downloads)
+    figures: dict[str, Any] = {"seconds": time.monotonic() - started, "vocab_size": store.vocab_size}
+    for name in SPLITS:
+        split = store.split(name)
+        figures[name] = {"documents": split.documents, "sentences": split.sentences, "tokens": split.tokens}
+    return figures
+
+
+if __name__ == "__main__":
+    from bert_jax import cli
+
+    cli.run(main, config_flags.config_flag, define_flags)

@@ -1,0 +1,76 @@
+"""Runs of parts, each encoded to a file of its own, joined to shards."""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from data_pipeline.encoding import EncodePart, Task, load_pieces
+from data_pipeline.sources import Source
+from data_pipeline.store import SPLITS, ShardFacts
+from data_pipeline.store_writer import ShardWriter, replacing
+from data_pipeline.workers import ordered_map
+
+SHARD_BYTES = 1 << 30  # of text; about 240 million tokens of English
+
+
+def write_shards(
+    sources: Sequence[Source],
+    encode: EncodePart,
+    vocab_size: int,
+    work: Path,
+    workers: int,
+    advance: Callable[[int], None],
+) -> list[ShardFacts]:
+    """Writes the shards of all sources to `work/store`, leaving out what an earlier run has finished.
+
+    Args:
+      work: holds the folders `parts`, `shards` (the facts of those that are whole) and `store`.
+      advance: called with the bytes of text of each part that is done.
+    """
+    facts: list[ShardFacts] = []
+    done = ordered_map(encode, _tasks(sources, work), workers)
+    for (shard, source), tasks in itertools.groupby(done, lambda task: (task.shard, task.source)):
+        files = []
+        for task in tasks:
+            files.append(task.file)
+            advance(task.size)
+        facts += _joined(work, shard, source, files, vocab_size)
+    return facts
+
+
+def _tasks(sources: Sequence[Source], work: Path) -> Iterator[Task]:
+    """Every part in order; a shard begins where a source does, and after SHARD_BYTES."""
+    shard = -1
+    for i, source in enumerate(sources):
+        filled, number = SHARD_BYTES, 0
+        for part in source.parts():
+            if filled >= SHARD_BYTES:
+                shard, filled, number = shard + 1, 0, 0
+            file = work / "parts" / f"{shard:05d}-{number:06d}.npz"
+            finished = file.exists() or _facts_file(work, shard).exists()
+            yield Task(shard, i, file, part.size, None if finished else part)
+            filled, number = filled + part.size, number + 1
+
+
+def _facts_file(work: Path, shard: int) -> Path:
+    return work / "shards" / f"{shard:05d}.json"
+
+
+def _joined(work: Path, shard: int, source: int, files: Sequence[Path], vocab_size: int) -> list[ShardFacts]:
+    """The facts of a shard of each split, from the files of its parts or from an earlier run."""
+    facts_file = _facts_file(work, shard)
+    if not facts_file.exists():
+        writers = [ShardWriter(work / "store", split, shard, source=source, vocab_size=vocab_size) for split in SPLITS]
+        with writers[0], writers[1]:
+            for file in files:
+                pieces = load_pieces(file)
+                for split, writer in zip(SPLITS, writers, strict=True):
+                    writer.append(pieces[split])
+        facts = [dataclasses.asdict(writer.facts) for writer in writers if writer.facts is not None]
+        with replacing(facts_file) as opened:
+            opened.write(json.dumps(facts).encode())
+    for file in files:
+        file.unlink(missing_ok=True)
+    return [ShardFacts(**facts) for facts in json.loads(facts_file.read_text())]

@@ -1,0 +1,257 @@
+"""SentencePiece: unigram (Kudo 2018) or BPE, trained here on the words of the corpus, or given.
+
+Training happens on normalised words with their counts, by the SentencePiece library; the pieces and
+scores become a `tokenizer.json`, which then does all the encoding (see the package's head). The
+normaliser is ours: NFKC, control and invisible formatting characters removed, every run of
+whitespace one space. It keeps the zero-width joiners, which Persian and Indic spelling needs.
+"""
+
+import collections
+import hashlib
+import io
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from data_pipeline.errors import DataError
+from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts
+
+# Written out, so that the Unicode version of a library plays no part.
+_INVISIBLE = (
+    r"[\x{00}-\x{08}\x{0E}-\x{1B}\x{7F}-\x{84}\x{86}-\x{9F}\x{AD}\x{180E}\x{200B}\x{200E}\x{200F}"
+    r"\x{202A}-\x{202E}\x{2060}-\x{2064}\x{2066}-\x{206F}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFF9}-\x{FFFB}]"
+)
+_SPACES = (
+    r"[\x{09}-\x{0D}\x{1C}-\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}"
+    r"\x{2581}\x{3000}]+"
+)
+_SPECIAL = r"\[(?=(?:PAD|UNK|CLS|SEP|MASK)\])"  # where only a full-width one or a corpus gets this far
+_SPACE_SIGN = "▁"
+_LONGEST_WORD = 500  # characters; longer ones are cut for training
+_TRAINING_CHARACTERS = 4_000_000  # of different words, the commonest first: more changes little and costs minutes
+_SEEDS_PER_PIECE = 10  # candidates that unigram training starts from
+_LEAST_SEEDS = 100_000  # a text with so many supports any vocabulary that asks for fewer
+_THREADS = 16  # fixed, since the rounding of the trainer's sums depends on it
+
+
+def build(
+    word_counts: WordCounts,
+    *,
+    vocab_size: int = 32000,
+    algorithm: Literal["unigram", "bpe"] = "unigram",
+    lowercase: bool = False,
+    character_coverage: float = 0.9999,
+    model: str = "",
+) -> Tokenizer:
+    """Trains a tokenizer, or reads `model`.
+
+    Args:
+      vocab_size: pieces, special tokens included.
+      lowercase: folds upper case.
+      character_coverage: share of the text's characters that get a piece of their own; the rest is [UNK].
+      model: a SentencePiece `.model` file; the other options are then its own.
+
+    Raises:
+      DataError: the text does not support so large a vocabulary, or the model cannot be read or exported.
+    """
+    if model:
+        return _given(model)
+    normalizer = _normalizer(lowercase)
+    words = _normalised(word_counts(), normalizer)
+    proto = _train(words, vocab_size, algorithm, character_coverage)
+    return Tokenizer("sentencepiece", _definition(proto, normalizer, Specials()))
+
+
+def starts_word(piece: str) -> bool:
+    return piece.startswith(_SPACE_SIGN)
+
+
+def word_encoder(backend: Any) -> Callable[[str], list[int]]:
+    normalize, tokenize = backend.normalizer.normalize_str, backend.model.tokenize
+    # Our normaliser leaves printable ASCII as it is, but for the special tokens' brackets.
+    is_ours = json.loads(backend.to_str())["normalizer"] == json.loads(_normalizer(False).__getstate__())
+
+    def encode(word: str) -> list[int]:
+        if not (is_ours and word.isascii() and word.isprintable() and "[" not in word):
+            word = normalize(word)
+        return [token.id for part in word.split(" ") if part for token in tokenize(_SPACE_SIGN + part)]
+
+    return encode
+
+
+def _normalizer(lowercase: bool) -> Any:
+    from tokenizers import Regex, normalizers
+
+    return normalizers.Sequence(
+        [
+            normalizers.NFKC(),
+            *([normalizers.Lowercase()] if lowercase else []),
+            normalizers.Replace(Regex(_INVISIBLE), ""),
+            normalizers.Replace(Regex(_SPACES), " "),
+            normalizers.Replace(Regex(_SPECIAL), "[ "),
+            normalizers.Strip(),
+        ]
+    )
+
+
+def _normalised(counts: Mapping[str, int], normalizer: Any) -> list[tuple[str, int]]:
+    """The words that training sees, in an order that does not depend on how they were counted."""
+    normalised: collections.Counter[str] = collections.Counter()
+    for word, count in counts.items():
+        for part in normalizer.normalize_str(word).split(" "):
+            for start in range(0, len(part), _LONGEST_WORD):
+                normalised[part[start : start + _LONGEST_WORD]] += count
+    # Words of one count in the order of a hash: what is left out must not be the end of the alphabet.
+    ordered = sorted(normalised.items(), key=lambda item: (-item[1], hashlib.sha256(item[0].encode()).digest()))
+    characters = itertools.accumulate(len(word) for word, _ in ordered)
+    return [item for item, total in zip(ordered, characters, strict=True) if total <= _TRAINING_CHARACTERS]
+
+
+def _train(words: list[tuple[str, int]], vocab_size: int, algorithm: str, coverage: float) -> Any:
+    """The trained model, as the library's protocol buffer."""
+    import sentencepiece
+
+    if not words:
+        raise DataError("there is no word to train a tokenizer on; config.data.sources holds no text")
+    specials = Specials()
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(f"{word}\t{count}" for word, count in words),
+            input_format="tsv",
+            model_writer=model,
+            vocab_size=vocab_size,
+            model_type=algorithm,
+            character_coverage=coverage,
+            normalization_rule_name="identity",
+            seed_sentencepiece_size=max(_SEEDS_PER_PIECE * vocab_size, _LEAST_SEEDS),
+            num_threads=_THREADS,
+            minloglevel=3,
+            pad_id=0,
+            unk_id=1,
+            bos_id=2,
+            eos_id=3,
+            pad_piece=specials.pad,
+            unk_piece=specials.unk,
+            bos_piece=specials.cls,
+            eos_piece=specials.sep,
+            control_symbols=[specials.mask],
+        )
+    except RuntimeError as error:
+        raise _vocabulary_error(str(error), vocab_size) from error
+    return _parsed(model.getvalue())
+
+
+def _vocabulary_error(message: str, vocab_size: int) -> Exception:
+    field = f"config.data.tokenizer.options.vocab_size={vocab_size}"
+    if most := re.search(r"set it to a value <= (\d+)", message):
+        return DataError(f"{field} is more than the text supports; the largest that works is {most[1]}")
+    if least := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+        return DataError(f"{field} is less than the text's characters need; the smallest that works is {least[1]}")
+    return DataError(f"{field}: the tokenizer could not be trained: {message}")
+
+
+def _given(path: str) -> Tokenizer:
+    from google.protobuf.message import DecodeError
+
+    try:
+        with open(os.path.expanduser(path), "rb") as file:
+            proto = _parsed(file.read())
+    except OSError as error:
+        raise DataError(f"config.data.tokenizer.options.model={path!r}: {error.strerror}") from None
+    except DecodeError:
+        proto = None
+    if proto is None or not proto.pieces:
+        raise DataError(f"config.data.tokenizer.options.model={path!r} is not a SentencePiece model")
+    _check_given(proto, path)
+    specials = _given_specials(proto)
+    return Tokenizer("sentencepiece", _definition(proto, _given_normalizer(proto), specials), specials)
+
+
+def _parsed(data: bytes) -> Any:
+    from sentencepiece import sentencepiece_model_pb2
+
+    model_type: Any = getattr(sentencepiece_model_pb2, "ModelProto")  # noqa: B009, made when imported
+    return model_type.FromString(data)
+
+
+def _check_given(proto: Any, path: str) -> None:
+    """What the ids of a text being those of its words asks of a model."""
+    unfit = next((p.piece for p in proto.pieces if _SPACE_SIGN in p.piece.lstrip(_SPACE_SIGN)), None)
+    if proto.trainer_spec.model_type not in (1, 2):
+        raise DataError(f"{path}: its pieces are neither unigram nor BPE; give a model of one of these")
+    if unfit is not None:
+        raise DataError(f"{path}: the piece {unfit!r} goes across words; give a model trained with split_by_whitespace")
+    if proto.trainer_spec.treat_whitespace_as_suffix:
+        raise DataError(f"{path}: whitespace ends its pieces; give a model trained without treat_whitespace_as_suffix")
+    spec = proto.normalizer_spec
+    if not (spec.add_dummy_prefix and spec.remove_extra_whitespaces and spec.escape_whitespaces):
+        raise DataError(f"{path}: it keeps whitespace as it is; give a model trained with the default whitespace rules")
+
+
+def _given_normalizer(proto: Any) -> Any:
+    from tokenizers import Regex, normalizers
+
+    charsmap = proto.normalizer_spec.precompiled_charsmap
+    return normalizers.Sequence(
+        [
+            *([normalizers.Precompiled(charsmap)] if charsmap else []),
+            normalizers.Replace(Regex(f"[ {_SPACE_SIGN}]+"), " "),
+            normalizers.Strip(),
+        ]
+    )
+
+
+def _given_specials(proto: Any) -> Specials:
+    """The model's own special tokens under whichever usual names it has them; missing ones are added at the end."""
+    pieces = {piece.piece for piece in proto.pieces}
+    usual = {
+        "pad": ("[PAD]", "<pad>"),
+        "cls": ("[CLS]", "<s>"),
+        "sep": ("[SEP]", "</s>"),
+        "mask": ("[MASK]", "<mask>"),
+    }
+    found = {name: next((w for w in written if w in pieces), written[0]) for name, written in usual.items()}
+    unknown = next(piece.piece for piece in proto.pieces if piece.type == piece.UNKNOWN)
+    return Specials(unk=unknown, **found)
+
+
+def _definition(proto: Any, normalizer: Any, specials: Specials) -> str:
+    """The `tokenizer.json` of a SentencePiece model."""
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers, processors
+
+    pieces = [piece.piece for piece in proto.pieces]
+    model: Any
+    if proto.trainer_spec.model_type == 2:
+        vocabulary = {piece: i for i, piece in enumerate(pieces)}
+        model = models.BPE(vocabulary, _merges(vocabulary), unk_token=specials.unk, fuse_unk=True)
+    else:
+        scores = [(piece.piece, piece.score) for piece in proto.pieces]
+        model = models.Unigram(scores, unk_id=pieces.index(specials.unk), byte_fallback=False)
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+    tokenizer.add_special_tokens([specials.pad, specials.unk, specials.cls, specials.sep, specials.mask])
+    cls, sep = specials.cls, specials.sep
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{cls}:0 $A:0 {sep}:0",
+        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+        special_tokens=[(cls, tokenizer.token_to_id(cls)), (sep, tokenizer.token_to_id(sep))],
+    )
+    return tokenizer.to_str()
+
+
+def _merges(vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:
+    """The pairs of pieces that join to a piece, the piece learnt first before the others."""
+    pairs = []
+    for piece in vocabulary:
+        for cut in range(1, len(piece)):
+            left, right = piece[:cut], piece[cut:]
+            if left in vocabulary and right in vocabulary:
+                pairs.append((vocabulary[piece], vocabulary[left], (left, right)))
+    return [pair for _, _, pair in sorted(pairs)]
