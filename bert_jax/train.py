@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bert_jax import cli, config_flags, sharding
+from bert_jax import cli, config_flags, distributed, sharding
 from bert_jax.checkpoint import Checkpointer
 from bert_jax.config import Config
 from bert_jax.metrics import MetricsLog, read_metrics
@@ -31,7 +31,9 @@ from data_pipeline.store import Store
 
 def main() -> dict[str, Any]:
     """The command."""
-    return train(config_flags.from_flags(), Path(cli.FLAGS.workdir))
+    config, workdir = config_flags.from_flags(), Path(cli.FLAGS.workdir)
+    with distributed.processes():
+        return train(config, workdir)
 
 
 def train(config: Config, workdir: Path) -> dict[str, Any]:
@@ -64,16 +66,18 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
         with Progress(config, workdir, step) as progress:
             if step:
                 progress.log.say(f"going on from the checkpoint of step {step}")
-            while step < config.steps and not stop.asked:
+            agreed, stopping = distributed.Agreement(), False
+            while step < config.steps and not stopping:
                 number, phase, done = phase_at(config, step)
                 update = jit_train_step(config, phase, objective, mesh)
                 for batch in device_batches(examples[number], phase.batch_size, done, phase.steps, mesh):
                     state, metrics = update(state, batch)
                     step += 1
                     progress.step(step, metrics)
-                    if step % config.checkpoints.every_steps == 0 or step == config.steps or stop.asked:
+                    stopping = agreed(stop.asked)
+                    if step % config.checkpoints.every_steps == 0 or step == config.steps or stopping:
                         checkpoints.save(step, state, config, store.fingerprint)
-                    if stop.asked:
+                    if stopping:
                         break
             checkpoints.wait()
     if step < config.steps:
@@ -229,4 +233,4 @@ class Stop:
 
 
 if __name__ == "__main__":
-    cli.run(main, config_flags.config_flag, cli.workdir_flag)
+    cli.run(main, config_flags.config_flag, cli.workdir_flag, distributed.distributed_flags)

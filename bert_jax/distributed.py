@@ -1,0 +1,175 @@
+"""Many processes, one run: how they find each other, stop together, and end when one of them is lost.
+
+Each host runs the same command. On Cloud TPU, under Slurm's `srun` and Open MPI's `mpirun` that is all; elsewhere
+
+    python -m bert_jax.train … --coordinator=HOST0:8476 --process_count=2 --process_index=0
+
+names the first process's address and port, and each process's own number. A process that dies or hangs is noticed
+by its missing heartbeat, and all others end with an error: the run goes on from its newest checkpoint when they are
+started again, on this or any other number of hosts.
+"""
+
+import collections
+import contextlib
+import glob
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+from jax.sharding import NamedSharding, PartitionSpec
+
+from bert_jax.variants import ConfigError
+
+FLAGS = flags.FLAGS
+HEARTBEAT_SECONDS = 30  # of silence until a process counts as lost
+LAG = 2  # steps between a process's wish to stop and the agreement, so that nobody waits for it
+GOOGLE = "0x1ae0"  # PCI vendor of a TPU
+# Process count and index as the launchers set them for each process that they start.
+LAUNCHERS = {
+    "Slurm": ("SLURM_NTASKS", "SLURM_PROCID"),
+    "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+}
+
+
+class Place(NamedTuple):
+    """This process among all: None for what JAX finds out by itself."""
+
+    coordinator: str | None
+    process_count: int | None
+    process_index: int | None
+
+
+def distributed_flags() -> None:
+    """--coordinator, --process_count, --process_index"""
+    flags.DEFINE_string(
+        "coordinator", None, "HOST:PORT of process 0, if there are several and no launcher that JAX knows."
+    )
+    flags.DEFINE_integer("process_count", None, "How many processes the run has.", lower_bound=1)
+    flags.DEFINE_integer("process_index", None, "The number of this process, from 0.", lower_bound=0)
+
+
+@contextlib.contextmanager
+def processes() -> Iterator[None]:
+    """Joins the processes of the run, if there are several; an error in this one ends it at once.
+
+    It does not wait for the others, as leaving the usual way would: they notice, and end too.
+    """
+    start()
+    try:
+        yield
+    except Exception as error:
+        if jax.process_count() == 1:
+            raise
+        print(f"error: {describe(error)}", file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+def start() -> None:
+    """Joins the processes of the run, as flags or the launcher say. Call it before anything touches a device.
+
+    Raises:
+      ConfigError: the flags do not fit together.
+    """
+    place = find_place(FLAGS.coordinator, FLAGS.process_count, FLAGS.process_index, os.environ)
+    if place is None:
+        return
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is the training loop's own
+    try:
+        jax.distributed.initialize(*place, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"the processes of the run did not find each other: {first_line(error)}; "
+            "give each one --coordinator=HOST:PORT, --process_count and --process_index"
+        ) from None
+
+
+def find_place(
+    coordinator: str | None, count: int | None, index: int | None, environment: collections.abc.Mapping[str, str]
+) -> Place | None:
+    """Where this process stands; None for a run of one process.
+
+    Raises:
+      ConfigError: the flags do not fit together.
+    """
+    launcher = find_launcher(environment)
+    if coordinator is None:
+        for name, value in (("process_count", count), ("process_index", index)):
+            if value is not None:
+                raise ConfigError(f"--{name} is {value} without --coordinator: give the HOST:PORT of process 0 as well")
+        return Place(None, None, None) if launcher or on_cloud_tpu(environment) else None
+    if launcher:
+        names = LAUNCHERS[launcher]
+        count = int(environment[names[0]]) if count is None else count
+        index = int(environment[names[1]]) if index is None else index
+    if count is None or index is None:
+        missing = "process_count" if count is None else "process_index"
+        raise ConfigError(f"--coordinator is {coordinator!r} without --{missing}: give the three together")
+    if not coordinator.rpartition(":")[2].isdigit() or ":" not in coordinator:
+        raise ConfigError(f"--coordinator is {coordinator!r}; it must be HOST:PORT, such as 10.0.0.1:8476")
+    if index >= count:
+        raise ConfigError(f"--process_index is {index}, but --process_count is {count}: it must be below that")
+    return Place(coordinator, count, index) if count > 1 else None
+
+
+def find_launcher(environment: collections.abc.Mapping[str, str]) -> str | None:
+    """The launcher that started this process as one of several."""
+    for launcher, (count, index) in LAUNCHERS.items():
+        # Slurm sets its variables in a batch script too; only `srun` starts a step.
+        inside = launcher != "Slurm" or "SLURM_STEP_NODELIST" in environment
+        if inside and index in environment and int(environment.get(count, "1")) > 1:
+            return launcher
+    return None
+
+
+def on_cloud_tpu(environment: collections.abc.Mapping[str, str]) -> bool:
+    """Whether this is a TPU machine that is to be used as one."""
+    platforms = environment.get("JAX_PLATFORMS", "tpu").split(",")
+    if "tpu" not in platforms or importlib.util.find_spec("libtpu") is None:
+        return False
+    return any(Path(path).read_text().strip() == GOOGLE for path in glob.glob("/sys/bus/pci/devices/*/vendor"))
+
+
+def describe(error: Exception) -> str:
+    """What ends this process, in one line."""
+    who = f"process {jax.process_index()} of {jax.process_count()}"
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return (
+            f"{who} has lost another one, or its own device ({first_line(error)}); "
+            "start all of them again and the run goes on from its newest checkpoint"
+        )
+    return f"{who}: {type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, at most 200 characters of it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+class Agreement:
+    """Tells all processes at the same step that one of them wants to stop.
+
+    A machine that is about to go tells only its own process; if that one left the loop alone, the others would wait
+    for it for ever. Every process calls this once a step.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: collections.deque[jax.Array] = collections.deque()
+        if jax.process_count() > 1:
+            mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(jax.sharding.AxisType.Auto,))
+            self._split = NamedSharding(mesh, PartitionSpec("all"))
+            self._any = jax.jit(lambda wishes: wishes.any(), out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+    def __call__(self, wish: bool) -> bool:
+        """Whether any process wished it `LAG` steps ago, the same on all of them; `wish` itself if there is one."""
+        if jax.process_count() == 1:
+            return wish
+        wishes = np.full(jax.local_device_count(), wish)
+        self._waiting.append(self._any(jax.make_array_from_process_local_data(self._split, wishes)))
+        return len(self._waiting) > LAG and bool(self._waiting.popleft())
