@@ -86,12 +86,18 @@ def state_shardings(model: configs.Model, optimizer: optax.GradientTransformatio
     shardings = parameter_shardings(model, mesh)
     opt_state = optax.tree_utils.tree_map_params(
         optimizer,
-        lambda _, sharding: sharding,
+        lambda leaf, sharding: leaf if _masked(leaf) else sharding,
         jax.eval_shape(optimizer.init, params),
         shardings,
         transform_non_params=lambda _: everywhere,
+        is_leaf=_masked,
     )
     return {"step": everywhere, "params": shardings, "opt_state": opt_state}
+
+
+def _masked(leaf: Any) -> bool:
+    """Whether another part of a composed optimizer keeps this parameter's moments."""
+    return isinstance(leaf, optax.MaskedNode)
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:

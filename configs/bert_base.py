@@ -13,8 +13,6 @@ Expected: 84.4 MNLI-m, 88.5 SQuAD 1.1 F1 in the paper, after fine-tuning.
 from bert_jax.config import Config, Data, Model, Phase
 from bert_jax.variants import use
 
-decay = use("linear", warmup=10_000)
-
 config = Config(
     name="bert_base",
     data=Data(sources=(use("tfds", name="wikipedia/20230601.en"),), tokenizer=use("sentencepiece", vocab_size=30522)),
@@ -26,7 +24,7 @@ config = Config(
             length=128,
             batch_size=256,
             learning_rate=1e-4,
-            schedule=use("linear", warmup=10_000, end=0.1),
+            schedule=use("linear", warmup=10_000, end=0.1, jump=True),
         ),
         Phase(steps=100_000, length=512, batch_size=256, learning_rate=1e-5, schedule=use("linear", warmup=0)),
     ),

@@ -23,7 +23,7 @@ config = Config(
             length=128,
             batch_size=256,
             learning_rate=1e-4,
-            schedule=use("linear", warmup=10_000, end=0.1),
+            schedule=use("linear", warmup=10_000, end=0.1, jump=True),
         ),
         Phase(steps=100_000, length=512, batch_size=256, learning_rate=1e-5, schedule=use("linear", warmup=0)),
     ),

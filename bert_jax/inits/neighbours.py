@@ -82,14 +82,18 @@ def check(model: Model, columns: int) -> None:
         )
 
 
-def frequencies(number: int) -> np.ndarray:
-    """[M] radians a token, evenly over the half circle: Σ cos(w d) peaks at d = 0, and again 2M tokens further."""
-    return np.pi * (np.arange(number) + 0.5) / number
+def frequencies(number: int, length: int) -> np.ndarray:
+    """[M] radians a token, over the half circle: Σ cos(w d) peaks at d = 0.
+
+    Evenly spread ones would peak again 2M tokens further; where rows are longer than that, they are bent.
+    """
+    bend = 1.0 if length <= 2 * number else 1.3
+    return np.pi * ((np.arange(number) + 0.5) / number) ** bend
 
 
 def sinusoids(length: int, columns: int) -> np.ndarray:
     """float32 [length, columns]: cosines, then sines."""
-    angles = np.arange(length)[:, None] * frequencies(columns // 2)
+    angles = np.arange(length)[:, None] * frequencies(columns // 2, length)
     return np.concatenate([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
@@ -99,7 +103,7 @@ def queries_and_keys(
     """Kernels float32 [n, D, N, H] that read the position columns: keys as they are, queries turned by the offset."""
     width, size, number = model.width, model.head_size, columns // 2
     used = np.unique(np.linspace(0, number - 1, min(size // 2, number)).round().astype(int))
-    turn = frequencies(number)[used]
+    turn = frequencies(number, model.max_length)[used]
     slots = np.arange(len(used))
     query, keys = (np.zeros((model.layers, width, model.heads, size), np.float32) for _ in range(2))
     # After the embeddings' LayerNorm the sinusoids have this squared amplitude.
