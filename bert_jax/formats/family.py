@@ -33,6 +33,7 @@ class Family:
     tied: Mapping[str, str]  # names that repeat another array, which is the one that is read
     architectures: Mapping[frozenset[str], str]  # the class that has exactly these heads, besides the pooler
     special_ids: Settings  # what config.json says of them where there is no tokenizer to ask
+    code: tuple[str, ...] = ()  # files of bert_jax/formats/code that a folder carries, for transformers to run
 
 
 def load(name: str) -> Family:

@@ -4,6 +4,7 @@ The family (bert, roberta, …) is a file of `bert_jax/formats/families`, named 
 """
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from bert_jax.formats.table import HEADS, FormatError, Params
 from bert_jax.modeling import bert
 
 CONFIG = "config.json"
+CODE = Path(__file__).with_name("code")
 BUFFERS = ("position_ids", "token_type_ids", "positions_encoding")  # constants that older versions stored
 DEFAULTS = {"absolute": "bert", "functional_relative": "nezha"}  # the family of a position scheme
 
@@ -61,6 +63,8 @@ def write(
     if not heads:
         tensors = {tensor.removeprefix(f"{family.prefix}."): array for tensor, array in tensors.items()}
     settings |= {"model_type": name, "architectures": [family.architectures[heads]], "dtype": "float32"}
+    for file in family.code:
+        shutil.copyfile(CODE / file, folder / file)
     weights.write_json(folder / CONFIG, settings)
     weights.write_safetensors(folder / weights.SAFETENSORS, tensors, {"format": "pt"})
 

@@ -278,7 +278,6 @@ BASE = Model(vocab_size=101, layers=1, width=12, heads=3, mlp_width=20, max_leng
     ("change", "family", "named"),
     [
         ({"norm": "pre"}, "bert", "model.norm='pre'"),
-        ({"positions": use("functional_relative")}, "", "max_distance above 0"),
         ({"positions": use("functional_relative", max_distance=5)}, "bert", "model.positions="),
         ({"norm": "pre", "positions": use("functional_relative", max_distance=5)}, "", "model.norm='pre'"),
         ({}, "nezha", "model.positions="),

@@ -1,0 +1,1 @@
+"""Modelling files that exported folders carry; transformers runs them, this project does not."""
