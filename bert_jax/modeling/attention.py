@@ -1,6 +1,6 @@
 """Self-attention: one position scheme and one kernel, composed."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,22 @@ from bert_jax.modeling.layers import Dense
 from bert_jax.positions import Positions
 
 
+class Context(NamedTuple):
+    """What every layer of a forward pass shares."""
+
+    segments: jax.Array  # int [B, L]; tokens attend within their segment
+    scheme: Positions
+    tables: Any  # the scheme's own, for this length
+    kernel: Kernel
+    places: jax.Array | None = None  # int [B, P]: compute the layer's output there only
+
+    def at_places(self, x: jax.Array) -> jax.Array:
+        """x [B, L, ...] → [B, P, ...], or x where all places are wanted."""
+        if self.places is None:
+            return x
+        return jnp.take_along_axis(x, self.places.reshape(*self.places.shape, *(1,) * (x.ndim - 2)), axis=1)
+
+
 class Attention(nnx.Module):
     """Multi-head self-attention (Vaswani et al. 2017, section 3.2), without the residual."""
 
@@ -20,26 +36,24 @@ class Attention(nnx.Module):
         self.query = Dense(shape, axes, model, rngs)
         self.key = Dense(shape, axes, model, rngs)
         self.value = Dense(shape, axes, model, rngs)
-        self.output = Dense(
-            (model.heads, model.head_size, model.width), ("heads", None, "embed"), model, rngs, contract=2
-        )
+        output = (model.heads, model.head_size, model.width)
+        self.output = Dense(output, ("heads", None, "embed"), model, rngs, contract=2)
         self.scale = model.head_size**-0.5
         self.rate = model.attention_dropout
 
-    def __call__(
-        self,
-        x: jax.Array,
-        segments: jax.Array,
-        scheme: Positions,
-        tables: Any,
-        kernel: Kernel,
-        key: jax.Array | None,
-    ) -> jax.Array:
-        """x [B, L, D], segments [B, L] → [B, L, D]."""
-        q, k, v = project((self.query, self.key, self.value), x)
+    def __call__(self, x: jax.Array, context: Context, key: jax.Array | None) -> jax.Array:
+        """x [B, L, D] → [B, L, D], or [B, P, D] at the context's places."""
+        scheme, tables, query_segments = context.scheme, context.tables, None
+        if context.places is None:
+            q, k, v = project((self.query, self.key, self.value), x)
+        else:
+            tables, query_segments = scheme.at(tables, context.places), context.at_places(context.segments)
+            (q,), (k, v) = project((self.query,), context.at_places(x)), project((self.key, self.value), x)
         q, k, v = scheme.before(q, k, v, tables)
         relative = scheme.relative(tables)
-        out = kernel.attend(q, k, v, segments, scale=self.scale, relative=relative, rate=self.rate, key=key)
+        attend = context.kernel.attend
+        extra = {} if query_segments is None else {"query_segments": query_segments}
+        out = attend(q, k, v, context.segments, scale=self.scale, relative=relative, rate=self.rate, key=key, **extra)
         return self.output(scheme.after(out, tables))
 
 

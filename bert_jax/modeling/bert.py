@@ -8,6 +8,7 @@ from flax import nnx
 
 from bert_jax.config import Model
 from bert_jax.kernels import choose, request_for
+from bert_jax.modeling.attention import Context
 from bert_jax.modeling.block import Block
 from bert_jax.modeling.heads import MlmHead, PairHead, Pooler
 from bert_jax.modeling.layers import LayerNorm, Table, bind, dropout, logical_axes, split_key
@@ -86,33 +87,50 @@ def count_parameters(model: Model) -> int:
     return total - (model.padded_vocab_size - model.vocab_size) * (model.width + 1)
 
 
-def encode(model: Model, params: dict, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
+def encode(
+    model: Model,
+    params: dict,
+    batch: dict[str, jax.Array],
+    key: jax.Array | None = None,
+    places: jax.Array | None = None,
+) -> jax.Array:
     """The hidden states of a batch.
 
     Args:
       batch: tokens, segments, positions and token_types, int [B, L]. Tokens attend within their segment
         (`isolate_documents`) or to everything but padding, whose segment is 0.
       key: of dropout; None for none.
+      places: int [B, P], where hidden states are wanted; None for everywhere. Where the kernel can, the last layer
+        then computes nothing for the other places but keys and values.
 
     Returns:
-      [B, L, D] in the compute dtype.
+      [B, L, D], or [B, P, D] at the places, in the compute dtype.
     """
     embed_key, layers_key = split_key(key, 2)
     embeddings = bind(Embeddings, model, params["embeddings"])
     length = batch["tokens"].shape[1]
-    segments = batch["segments"] if model.isolate_documents else (batch["segments"] > 0).astype(jnp.int32)
-    _, kernel = choose(model, request_for(model, length, dropout=key is not None))
-    tables = embeddings.position.tables(length)
+    request = request_for(model, length, dropout=key is not None)
+    _, kernel = choose(model, request)
+    context = Context(
+        segments=batch["segments"] if model.isolate_documents else (batch["segments"] > 0).astype(jnp.int32),
+        scheme=embeddings.position,
+        tables=embeddings.position.tables(length),
+        kernel=kernel,
+    )
+
+    def layer(x: jax.Array, inputs: Any, context: Context = context) -> tuple[jax.Array, None]:
+        layer_params, layer_key = inputs
+        return bind(Block, model, layer_params)(x, context, layer_key), None
 
     x = dropout(embeddings(batch), model.dropout, embed_key).astype(model.dtype)
-
-    def layer(x: jax.Array, inputs: Any) -> tuple[jax.Array, None]:
-        layer_params, layer_key = inputs
-        block = bind(Block, model, layer_params)
-        return block(x, segments, embeddings.position, tables, kernel, layer_key), None
-
-    keys = None if layers_key is None else jax.random.split(layers_key, model.layers)
-    x, _ = jax.lax.scan(remat(layer, model), x, (params["layers"], keys), unroll=model.unroll)
+    layers = (params["layers"], None if layers_key is None else jax.random.split(layers_key, model.layers))
+    at_places = context._replace(places=places)
+    if places is not None and kernel.fewer_queries and not request.relative:
+        x, _ = jax.lax.scan(remat(layer, model), x, jax.tree.map(lambda p: p[:-1], layers), unroll=model.unroll)
+        x, _ = layer(x, jax.tree.map(lambda p: p[-1], layers), at_places)
+    else:
+        x, _ = jax.lax.scan(remat(layer, model), x, layers, unroll=model.unroll)
+        x = at_places.at_places(x)
     return bind(FinalNorm, model, params["final_norm"])(x) if model.norm == "pre" else x
 
 

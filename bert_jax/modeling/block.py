@@ -1,15 +1,11 @@
 """One layer of the encoder: attention and feed-forward, each with its residual and LayerNorm."""
 
-from typing import Any
-
 import jax
 from flax import nnx
 
 from bert_jax.config import Model
-from bert_jax.kernels import Kernel
-from bert_jax.modeling.attention import Attention
+from bert_jax.modeling.attention import Attention, Context
 from bert_jax.modeling.layers import Dense, LayerNorm, dropout, split_key
-from bert_jax.positions import Positions
 
 
 class AttentionPart(Attention):
@@ -43,25 +39,16 @@ class Block(nnx.Module):
         self.pre = model.norm == "pre"
         self.rate = model.dropout
 
-    def __call__(
-        self,
-        x: jax.Array,
-        segments: jax.Array,
-        scheme: Positions,
-        tables: Any,
-        kernel: Kernel,
-        key: jax.Array | None,
-    ) -> jax.Array:
-        """x [B, L, D], segments [B, L] → [B, L, D]."""
-        keys = split_key(key, 3)
-        attention = lambda y: self.attention(y, segments, scheme, tables, kernel, keys[0])
-        x = self._residual(x, attention, self.attention.norm, keys[1])
-        return self._residual(x, self.mlp, self.mlp.norm, keys[2])
+    def __call__(self, x: jax.Array, context: Context, key: jax.Array | None) -> jax.Array:
+        """x [B, L, D] → [B, L, D], or [B, P, D] at the context's places."""
+        attention_key, *keys = split_key(key, 3)
+        found = self.attention(self.attention.norm(x) if self.pre else x, context, attention_key)
+        x = self._add(context.at_places(x), found, self.attention.norm, keys[0])
+        return self._add(x, self.mlp(self.mlp.norm(x) if self.pre else x), self.mlp.norm, keys[1])
 
-    def _residual(self, x: jax.Array, f: Any, norm: LayerNorm, key: jax.Array | None) -> jax.Array:
-        if self.pre:
-            return x + dropout(f(norm(x)), self.rate, key)
-        return norm(x + dropout(f(x), self.rate, key))
+    def _add(self, x: jax.Array, found: jax.Array, norm: LayerNorm, key: jax.Array | None) -> jax.Array:
+        x = x + dropout(found, self.rate, key)
+        return x if self.pre else norm(x)
 
 
 def activate(x: jax.Array, name: str) -> jax.Array:

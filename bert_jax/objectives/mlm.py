@@ -55,9 +55,8 @@ def build(
 
     def loss(params: dict, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
         """The sum of −log p(target) over the weighted places, the sum of weights, and how many were right."""
-        hidden = encode(model, params, batch, key)
-        at_places = jnp.take_along_axis(hidden, batch["target_places"][..., None], axis=1)
-        logits = padded_mlm_logits(model, params, at_places)
+        hidden = encode(model, params, batch, key, batch["target_places"])
+        logits = padded_mlm_logits(model, params, hidden)
         return cross_entropy(logits, batch["targets"], batch["target_weights"])
 
     return Objective(corrupt, loss)

@@ -1,0 +1,115 @@
+"""The promises of the encoder alone: places, isolation, padding, scan, rematerialisation."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bert_jax.config import Model
+from bert_jax.modeling import bert
+from bert_jax.variants import Variant, use
+
+MODEL = Model(vocab_size=101, layers=3, width=24, heads=3, mlp_width=40, max_length=37)
+SCHEMES = [use("absolute"), use("functional_relative"), use("functional_relative", max_distance=5)]
+
+
+def make_batch(seed: int = 0) -> dict[str, np.ndarray]:
+    """Two rows of three documents each, the second with padding at the end."""
+    rng = np.random.default_rng(seed)
+    segments = np.repeat([[1, 2, 3], [1, 2, 0]], [10, 15, 12], axis=1).astype(np.int32)
+    places = np.concatenate([np.arange(10), np.arange(15), np.arange(12)])
+    return {
+        "tokens": rng.integers(5, 101, (2, 37)).astype(np.uint16),
+        "segments": segments,
+        "positions": np.tile(places, (2, 1)).astype(np.int32),
+        "token_types": rng.integers(0, 2, (2, 37)).astype(np.int32),
+    }
+
+
+@functools.cache
+def encoder(model: Model):
+    params = jax.jit(lambda key: bert.init(model, key))(jax.random.key(0))
+    return params, jax.jit(functools.partial(bert.encode, model))
+
+
+def close(a: jax.Array, b: jax.Array) -> None:
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * float(jnp.abs(b).max()))
+
+
+@pytest.mark.parametrize("positions", SCHEMES, ids=str)
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_hidden_at_places_is_hidden_everywhere_looked_up(positions: Variant, norm: str) -> None:
+    params, encode = encoder(dataclasses.replace(MODEL, positions=positions, norm=norm))
+    batch = make_batch()
+    places = np.random.default_rng(1).integers(0, 37, (2, 7))
+    everywhere = encode(params, batch)
+    close(encode(params, batch, places=places), jnp.take_along_axis(everywhere, places[..., None], axis=1))
+
+
+@pytest.mark.parametrize("positions", SCHEMES, ids=str)
+def test_a_document_sees_no_other_by_one_bit(positions: Variant) -> None:
+    params, encode = encoder(dataclasses.replace(MODEL, positions=positions))
+    batch = make_batch()
+    before = encode(params, batch)
+    changed = batch["tokens"].copy()
+    changed[:, 12] = 7
+    after = encode(params, batch | {"tokens": changed})
+    others = batch["segments"] != 2
+    np.testing.assert_array_equal(before[others], after[others])
+    assert (before[~others] != after[~others]).any()
+
+
+@pytest.mark.parametrize("isolate", [True, False])
+def test_padding_never_leaks(isolate: bool) -> None:
+    params, encode = encoder(dataclasses.replace(MODEL, isolate_documents=isolate))
+    batch = make_batch()
+    before = encode(params, batch)
+    changed = batch["tokens"].copy()
+    changed[1, 25:] = 99
+    after = encode(params, batch | {"tokens": changed})
+    text = batch["segments"] > 0
+    np.testing.assert_array_equal(before[text], after[text])
+    assert jnp.isfinite(after).all()
+
+
+def test_without_isolation_documents_see_each_other() -> None:
+    params, encode = encoder(dataclasses.replace(MODEL, isolate_documents=False))
+    batch = make_batch()
+    changed = batch["tokens"].copy()
+    changed[:, 12] = 7
+    first = batch["segments"] == 1
+    assert (encode(params, batch)[first] != encode(params, batch | {"tokens": changed})[first]).any()
+
+
+@pytest.mark.parametrize("change", [{"unroll": 3}, {"remat": "dots"}, {"remat": "full"}], ids=str)
+def test_how_layers_are_run_changes_neither_output_nor_gradient(change: dict) -> None:
+    model = dataclasses.replace(MODEL, **change)
+    params, _ = encoder(MODEL)
+    batch, key = make_batch(), jax.random.key(5)
+
+    def value(m: Model, p: dict) -> jax.Array:
+        return jnp.sin(bert.encode(m, p, batch, key)).sum()
+
+    gradients = [jax.jit(jax.value_and_grad(functools.partial(value, m)))(params) for m in (MODEL, model)]
+    jax.tree.map(close, gradients[1], gradients[0])
+
+
+def test_bfloat16_keeps_weights_and_sums_in_float32() -> None:
+    params, encode = encoder(dataclasses.replace(MODEL, dtype="bfloat16"))
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    hidden = encode(params, make_batch())
+    assert hidden.dtype == jnp.bfloat16
+    exact = encoder(MODEL)[1](params, make_batch())
+    assert float(jnp.abs(hidden - exact).max()) < 0.1
+
+
+def test_compiled_size_does_not_grow_with_depth() -> None:
+    def instructions(layers: int) -> int:
+        model = dataclasses.replace(MODEL, layers=layers)
+        lowered = jax.jit(functools.partial(bert.encode, model)).lower(bert.abstract_params(model), make_batch())
+        return lowered.as_text().count("\n")
+
+    assert instructions(24) == instructions(3)
