@@ -1,5 +1,6 @@
 """From row numbers to arrays: reads the tokens of many rows at once and sets the special tokens."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -7,11 +8,12 @@ import numpy as np
 from data_pipeline.errors import DataError
 from data_pipeline.memory import release
 from data_pipeline.row_index import RowIndex
-from data_pipeline.store import Shard, Split
+from data_pipeline.store import Split
 
 Batch = dict[str, np.ndarray]
 
-_ROWS_BEFORE_RELEASE = 512  # each may have mapped 64 KB around its tokens
+_KEPT = 1 << 27  # bytes of mapped files that may stay in this process's memory
+_AROUND = 1 << 17  # bytes that the system may map around a row's tokens and its entries in the index
 
 
 class Specials(NamedTuple):
@@ -39,25 +41,26 @@ class Reader:
         self._specials = specials
         self._firsts = np.cumsum([0, *(shard.facts.tokens for shard in split.shards)])
         self._mapped: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._read_since_release = 0
+        self._mapped_bytes = 0  # at most, since they were last given back
+        self._fits = 3 * split.tokens < _KEPT  # the whole split stays within bounds
         if index.format.pair == "nsp" and index.documents[0] == index.documents[-1]:
             raise DataError('next-sentence pairs need rows of two documents at least; give more text or label="sop"')
 
-    def read(self, rows: np.ndarray, draws: np.ndarray) -> Batch:
+    def read(self, rows: np.ndarray, draws: Callable[[], np.ndarray]) -> Batch:
         """The batch of these rows, as `data_pipeline.pipeline.batches` describes it.
 
         Args:
           rows: int64 [B]; a negative number stands for a row of padding.
-          draws: uint64 [B], the randomness that a pair format may use.
+          draws: gives uint64 [B], the randomness that a pair format takes.
         """
         if self.index.format.pair:
-            pieces, labels = self._pairs(rows, draws)
+            pieces, labels = self._pairs(rows, draws())
             batch = self._assemble(pieces) | {"pair_label": labels}
         else:
             batch = self._assemble(self._pieces(rows))
-        self._read_since_release += len(rows)
-        if self._read_since_release >= _ROWS_BEFORE_RELEASE:
-            self._read_since_release = 0
+        self._mapped_bytes += _AROUND * len(rows)
+        if self._mapped_bytes > _KEPT and not self._fits:
+            self._mapped_bytes = 0
             self._release()
         return batch
 
@@ -66,7 +69,7 @@ class Reader:
         real = np.maximum(rows, 0)
         firsts = index.rows[real].astype(np.int64)
         counts = np.where(rows < 0, 0, index.rows[real + 1].astype(np.int64) - firsts)
-        ids, _ = _ranges(firsts, counts)
+        ids = np.repeat(firsts - _before(counts), counts) + np.arange(counts.sum())
         return Pieces(counts, index.starts[ids].astype(np.int64), index.lengths[ids].astype(np.int64))
 
     def _pairs(self, rows: np.ndarray, draws: np.ndarray) -> tuple[Pieces, np.ndarray]:
@@ -105,7 +108,8 @@ class Reader:
         of_piece = np.arange(len(row)) + row
         runs[of_piece] = widths
         runs[np.cumsum(pieces.counts) + np.arange(rows)] = length - np.bincount(row, widths, rows).astype(np.int64)
-        begins = _before(runs)[of_piece]
+        places = _before(runs)
+        begins = places[of_piece]
 
         def spread(values: np.ndarray | int) -> np.ndarray:
             """A value of each piece at all its places, 0 at padding."""
@@ -113,55 +117,54 @@ class Reader:
             of_run[of_piece] = values
             return np.repeat(of_run, runs).reshape(rows, length)
 
-        segments = spread(1 if paired else number + 1)
+        tokens = np.full(rows * length, self._specials.pad, np.int32)
+        word_starts = np.zeros(rows * length, bool)
+        self._copy_text(pieces, begins + opens, tokens, word_starts)
+        first, last = begins[opens == 1], begins + widths - 1
+        tokens[first], tokens[last] = self._specials.cls, self._specials.sep
+        word_starts[first] = word_starts[last] = word_starts[begins + opens] = True
+
         if restarts:
-            positions = np.arange(rows * length, dtype=np.int32).reshape(rows, length) - spread(begins)
-            positions *= segments > 0
+            run_starts = np.repeat(places.astype(np.int32), runs)
+            positions = (np.arange(rows * length, dtype=np.int32) - run_starts).reshape(rows, length)
         else:
             positions = np.tile(np.arange(length, dtype=np.int32), (rows, 1))
-
-        first, last = begins[opens == 1], begins + widths - 1
-        is_text = (segments > 0).reshape(-1)
-        is_text[first] = is_text[last] = False
-        text, word_start = self._read_text(pieces)
-        tokens = np.full(rows * length, self._specials.pad, np.int32)
-        tokens[is_text] = text
-        tokens[first], tokens[last] = self._specials.cls, self._specials.sep
-        word_starts = np.zeros(rows * length, bool)
-        word_starts[is_text] = word_start
-        word_starts[first] = word_starts[last] = word_starts[begins + opens] = True
         return {
             "tokens": tokens.reshape(rows, length),
-            "segments": segments,
+            "segments": spread(1 if paired else number + 1),
             "positions": positions,
             "token_types": spread(number) if paired else np.zeros((rows, length), np.int32),
             "word_starts": word_starts.reshape(rows, length),
         }
 
-    def _read_text(self, pieces: Pieces) -> tuple[np.ndarray, np.ndarray]:
-        """The tokens of all pieces one after the other, int32 [n], and whether each starts a word, bool [n]."""
+    def _copy_text(self, pieces: Pieces, places: np.ndarray, tokens: np.ndarray, word_starts: np.ndarray) -> None:
+        """Copies the tokens of each piece, and which of them start a word, to its place in the flat arrays."""
         shards = np.searchsorted(self._firsts, pieces.starts, side="right") - 1
         starts = pieces.starts - self._firsts[shards]
-        first_byte, last_byte = starts >> 3, (starts + pieces.lengths - 1) >> 3
-        text_at, text_ends = _ranges(starts, pieces.lengths)
-        bytes_at, bytes_ends = _ranges(first_byte, last_byte + 1 - first_byte)
-        text, packed = np.empty(len(text_at), np.int32), np.empty(len(bytes_at), np.uint8)
-        a = i = 0
-        changes = np.append(np.flatnonzero(np.diff(shards)), len(shards) - 1) if len(shards) else ()
-        for piece in changes:  # the last piece before another shard
-            tokens, word_bits = self._map(int(shards[piece]))
-            b, j = text_ends[piece], bytes_ends[piece]
-            text[a:b] = tokens[text_at[a:b]]
-            packed[i:j] = word_bits[bytes_at[i:j]]
-            a, i = b, j
-        # Of each piece's bytes, skip the bits before its first token and after its last.
-        skipped = np.stack([starts & 7, pieces.lengths, 7 - ((starts + pieces.lengths - 1) & 7)], axis=1).reshape(-1)
-        wanted = np.repeat(np.tile([False, True, False], len(starts)), skipped)
-        return text, np.unpackbits(packed, bitorder="little")[wanted].view(bool)
+        stops = starts + pieces.lengths
+        # Bits are packed by eight: whole bytes are read first, and unpacked all at once.
+        first_byte, last_byte = starts >> 3, (stops + 7) >> 3
+        ends = np.cumsum(last_byte - first_byte)
+        begins = ends - (last_byte - first_byte)
+        packed = np.empty(ends[-1] if len(ends) else 0, np.uint8)
+        columns = (shards, places, places + pieces.lengths, starts, stops, begins, ends, first_byte, last_byte)
+        for shard, to, to_end, start, stop, byte, byte_end, first, last in zip(
+            *(c.tolist() for c in columns), strict=True
+        ):
+            text, bits = self._mapped[shard] if shard in self._mapped else self._map(shard)
+            tokens[to:to_end] = text[start:stop]
+            packed[byte:byte_end] = bits[first:last]
+        unpacked = np.unpackbits(packed, bitorder="little").view(bool)
+        bit = 8 * begins + (starts & 7)
+        for to, to_end, first, last in zip(
+            *(c.tolist() for c in (*columns[1:3], bit, bit + pieces.lengths)), strict=True
+        ):
+            word_starts[to:to_end] = unpacked[first:last]
 
     def _map(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
-        if shard not in self._mapped:
-            self._mapped[shard] = _plain(self._shards[shard])
+        """Tokens and packed word starts, without memmap's overhead at every access."""
+        opened = self._shards[shard]
+        self._mapped[shard] = np.asarray(opened.tokens), np.asarray(opened._section("word_starts"))
         return self._mapped[shard]
 
     def _release(self) -> None:
@@ -171,19 +174,6 @@ class Reader:
         self.index.release()
 
 
-def _plain(shard: Shard) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens and packed word starts without memmap's overhead at every access."""
-    return np.asarray(shard.tokens), np.asarray(shard._section("word_starts"))
-
-
 def _before(counts: np.ndarray) -> np.ndarray:
     """How many there are before each."""
     return np.cumsum(counts) - counts
-
-
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """start, start + 1, … of each range, one range after the other, and where each range ends in that."""
-    ends = np.cumsum(lengths)
-    each = np.repeat(starts - (ends - lengths), lengths)
-    each += np.arange(len(each))
-    return each, ends

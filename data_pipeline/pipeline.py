@@ -11,6 +11,7 @@ byte; where TensorFlow is not installed, Python threads read ahead.
 
 import collections
 import concurrent.futures
+import functools
 import importlib.util
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -86,7 +87,7 @@ class Examples:
         reader, rows = self._readers[split], self._rows[split]
         epochs = examples // rows
         chosen = permute(examples % rows, rows, hashed(self._seed, split, epochs))
-        return reader.read(chosen, draws=hashed(self._seed, split, epochs, chosen, 1))
+        return reader.read(chosen, lambda: hashed(self._seed, split, epochs, chosen, 1))
 
 
 def batches(
@@ -153,7 +154,7 @@ def evaluation_batches(
     wanted = min(rows, max_rows)
     chosen = np.arange(wanted) * rows // wanted
     filled = np.append(chosen, np.full(-wanted % batch_size, _EMPTY))
-    return (reader.read(part, draws=hashed(0, part)) for part in filled.reshape(-1, batch_size))
+    return (reader.read(part, functools.partial(hashed, 0, part)) for part in filled.reshape(-1, batch_size))
 
 
 def row_facts(split: Split, rows_format: Variant, length: int, *, isolate: bool = True) -> Facts:

@@ -12,6 +12,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import uuid
 from typing import Any
 
 import numpy as np
@@ -95,12 +96,9 @@ def open_index(split: Split, rows_format: Variant, length: int, isolate: bool) -
 
 
 def _make(folder: pathlib.Path, key: dict[str, Any], split: Split, row_format: RowFormat, length: int) -> None:
+    building = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        building = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise _unwritable(folder, error) from None
-    try:
+        building.mkdir(parents=True)
         facts = _write(building, split, row_format, length)
         if not facts.rows:
             raise DataError(

@@ -143,5 +143,5 @@ def test_next_sentences_of_one_document_alone(tmp_path):
 
 
 def test_an_unknown_label(split):
-    with pytest.raises(ConfigError, match="segment_pair.label='nps'"):
+    with pytest.raises(ConfigError, match=r"segment_pair\.label='nps'"):
         pipeline.Examples([split], use("segment_pair", label="nps"), LENGTH, SPECIALS)
