@@ -7,13 +7,13 @@ whitespace one space. It keeps the zero-width joiners, which Persian and Indic s
 """
 
 import collections
+import dataclasses
 import hashlib
 import io
 import itertools
-import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from data_pipeline.errors import DataError
@@ -28,7 +28,6 @@ _SPACES = (
     r"[\x{09}-\x{0D}\x{1C}-\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}"
     r"\x{2581}\x{3000}]+"
 )
-_SPECIAL = r"\[(?=(?:PAD|UNK|CLS|SEP|MASK)\])"  # where only a full-width one or a corpus gets this far
 _SPACE_SIGN = "▁"
 _LONGEST_WORD = 500  # characters; longer ones are cut for training
 _TRAINING_CHARACTERS = 4_000_000  # of different words, the commonest first: more changes little and costs minutes
@@ -71,15 +70,22 @@ def starts_word(piece: str) -> bool:
 
 def word_encoder(backend: Any) -> Callable[[str], list[int]]:
     normalize, tokenize = backend.normalizer.normalize_str, backend.model.tokenize
-    # Our normaliser leaves printable ASCII as it is, but for the special tokens' brackets.
-    is_ours = json.loads(backend.to_str())["normalizer"] == json.loads(_normalizer(False).__getstate__())
+    keeps_ascii = _keeps_ascii(normalize)
+    specials = [re.escape(token.content) for token in backend.get_added_tokens_decoder().values()]
+    special = re.compile("|".join(specials))
 
     def encode(word: str) -> list[int]:
-        if not (is_ours and word.isascii() and word.isprintable() and "[" not in word):
+        if not (keeps_ascii and word.isascii() and word.isprintable() and not special.search(word)):
             word = normalize(word)
         return [token.id for part in word.split(" ") if part for token in tokenize(_SPACE_SIGN + part)]
 
     return encode
+
+
+def _keeps_ascii(normalize: Callable[[str], str]) -> bool:
+    """Whether printable ASCII stays as it is, which most words are; no rule of SentencePiece's own joins three."""
+    printable = [chr(code) for code in range(0x21, 0x7F)]
+    return all(normalize(first + second) == first + second for first in printable for second in printable)
 
 
 def _normalizer(lowercase: bool) -> Any:
@@ -91,10 +97,23 @@ def _normalizer(lowercase: bool) -> Any:
             *([normalizers.Lowercase()] if lowercase else []),
             normalizers.Replace(Regex(_INVISIBLE), ""),
             normalizers.Replace(Regex(_SPACES), " "),
-            normalizers.Replace(Regex(_SPECIAL), "[ "),
+            *_broken_up(dataclasses.astuple(Specials())),
             normalizers.Strip(),
         ]
     )
+
+
+def _broken_up(specials: Iterable[str]) -> list[Any]:
+    """Normalisers that keep special tokens out of the text: of a corpus, or written in full-width characters.
+
+    In text where they are meant they were taken out before; here a space in them makes them text.
+    """
+    from tokenizers import Regex, normalizers
+
+    return [
+        normalizers.Replace(Regex(f"{re.escape(special[0])}(?={re.escape(special[1:])})"), f"{special[0]} ")
+        for special in specials
+    ]
 
 
 def _normalised(counts: Mapping[str, int], normalizer: Any) -> list[tuple[str, int]]:
@@ -200,6 +219,7 @@ def _given_normalizer(proto: Any) -> Any:
         [
             *([normalizers.Precompiled(charsmap)] if charsmap else []),
             normalizers.Replace(Regex(f"[ {_SPACE_SIGN}]+"), " "),
+            *_broken_up([piece.piece for piece in proto.pieces if piece.type in (piece.UNKNOWN, piece.CONTROL)]),
             normalizers.Strip(),
         ]
     )

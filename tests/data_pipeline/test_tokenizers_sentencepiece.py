@@ -181,6 +181,8 @@ def test_a_given_model_keeps_its_ids(tmp_path, algorithm):
     for text in ["The teacher counted the children.", "naïve  café ﬁnd", "Ångström 中 river\u00a0mill", "aaaaaaaa"]:
         assert tokenizer.encode(text) == original.encode(text)
         assert tokenizer.encode_lines([text])[0].tolist() == original.encode(text)
+    tokens = tokenizer.encode_lines(["a <s> in <unk> </s> text <pad>"])[0].tolist()
+    assert not set(tokens) & {tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id}
 
 
 def test_a_given_model_without_a_mask_gets_one_at_the_end(tmp_path):
