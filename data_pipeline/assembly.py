@@ -6,14 +6,14 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipeline.errors import DataError
-from data_pipeline.memory import release
+from data_pipeline.memory import read_randomly, release
 from data_pipeline.row_index import RowIndex
 from data_pipeline.store import Split
 
 Batch = dict[str, np.ndarray]
 
-_KEPT = 1 << 27  # bytes of mapped files that may stay in this process's memory
-_AROUND = 1 << 17  # bytes that the system may map around a row's tokens and its entries in the index
+_KEPT = 3 << 25  # bytes of mapped files that may stay in this process's memory
+_AROUND = 5 << 16  # bytes that a row may cost: the system maps 64 KB around each place that is touched
 
 
 class Specials(NamedTuple):
@@ -42,7 +42,9 @@ class Reader:
         self._firsts = np.cumsum([0, *(shard.facts.tokens for shard in split.shards)])
         self._mapped: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._mapped_bytes = 0  # at most, since they were last given back
-        self._fits = 3 * split.tokens < _KEPT  # the whole split stays within bounds
+        self._fits = 3 * split.tokens < _KEPT  # tokens, word starts and index stay within bounds
+        if not self._fits:
+            read_randomly(index.rows, index.starts, index.lengths, index.documents)
         if index.format.pair == "nsp" and index.documents[0] == index.documents[-1]:
             raise DataError('next-sentence pairs need rows of two documents at least; give more text or label="sop"')
 
@@ -165,6 +167,8 @@ class Reader:
         """Tokens and packed word starts, without memmap's overhead at every access."""
         opened = self._shards[shard]
         self._mapped[shard] = np.asarray(opened.tokens), np.asarray(opened._section("word_starts"))
+        if not self._fits:
+            read_randomly(opened.tokens)
         return self._mapped[shard]
 
     def _release(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from texts import FIRST, SPECIALS, store
 
 from bert_jax.variants import ConfigError, use
-from data_pipeline import pipeline, row_index
+from data_pipeline import assembly, pipeline, row_index
 from data_pipeline.errors import DataError
 from data_pipeline.store import Split
 
@@ -144,6 +144,14 @@ def test_a_change_of_batch_size_leaves_no_gap_in_the_stream(train):
     large = next(pipeline.batches(stream, 12, 0, first_example=24))
     tokens = np.concatenate([batch["tokens"] for batch in [*small, large]])
     assert np.array_equal(tokens, stream.batch(0, 36)["tokens"])
+
+
+def test_giving_memory_back_between_batches_changes_nothing(train, monkeypatch):
+    whole = examples(train).batch(0, 64)
+    monkeypatch.setattr(assembly, "_KEPT", 1)
+    stream = examples(train)
+    parts = [stream.batch(first, 8) for first in range(0, 64, 8)]
+    assert_same(whole, {name: np.concatenate([part[name] for part in parts]) for name in whole})
 
 
 def test_resuming_far_on_is_quick(train):
