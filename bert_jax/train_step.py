@@ -83,20 +83,3 @@ def clip(gradients: Any, limit: float) -> tuple[Any, jax.Array]:
         return gradients, norm
     scale = jnp.minimum(1.0, limit / jnp.maximum(norm, 1e-30))
     return jax.tree.map(lambda g: g * scale, gradients), norm
-
-
-def make_evaluation_step(objective: Objective, seed: int) -> Callable[[Any, Batch, jax.Array], dict[str, jax.Array]]:
-    """(params, batch, number of the batch) → sums of loss, weight and right answers, and the counts of each target."""
-
-    def evaluation_step(params: Any, batch: Batch, number: jax.Array) -> dict[str, jax.Array]:
-        corrupted = objective.corrupt(batch, jax.random.fold_in(jax.random.key(seed), number))
-        loss, weight, metrics = objective.loss(params, corrupted, None)
-        return {
-            "loss": loss,
-            "weight": weight,
-            "targets": corrupted["targets"],
-            "weights": corrupted["target_weights"],
-            **metrics,
-        }
-
-    return evaluation_step

@@ -1,7 +1,7 @@
 """BERT-large (Devlin et al. 2018), 340M parameters.
 
     python -m data_pipeline.prepare --config=configs/bert_large.py --output=stores/wikipedia
-    python -m bert_jax.train --config=configs/bert_large.py --config.data.store=stores/wikipedia --workdir=runs/bert_large
+    python -m bert_jax.train --config=configs/bert_large.py --config.data.store=stores/wikipedia --workdir=RUN
 
 Source: arXiv 1810.04805, appendix A.2, and the authors' code: the recipe of bert_base.py with 24 layers of 1024.
 Needs: four days on 64 TPU chips in the paper.

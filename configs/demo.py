@@ -3,13 +3,12 @@
     make pretrain
     python -m bert_jax.pretrain --config=configs/demo.py --workdir=runs/demo
 
-Source: BERT (Devlin et al. 2018) made small; full sentences and dynamic masking from RoBERTa (Liu et al. 2019),
-LAMB (You et al. 2019).
-Expected: see README.md.
+Source: BERT (Devlin et al. 2018) made small; full sentences and dynamic masking from RoBERTa (Liu et al. 2019), LAMB
+(You et al. 2019). Departs for speed: more masks, no dropout (less than two epochs), many small steps, and attention
+that starts at the neighbours.
+Expected: held-out cross-entropy more than 1.5 nat below the unigram baseline in under nine minutes of training.
 
-To bring your own text, name it in `sources`:
-
-    use("text_files", paths="your/text/*.txt")
+To bring your own text, name it in `sources`, for example use("text_files", paths="my/text/*.txt").
 """
 
 from bert_jax.config import Checkpoints, Config, Data, Model, Phase
@@ -17,11 +16,7 @@ from bert_jax.variants import use
 
 config = Config(
     name="demo",
-    data=Data(
-        sources=(use("demo_corpus"),),
-        tokenizer=use("sentencepiece", vocab_size=8000),
-        held_out=0.02,
-    ),
+    data=Data(sources=(use("demo_corpus"),), tokenizer=use("sentencepiece", vocab_size=8000)),
     model=Model(
         vocab_size=8000,
         layers=2,
@@ -29,11 +24,24 @@ config = Config(
         heads=4,
         mlp_width=1024,
         max_length=128,
+        init=use("neighbours"),
         dropout=0.0,
         attention_dropout=0.0,
+        unroll=2,
     ),
-    phases=(Phase(steps=1000, length=128, batch_size=32, learning_rate=2e-2, schedule=use("linear", warmup=0.1)),),
-    checkpoints=Checkpoints(every_steps=50),
+    objective=use("mlm", mask_rate=0.3),
+    optimizer=use("lamb", b2=0.98),
+    unigram_bias=True,
+    phases=(
+        Phase(
+            steps=2400,
+            length=128,
+            batch_size=8,
+            learning_rate=1e-2,
+            schedule=use("wsd", warmup=0.1, decay=0.4),
+        ),
+    ),
+    checkpoints=Checkpoints(every_steps=100),
     examples=(
         "Paris is the [MASK] of France.",
         "The president of the United [MASK] said on Monday that he would meet the prime minister.",
