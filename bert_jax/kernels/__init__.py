@@ -4,8 +4,8 @@ A kernel computes, for q, k [B, L, N, H] and v [B, L, N, G],
 
     softmax(scale · q kᵀ, over keys of the same segment) · v        → [B, L, N, G]
 
-with optional dropout on the probabilities and an optional relative table [2K+1, H] that is added to keys and
-values by clipped distance. It refuses, by name and reason, what it cannot do, before anything compiles.
+with optional dropout on the probabilities and optional vectors that are added to keys and values by clipped
+distance (`Relative`). It refuses, by name and reason, what it cannot do, before anything compiles.
 """
 
 import dataclasses
@@ -33,11 +33,19 @@ class Request:
     relative: bool  # whether there is a relative table
 
 
+class Relative(NamedTuple):
+    """Vectors that are added to keys and values by the distance d = key − query: row clip(d, −K, K) + K of a table."""
+
+    table: jax.Array  # float32 [2K+1, H]
+    sinusoid: bool  # whether row p holds sin(p w_m) and cos(p w_m) in columns 2m and 2m+1, w_m = 10000^(−2m/H)
+
+
 class Kernel(NamedTuple):
     """`refuse(request)` gives None or the reason why not; `attend` is the function described above."""
 
     refuse: Callable[[Request], str | None]
     attend: Callable[..., jax.Array]
+    fewer_queries: bool = False  # whether q may be [B, P, N, H], with segments of its own [B, P]
 
 
 def choose(model: Model, request: Request) -> tuple[str, Kernel]:

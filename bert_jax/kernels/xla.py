@@ -3,13 +3,13 @@
 import jax
 import jax.numpy as jnp
 
-from bert_jax.kernels import Kernel, Request
+from bert_jax.kernels import Kernel, Relative, Request
 from bert_jax.modeling.layers import dropout
 
 
 def build() -> Kernel:
     """The kernel; it has no options."""
-    return Kernel(refuse, attend)
+    return Kernel(refuse, attend, fewer_queries=True)
 
 
 def refuse(request: Request) -> str | None:
@@ -23,30 +23,34 @@ def attend(
     k: jax.Array,
     v: jax.Array,
     segments: jax.Array,
+    query_segments: jax.Array | None = None,
     *,
     scale: float,
-    relative: jax.Array | None = None,
+    relative: Relative | None = None,
     rate: float = 0.0,
     key: jax.Array | None = None,
 ) -> jax.Array:
     """q, k [B, L, N, H], v [B, L, N, G], segments [B, L] → [B, L, N, G].
 
     Args:
+      query_segments: [B, P] for queries [B, P, N, H] that stand at some places only; not with a relative table.
       scale: of the scores, usually 1/√H of the model's heads.
-      relative: float32 [2K+1, H], added to the key and value at distance d by row clip(d, −K, K) + K.
+      relative: vectors added to keys and values by distance.
       rate: share of the probabilities that dropout zeroes, given a `key`.
     """
     scores = jnp.einsum("blnh,bmnh->bnlm", q, k, preferred_element_type=jnp.float32)
     if relative is not None:
-        by_distance = jnp.einsum("blnh,dh->bnld", q, relative.astype(q.dtype), preferred_element_type=jnp.float32)
+        table = relative.table.astype(q.dtype)
+        by_distance = jnp.einsum("blnh,dh->bnld", q, table, preferred_element_type=jnp.float32)
         scores += spread(by_distance)
-    same = segments[:, None, :, None] == segments[:, None, None, :]
+    rows = segments if query_segments is None else query_segments
+    same = rows[:, None, :, None] == segments[:, None, None, :]
     scores = jnp.where(same, scores * scale, jnp.finfo(jnp.float32).min)
     probabilities = dropout(jax.nn.softmax(scores, axis=-1), rate, key)
     out = jnp.einsum("bnlm,bmng->blng", probabilities.astype(v.dtype), v)
     if relative is not None:
-        by_distance = collect(probabilities, relative.shape[0]).astype(v.dtype)
-        out += jnp.einsum("bnld,dg->blng", by_distance, relative.astype(v.dtype))
+        by_distance = collect(probabilities, table.shape[0]).astype(v.dtype)
+        out += jnp.einsum("bnld,dg->blng", by_distance, table)
     return out
 
 

@@ -1,7 +1,7 @@
 """Position schemes, one a file: `build(model) -> class of Positions`.
 
 A scheme may add to the embeddings, change queries, keys and values before attention and the output
-after it, or hand the kernel a relative table. What it leaves alone stays as in the base class.
+after it, or hand the kernel a table of relative vectors. What it leaves alone stays as in the base class.
 """
 
 from typing import Any
@@ -10,6 +10,7 @@ import jax
 from flax import nnx
 
 from bert_jax.config import Model
+from bert_jax.kernels import Relative
 
 
 class Positions(nnx.Module):
@@ -28,13 +29,18 @@ class Positions(nnx.Module):
         del length
         return None
 
+    def at(self, tables: Any, places: jax.Array) -> Any:
+        """The tables for queries at places [B, P] of their rows and keys everywhere."""
+        del places
+        return tables
+
     def before(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
         """q, k, v [B, L, N, H] → the same for the kernel; the head size may grow."""
         del tables
         return q, k, v
 
-    def relative(self, tables: Any) -> jax.Array | None:
-        """A table [2K+1, H] of vectors for clipped key-minus-query distances, or None."""
+    def relative(self, tables: Any) -> Relative | None:
+        """Vectors for the kernel to add to keys and values by distance, or None."""
         del tables
         return None
 

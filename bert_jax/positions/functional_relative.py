@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from bert_jax.config import Model
+from bert_jax.kernels import Relative
 from bert_jax.positions import Positions
 from bert_jax.variants import ConfigError
 
@@ -64,6 +65,9 @@ class FunctionalRelative(Positions):
         keys = jnp.arange(length)
         return Tables(sinusoids(keys, self.head_size), sinusoids(keys - self.max_distance, self.head_size))
 
+    def at(self, tables: Tables | jax.Array, places: jax.Array) -> Tables | jax.Array:
+        return tables._replace(queries=tables.queries[places]) if isinstance(tables, Tables) else tables
+
     def before(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Tables | jax.Array) -> Triple:
         if not isinstance(tables, Tables):
             return q, k, v
@@ -71,8 +75,8 @@ class FunctionalRelative(Positions):
         q = jnp.concatenate([q, rotate(q, tables.queries, -1)], -1)
         return q, jnp.concatenate([k, keys], -1), jnp.concatenate([v, keys], -1)
 
-    def relative(self, tables: Tables | jax.Array) -> jax.Array | None:
-        return None if isinstance(tables, Tables) else tables
+    def relative(self, tables: Tables | jax.Array) -> Relative | None:
+        return None if isinstance(tables, Tables) else Relative(tables, sinusoid=True)
 
     def after(self, out: jax.Array, tables: Tables | jax.Array) -> jax.Array:
         if not isinstance(tables, Tables):
@@ -82,9 +86,9 @@ class FunctionalRelative(Positions):
 
 
 def rotate(x: jax.Array, table: jax.Array, sign: int) -> jax.Array:
-    """Turns each pair (sine, cosine) of x [B, L, N, H] by `sign` times the angles of table [L, H]."""
-    sine = sign * table[:, None, 0::2]
-    cosine = table[:, None, 1::2]
+    """Turns each pair (sine, cosine) of x [B, L, N, H] by `sign` times the angles of table [L, H] or [B, L, H]."""
+    sine = sign * table[..., None, 0::2]
+    cosine = table[..., None, 1::2]
     even, odd = x[..., 0::2].astype(jnp.float32), x[..., 1::2].astype(jnp.float32)
     turned = jnp.stack([even * cosine - odd * sine, odd * cosine + even * sine], -1)
     return turned.reshape(x.shape).astype(x.dtype)

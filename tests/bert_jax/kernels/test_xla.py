@@ -1,0 +1,150 @@
+"""The reference kernel against the definition in NumPy float64: values, gradients, dropout, isolation, memory."""
+
+import attention_reference as reference
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bert_jax.kernels import Relative, xla
+
+SCALE = 5**-0.5
+DISTANCES = [None, 1, 4, 36, 50]  # None: no table; 36 is the longest distance there is, 50 is never reached
+
+
+def relative(distance, size=5):
+    return None if distance is None else Relative(jnp.asarray(reference.table(distance, size), jnp.float32), True)
+
+
+def rows(distance, size=5):
+    return None if distance is None else reference.table(distance, size)
+
+
+def test_the_reference_gradients_are_those_of_finite_differences():
+    q, k, v, gradient, segments = reference.inputs(0)
+    rng = np.random.default_rng(1)
+    towards = [rng.normal(size=x.shape) for x in (q, k, v)]
+    step = 1e-5
+    loss = lambda t: (
+        gradient
+        * reference.attend(*(x + t * d for x, d in zip((q, k, v), towards, strict=True)), segments, SCALE, rows(4))
+    ).sum()
+    slope = (loss(step) - loss(-step)) / (2 * step)
+    exact = reference.gradients(q, k, v, gradient, segments, SCALE, rows(4))
+    np.testing.assert_allclose(sum((g * d).sum() for g, d in zip(exact, towards, strict=True)), slope, rtol=1e-8)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_values_and_gradients(distance):
+    q, k, v, gradient, segments = reference.inputs(2)
+    attend = lambda q, k, v: xla.attend(q, k, v, segments, scale=SCALE, relative=relative(distance))
+    out, pull = jax.vjp(attend, q, k, v)
+    reference.close(out, reference.attend(q, k, v, segments, SCALE, rows(distance)), 2e-6)
+    wanted = reference.gradients(q, k, v, gradient, segments, SCALE, rows(distance))
+    for actual, exact in zip(pull(jnp.asarray(gradient)), wanted, strict=True):
+        reference.close(actual, exact, 5e-6)
+
+
+def test_values_may_have_another_size():
+    q, k, v, _, segments = reference.inputs(3, value_size=11)
+    out = xla.attend(q, k, v, segments, scale=SCALE)
+    assert out.shape == (2, 37, 3, 11)
+    reference.close(out, reference.attend(q, k, v, segments, SCALE), 2e-6)
+
+
+@pytest.mark.parametrize("distance", [None, 4])
+def test_dropout_drops_the_share_and_keeps_the_mean(distance):
+    q, k, v, _, segments = reference.inputs(4)
+    rate, draws = 0.25, 800
+    attend = lambda key: xla.attend(q, k, v, segments, scale=SCALE, relative=relative(distance), rate=rate, key=key)
+    outs = np.asarray(jax.lax.map(attend, jax.random.split(jax.random.key(0), draws), batch_size=200), np.float64)
+    exact = reference.attend(q, k, v, segments, SCALE, rows(distance))
+    error = np.abs(outs.mean(0) - exact) / (outs.std(0) / draws**0.5)
+    assert error.max() < 5  # standard errors, the largest of 1,110
+    assert outs.std(0).min() > 0
+
+    # One-hot values show each probability: zero for a share `rate`, 1 / (1 − rate) of what it was for the rest.
+    places = np.broadcast_to(np.eye(37, dtype=np.float32)[None, :, None], (2, 37, 3, 37))
+    seen = lambda **how: np.asarray(xla.attend(q, k, places, segments, scale=SCALE, **how))
+    plain, dropped = seen(), seen(rate=rate, key=jax.random.key(1))
+    kept = dropped[plain > 0] != 0
+    assert abs(1 - kept.mean() - rate) < 5 * (rate * (1 - rate) / kept.size) ** 0.5
+    np.testing.assert_allclose(dropped[plain > 0][kept], plain[plain > 0][kept] / (1 - rate), rtol=1e-5)
+
+
+def test_relative_values_are_summed_with_the_probabilities_that_dropout_left():
+    q, k, _, _, segments = reference.inputs(7, size=37)
+    attend = lambda v: np.asarray(
+        xla.attend(q, k, v, segments, scale=SCALE, relative=relative(4, 37), rate=0.25, key=jax.random.key(2)),
+        np.float64,
+    )
+    places = np.broadcast_to(np.eye(37, dtype=np.float32)[None, :, None], q.shape)
+    relative_part = attend(np.zeros_like(places))
+    dropped = attend(places) - relative_part
+    assert (np.abs(dropped) < 1e-6).mean() > 0.25
+    exact = np.einsum("binj,ijh->binh", dropped, reference.vectors(rows(4, 37), 37))
+    reference.close(relative_part, exact, 1e-6)
+
+
+def test_queries_at_some_places_only():
+    q, k, v, _, segments = reference.inputs(8)
+    places = np.array([[3, 30, 11], [0, 36, 5]])
+    some = xla.attend(
+        np.take_along_axis(q, places[:, :, None, None], 1),
+        k,
+        v,
+        segments,
+        np.take_along_axis(segments, places, 1),
+        scale=SCALE,
+    )
+    everywhere = reference.attend(q, k, v, segments, SCALE)
+    reference.close(some, np.take_along_axis(everywhere, places[:, :, None, None], 1), 2e-6)
+
+
+@pytest.mark.parametrize("distance", [None, 4])
+def test_documents_do_not_see_each_other(distance):
+    q, k, v, gradient, segments = reference.inputs(5)
+    ours = segments[0] == 2
+
+    @jax.jit
+    def run(q, k, v, gradient):
+        attend = lambda q, k, v: xla.attend(q, k, v, segments, scale=SCALE, relative=relative(distance))
+        out, pull = jax.vjp(attend, q, k, v)
+        return out, *pull(gradient)
+
+    before = run(q, k, v, gradient)
+    others = np.where(ours[None, :, None, None], 0, np.float32(7.25))
+    after = run(*(x + others for x in (q, k, v, gradient)))
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(np.asarray(a)[0, ours], np.asarray(b)[0, ours])
+        assert not np.array_equal(np.asarray(a)[0, ~ours], np.asarray(b)[0, ~ours])
+
+
+@pytest.mark.parametrize("distance", [None, 4])
+def test_rows_of_padding_are_finite_and_without_gradient(distance):
+    q, k, v, gradient, segments = reference.inputs(6)
+    counted = (segments > 0)[:, :, None, None]
+
+    def loss(q, k, v):
+        out = xla.attend(q, k, v, segments, scale=SCALE, relative=relative(distance))
+        return (jnp.where(counted, gradient, 0) * out).sum(), out
+
+    gradients, out = jax.grad(loss, (0, 1, 2), has_aux=True)(q, k, v)
+    assert np.isfinite(out).all()
+    for g in gradients:
+        assert np.isfinite(g).all()
+        assert (np.asarray(g)[segments == 0] == 0).all()
+        assert (np.asarray(g)[segments > 0] != 0).any()
+
+
+def test_no_array_of_length_by_length_by_head_size():
+    """Forward and backward of one head at length 512 and head size 64 take far less than [512, 512, 64] would."""
+    length, size = 512, 64
+    shape = jax.ShapeDtypeStruct((1, length, 1, size), jnp.float32)
+    segments = jax.ShapeDtypeStruct((1, length), jnp.int32)
+
+    def loss(q, k, v, segments):
+        return xla.attend(q, k, v, segments, scale=0.125, relative=relative(64, size)).sum()
+
+    compiled = jax.jit(jax.grad(loss, (0, 1, 2))).lower(shape, shape, shape, segments).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < length * length * size * 4 / 4
