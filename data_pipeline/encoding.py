@@ -94,9 +94,11 @@ class EncodePart:
         lengths = np.concatenate([lengths for _, lengths in encoded] or [np.zeros(0, np.uint32)])
         document_of = np.repeat(np.arange(len(ids)), sentences_of)
         sentences_left = np.bincount(document_of[lengths > 0], minlength=len(ids))
+        word_starts = self._tokenizer.word_start[tokens]
+        word_starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = True  # a sentence starts with a word
         return Piece(
             tokens=tokens,
-            word_starts=self._tokenizer.word_start[tokens],
+            word_starts=word_starts,
             sentence_lengths=lengths[lengths > 0],
             document_lengths=sentences_left[sentences_left > 0],
             ids=[name for name, left in zip(ids, sentences_left, strict=True) if left],

@@ -35,6 +35,7 @@ from data_pipeline.store_writer import replacing, write_manifest
 from data_pipeline.tokenizers import Tokenizer, load_tokenizer
 from data_pipeline.workers import ordered_map
 
+_FIXED_BY = ("sources", "sentences", "tokenizer", "held_out")  # the fields of `Data` that a store depends on
 _SAMPLE_BYTES = 128 << 20  # of text that a tokenizer is trained on, evenly spread
 _DIFFERENT_WORDS = 1_500_000  # that are counted at once; about 200 MB
 
@@ -71,8 +72,7 @@ def prepare(data: config.Data, output: Path, *, downloads: Path | None = None, p
 def description(data: config.Data) -> dict[str, Any]:
     """The part of the configuration that a store depends on, as its manifest has it."""
     facts = dataclasses.asdict(data)
-    del facts["rows"], facts["workers"]
-    return json.loads(json.dumps(facts))
+    return json.loads(json.dumps({name: facts[name] for name in _FIXED_BY}))
 
 
 def _made_already(data: config.Data, output: Path) -> Store | None:

@@ -1,10 +1,14 @@
 """Tokenizers: one kind a file, each giving a `Tokenizer`.
 
-A kind's file has three functions:
+A kind's file has these functions:
 
     build(word_counts, *, …options) -> Tokenizer    trains one, or reads a given one
     starts_word(piece) -> bool                      whether a piece of the vocabulary starts a word
-    word_encoder(backend) -> (word -> ids)          what the backend gives for a text without spaces
+
+and, where the package's own do not fit,
+
+    words(lines) -> words                           cuts lines where the ids can be cut, END after each line
+    word_encoder(backend) -> (word -> ids)          what the backend gives for such a word
 
 `word_counts()` gives the words of the training text, split at whitespace, with how often each
 occurs; only a kind that trains calls it.
@@ -23,7 +27,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -32,7 +36,7 @@ from data_pipeline.errors import DataError
 
 WordCounts = Callable[[], Mapping[str, int]]
 
-_END = "\0"  # stands between two lines while their words are looked up; never part of a text
+END = "\0"  # the word that stands for the end of a line; never part of a text
 _END_ID = np.uint32(0xFFFFFFFF)
 _REMEMBERED_WORDS = 1 << 19  # about 100 MB
 _WORDS_AT_ONCE = 1 << 16  # the memory of remembered words stays bounded
@@ -69,11 +73,15 @@ class Tokenizer:
         self.specials = specials
         self._backend = tokenizers.Tokenizer.from_str(definition)
         self._file = variants.module("data_pipeline.tokenizers", kind)
-        self._words = _Words(self._file.word_encoder(self._backend))
+        self._words_of: Callable[[Sequence[str]], list[str]] = getattr(self._file, "words", words)
         self.vocab_size: int = self._backend.get_vocab_size()
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
             self._special_id(piece) for piece in dataclasses.astuple(specials)
         )
+
+    @functools.cached_property
+    def _words(self) -> "_Words":
+        return _Words(getattr(self._file, "word_encoder", word_encoder)(self._backend))
 
     def _special_id(self, piece: str) -> int:
         token_id = self._backend.token_to_id(piece)
@@ -95,9 +103,9 @@ class Tokenizer:
         Returns:
           tokens [n] uint32, and the number of tokens of each line [len(lines)] uint32.
         """
-        if any(_END in line for line in lines):
-            lines = [line.replace(_END, "") for line in lines]
-        words = f" {_END} ".join([*lines, ""]).split(" ")
+        if any(END in line for line in lines):
+            lines = [line.replace(END, "") for line in lines]
+        words = self._words_of(lines)
         ids = []
         for start in range(0, len(words), _WORDS_AT_ONCE):
             ids.append(b"".join(map(self._words.__getitem__, words[start : start + _WORDS_AT_ONCE])))
@@ -157,12 +165,28 @@ class Tokenizer:
             (folder / f"{file}.json").write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
 
 
+def words(lines: Sequence[str]) -> list[str]:
+    """The words between the spaces of lines, with END after each line."""
+    return f" {END} ".join([*lines, ""]).split(" ")
+
+
+def word_encoder(backend: Any) -> Callable[[str], list[int]]:
+    """The backend's own steps for a piece of text, without its search for special tokens."""
+    normalize = backend.normalizer.normalize_str if backend.normalizer else str
+    cut, tokenize = backend.pre_tokenizer.pre_tokenize_str, backend.model.tokenize
+
+    def encode(word: str) -> list[int]:
+        return [token.id for piece, _ in cut(normalize(word)) for token in tokenize(piece)]
+
+    return encode
+
+
 class _Words(dict[str, bytes]):
     """The ids of words as the bytes of uint32, each encoded when first asked for."""
 
     def __init__(self, encode: Callable[[str], Sequence[int]]):
         self._encode = encode
-        self[_END] = _END_ID.tobytes()
+        self[END] = _END_ID.tobytes()
 
     def __missing__(self, word: str) -> bytes:
         ids = array.array("I", self._encode(word)).tobytes()
@@ -173,7 +197,7 @@ class _Words(dict[str, bytes]):
         """Starts again when there are too many: rare words are most of them and are met once."""
         if len(self) > _REMEMBERED_WORDS:
             self.clear()
-            self[_END] = _END_ID.tobytes()
+            self[END] = _END_ID.tobytes()
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:

@@ -1,0 +1,73 @@
+"""Byte-level BPE with a given `tokenizer.json`, as RoBERTa has it (Liu et al. 2019, section 4.4).
+
+A word carries the space before it, and the first word of a text has none unless the file says so.
+In a corpus every run of whitespace counts as one space.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from data_pipeline.errors import DataError
+from data_pipeline.tokenizers import END, Specials, Tokenizer, WordCounts
+
+_SPACE_SIGN = "Ġ"  # how a space is written in the vocabulary
+_CUT = "\ud800"  # in no text: half of a surrogate pair
+
+
+def build(word_counts: WordCounts, *, file: str = "") -> Tokenizer:
+    """Reads a tokenizer; nothing is trained.
+
+    Args:
+      file: a `tokenizer.json`.
+
+    Raises:
+      DataError: the file cannot be read, is no byte-level BPE, or lacks a special token.
+    """
+    del word_counts
+    option = f"config.data.tokenizer.options.file={file!r}"
+    if not file:
+        raise DataError(f"{option}: give the tokenizer.json of a byte-level BPE tokenizer")
+    try:
+        with open(os.path.expanduser(file), encoding="utf-8") as opened:
+            definition = json.load(opened)
+    except OSError as error:
+        raise DataError(f"{option}: {error.strerror}") from None
+    except ValueError:
+        raise DataError(f"{option} is not JSON") from None
+    if not _is_byte_level(definition):
+        raise DataError(f"{option} is no byte-level BPE tokenizer; it must have a BPE model and cut text by ByteLevel")
+    plain = json.dumps(definition | {"truncation": None, "padding": None}, ensure_ascii=False)
+    return Tokenizer("byte_level", plain, _specials(definition))
+
+
+def starts_word(piece: str) -> bool:
+    return piece.startswith(_SPACE_SIGN)
+
+
+def words(lines: Sequence[str]) -> list[str]:
+    """Words with the space before them, END after each line."""
+    marked = [" ".join(line.split()).replace(" ", f"{_CUT} ") for line in lines]
+    return f"{_CUT}{END}{_CUT}".join([*marked, ""]).split(_CUT)
+
+
+def _is_byte_level(definition: Any) -> bool:
+    if not isinstance(definition, dict):
+        return False
+    model, cut = definition.get("model") or {}, definition.get("pre_tokenizer") or {}
+    return model.get("type") == "BPE" and cut.get("type") == "ByteLevel" and definition.get("normalizer") is None
+
+
+def _specials(definition: dict[str, Any]) -> Specials:
+    vocabulary = set(definition["model"]["vocab"]) | {token["content"] for token in definition["added_tokens"]}
+    usual = {
+        "pad": ("<pad>", "[PAD]"),
+        "unk": ("<unk>", "[UNK]"),
+        "cls": ("<s>", "[CLS]"),
+        "sep": ("</s>", "[SEP]"),
+        "mask": ("<mask>", "[MASK]"),
+    }
+    return Specials(
+        **{name: next((w for w in written if w in vocabulary), written[0]) for name, written in usual.items()}
+    )

@@ -1,0 +1,83 @@
+"""WordPiece with a given `vocab.txt`, as BERT has it (Devlin et al. 2018; Google's tokenization.py)."""
+
+import os
+import re
+from typing import Any
+
+from data_pipeline.errors import DataError
+from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts
+
+_CONTINUES = "##"
+
+
+def build(
+    word_counts: WordCounts,
+    *,
+    vocab: str = "",
+    lowercase: bool | None = None,
+    strip_accents: bool | None = None,
+    chinese_characters: bool = True,
+) -> Tokenizer:
+    """Reads a vocabulary; nothing is trained.
+
+    Args:
+      vocab: a file with one piece a line; the line's number is the id.
+      lowercase: folds upper case; by default where the vocabulary has no capitals.
+      strip_accents: takes accents off; by default where upper case is folded.
+      chinese_characters: every Chinese character is a word.
+
+    Raises:
+      DataError: the file cannot be read, is not a vocabulary, or lacks a special token.
+    """
+    del word_counts
+    pieces = _read(vocab)
+    if lowercase is None:
+        lowercase = not any(re.match(r"(##)?[A-Z]", piece) for piece in pieces)
+    definition = _definition(pieces, lowercase, strip_accents, chinese_characters)
+    return Tokenizer("wordpiece", definition)
+
+
+def starts_word(piece: str) -> bool:
+    return not piece.startswith(_CONTINUES)
+
+
+def _read(vocab: str) -> list[str]:
+    option = f"config.data.tokenizer.options.vocab={vocab!r}"
+    if not vocab:
+        raise DataError(f"{option}: give the vocab.txt of a WordPiece tokenizer")
+    try:
+        with open(os.path.expanduser(vocab), encoding="utf-8", newline="\n") as file:
+            pieces = [line.rstrip("\r\n") for line in file]
+    except OSError as error:
+        raise DataError(f"{option}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{option} is not UTF-8: byte at offset {error.start}") from None
+    specials = Specials()
+    missing = [piece for piece in (specials.unk, specials.cls, specials.sep) if piece not in pieces]
+    if missing:
+        raise DataError(f"{option} lacks {', '.join(missing)}; is it a WordPiece vocabulary, one piece a line?")
+    return pieces
+
+
+def _definition(pieces: list[str], lowercase: bool, strip_accents: bool | None, chinese_characters: bool) -> str:
+    """The `tokenizer.json`."""
+    import tokenizers
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+    specials = Specials()
+    model: Any = models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token=specials.unk)
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=chinese_characters,
+        strip_accents=strip_accents,
+        lowercase=lowercase,
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix=_CONTINUES)
+    tokenizer.add_special_tokens([specials.pad, specials.unk, specials.cls, specials.sep, specials.mask])
+    cls, sep = ((piece, tokenizer.token_to_id(piece)) for piece in (specials.cls, specials.sep))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0", pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1", special_tokens=[cls, sep]
+    )
+    return tokenizer.to_str()
