@@ -32,15 +32,16 @@ def main() -> dict[str, Any]:
 
 def pretrain(config: Config, workdir: Path, started: float) -> dict[str, Any]:
     """Runs every stage; gives the figures of summary.json."""
-    # Each stage imports what it needs: preparing text should not wait for JAX, nor training for the converter.
+    # Each stage imports what it needs, so that none waits for the others' packages.
+    from bert_jax.train import check, data_facts, train
+
+    check(config)  # a mistake in the last phase should not wait until the text is prepared
     stage("text → tokenizer → store", workdir / "store")
     from data_pipeline.prepare import prepare
 
     store = prepare(config.data, workdir / "store", downloads=workdir / "downloads")
 
     stage("pretraining", workdir / "checkpoints")
-    from bert_jax.train import data_facts, train
-
     cli.write_json(workdir / "data.json", data_facts(config, store))
     training = train(config, workdir)
 

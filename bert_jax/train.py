@@ -20,11 +20,12 @@ import numpy as np
 from bert_jax import cli, config_flags, distributed, sharding
 from bert_jax.checkpoint import Checkpointer
 from bert_jax.config import Config
+from bert_jax.kernels import choose, request_for
 from bert_jax.metrics import MetricsLog, read_metrics
 from bert_jax.objectives import Objective, Vocabulary
 from bert_jax.train_state import abstract_state, init_state, phase_at
 from bert_jax.train_step import jit_train_step
-from bert_jax.variants import ConfigError, load
+from bert_jax.variants import ConfigError, load, module
 from data_pipeline import pipeline
 from data_pipeline.store import Store
 
@@ -46,8 +47,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
       ConfigError: the configuration cannot work here, or the folder holds a run of another one.
     """
     # ------------------------------------------------------------ mesh, store, objective: checked before compiling
-    mesh = sharding.make_mesh(config.mesh)
-    sharding.check(config, mesh)
+    mesh = check(config)
     store = open_store(config, workdir)
     objective = make_objective(config, store)
     examples = [open_examples(config, store, number) for number in range(len(config.phases))]
@@ -67,6 +67,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
             if step:
                 progress.log.say(f"going on from the checkpoint of step {step}")
             agreed, stopping = distributed.Agreement(), False
+            losses: list[jax.Array] = []  # since the last checkpoint
             while step < config.steps and not stopping:
                 number, phase, done = phase_at(config, step)
                 update = jit_train_step(config, phase, objective, mesh)
@@ -74,9 +75,12 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
                     state, metrics = update(state, batch)
                     step += 1
                     progress.step(step, metrics)
+                    losses.append(metrics["loss"])
                     stopping = agreed(stop.asked)
                     if step % config.checkpoints.every_steps == 0 or step == config.steps or stopping:
-                        checkpoints.save(step, state, config, store.fingerprint)
+                        mean = float(np.mean(jax.device_get(losses)))
+                        checkpoints.save(step, state, config, store.fingerprint, loss=mean)
+                        losses = []
                     if stopping:
                         break
             checkpoints.wait()
@@ -84,6 +88,22 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
         print(f"stopped at step {step} of {config.steps}; the checkpoint is in {workdir}", file=sys.stderr)
         raise KeyboardInterrupt
     return {"steps": step, **progress.last}
+
+
+def check(config: Config) -> jax.sharding.Mesh:
+    """The run's mesh, after trying on abstract shapes all that the configuration names.
+
+    Raises:
+      ConfigError: something in it cannot work on these devices.
+    """
+    mesh = sharding.make_mesh(config.mesh)
+    sharding.check(config, mesh)
+    abstract_state(config, mesh)
+    load("bert_jax.objectives", config.objective)(config.model, Vocabulary(config.model.vocab_size, 0, 0, 0, 0))
+    module("data_pipeline.rows", config.data.rows.name)
+    for phase in config.phases:
+        choose(config.model, request_for(config.model, phase.length, dropout=True))
+    return mesh
 
 
 def open_store(config: Config, workdir: Path) -> Store:

@@ -117,6 +117,6 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?`, and what there is, for an error message."""
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"{hint} (there are: {', '.join(known) or 'none'})"
