@@ -66,6 +66,11 @@ def plain(value: Any) -> Any:
     return {"name": value.name} | options
 
 
+def with_heads(model: config.Model, parts: set[str]) -> config.Model:
+    """The model with the heads that a checkpoint has; what reads the pooled token needs the pooler."""
+    return dataclasses.replace(model, pooler=bool(parts & {"pooler", "pair_head"}), pair_head="pair_head" in parts)
+
+
 def common_model(settings: Settings, **changes: Any) -> config.Model:
     """The fields that every family calls the same; those left out of config.json are BERT-base's.
 

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from bert_jax import config
-from bert_jax.formats import huggingface, native, tokenizer, weights
+from bert_jax.formats import google_tensorflow, huggingface, native, tokenizer, weights
 from bert_jax.formats.table import FormatError, Params
 from data_pipeline.tokenizers import Tokenizer
 
@@ -34,10 +34,14 @@ def read(path: Path) -> Opened:
     elif (path / huggingface.CONFIG).exists():
         family = weights.read_json(path / huggingface.CONFIG).get("model_type", "")
         model, params = huggingface.read(path)
+    elif google_tensorflow.is_here(path):
+        model, params = google_tensorflow.read(path)
+        family = ""
     else:
         raise FormatError(
             f"{path} holds no encoder: neither checkpoints/ (a work folder) nor {native.PARAMS} (ours) "
-            f"nor {huggingface.CONFIG} with {weights.SAFETENSORS} (PyTorch's layout)"
+            f"nor {huggingface.CONFIG} with {weights.SAFETENSORS} (PyTorch's layout) "
+            "nor bert_config.json with bert_model.ckpt.index (Google's)"
         )
     found = tokenizer.read(path)
     if found is not None and found.vocab_size > model.vocab_size:

@@ -3,7 +3,6 @@
 The family (bert, roberta, …) is a file of `bert_jax/formats/families`, named by config.json's `model_type`.
 """
 
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def read(folder: Path) -> tuple[config.Model, Params]:
     model = family.model(settings)
     rules = family.rules(model, settings)
     found = {table.part(rule.ours) for rule in rules if rule.names(model.layers)[0] in tensors}
-    model = dataclasses.replace(model, pooler=bool(found & {"pooler", "pair_head"}), pair_head="pair_head" in found)
+    model = families.with_heads(model, found)
     return model, table.restore(rules, model, bert.abstract_params(model), tensors, str(folder))
 
 

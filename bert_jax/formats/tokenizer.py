@@ -6,7 +6,7 @@ from typing import Any
 
 from bert_jax.formats import weights
 from bert_jax.formats.table import FormatError
-from data_pipeline.tokenizers import Specials, Tokenizer, load_tokenizer
+from data_pipeline.tokenizers import Specials, Tokenizer, load_tokenizer, wordpiece
 
 # Files of data_pipeline/tokenizers, by the model in tokenizer.json.
 KINDS = {"WordPiece": "wordpiece", "Unigram": "sentencepiece", "BPE": "sentencepiece"}
@@ -21,20 +21,34 @@ def read(folder: Path) -> Tokenizer | None:
     """
     if (folder / "tokenizer" / "kind.json").exists():
         return load_tokenizer(folder / "tokenizer")
-    file = folder / "tokenizer.json"
-    if file.exists():
-        definition = weights.read_json(file)
-    elif (folder / "vocab.txt").exists():
-        definition = from_vocabulary(folder / "vocab.txt", settings(folder))
-    else:
-        return None
+    said = settings(folder)
+    if (folder / "tokenizer.json").exists():
+        return given(folder / "tokenizer.json", specials(said))
+    if (folder / "vocab.txt").exists():
+        return wordpiece.build(
+            dict,
+            vocab=str(folder / "vocab.txt"),
+            lowercase=said.get("do_lower_case"),
+            strip_accents=said.get("strip_accents"),
+            chinese_characters=said.get("tokenize_chinese_chars", True),
+        )
+    return None
+
+
+def given(file: Path, names: Specials) -> Tokenizer:
+    """The tokenizer of a tokenizer.json.
+
+    Raises:
+      FormatError: the file is damaged, or of a kind that this project lacks.
+    """
+    definition = weights.read_json(file)
     # Some checkpoints cut and pad in the tokenizer, to the length of their own use; rows here do that themselves.
     plain = definition | {"truncation": None, "padding": None}
-    text = file.read_text(encoding="utf-8") if file.exists() and plain == definition else json.dumps(plain)
-    return Tokenizer(kind(definition, folder), text, specials(settings(folder)))
+    text = file.read_text(encoding="utf-8") if plain == definition else json.dumps(plain)
+    return Tokenizer(kind(definition, file), text, names)
 
 
-def kind(definition: dict[str, Any], folder: Path) -> str:
+def kind(definition: dict[str, Any], file: Path) -> str:
     """The file of data_pipeline/tokenizers that a tokenizer.json belongs to.
 
     Raises:
@@ -42,7 +56,7 @@ def kind(definition: dict[str, Any], folder: Path) -> str:
     """
     model = definition.get("model", {}).get("type")
     if model not in KINDS:
-        raise FormatError(f"{folder}/tokenizer.json is of the kind {model!r}; this project has {', '.join(KINDS)}")
+        raise FormatError(f"{file} is of the kind {model!r}; this project has {', '.join(KINDS)}")
     if model == "BPE" and "ByteLevel" in json.dumps(definition.get("pre_tokenizer")):
         return "byte_level"
     return KINDS[model]
@@ -62,31 +76,3 @@ def specials(settings: dict[str, Any]) -> Specials:
         if token is not None:
             fields[name] = token["content"] if isinstance(token, dict) else token
     return Specials(**fields)
-
-
-def from_vocabulary(file: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The tokenizer.json of BERT's WordPiece over a vocabulary with one piece a line."""
-    import tokenizers
-    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
-
-    try:
-        pieces = file.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{file} is not UTF-8: {error}") from None
-    vocabulary = {piece.rstrip("\r"): i for i, piece in enumerate(pieces[:-1] if pieces[-1] == "" else pieces)}
-    names = specials(settings)
-    missing = [piece for piece in (names.unk, names.cls, names.sep) if piece not in vocabulary]
-    if missing:
-        raise FormatError(f"{file} lacks the special tokens {', '.join(missing)}")
-    tokenizer = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=names.unk))
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        lowercase=settings.get("do_lower_case", True),
-        strip_accents=settings.get("strip_accents"),
-        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    cls, sep = ((piece, vocabulary[piece]) for piece in (names.cls, names.sep))
-    tokenizer.post_processor = processors.BertProcessing(sep, cls)
-    tokenizer.add_special_tokens([names.pad, names.unk, names.cls, names.sep, names.mask])
-    return json.loads(tokenizer.to_str())

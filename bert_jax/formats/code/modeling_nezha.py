@@ -36,7 +36,8 @@ class NezhaConfig(PretrainedConfig):
         pad_token_id=0,
         **others,
     ):
-        super().__init__(pad_token_id=pad_token_id, **others)
+        super().__init__(**others)
+        self.pad_token_id = pad_token_id
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
@@ -133,6 +134,21 @@ class NezhaLayer(nn.Module):
         return self.output(self.activation(self.intermediate["dense"](x)), x), probabilities
 
 
+class NezhaEncoder(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.layer = nn.ModuleList(NezhaLayer(config) for _ in range(config.num_hidden_layers))
+
+    def forward(self, x, bias, table, rows):
+        """The hidden states before and after each layer, and the probabilities of each."""
+        states, attentions = [x], []
+        for layer in self.layer:
+            x, probabilities = layer(x, bias, table, rows)
+            states.append(x)
+            attentions.append(probabilities)
+        return states, attentions
+
+
 class NezhaPreTrainedModel(PreTrainedModel):
     config_class = NezhaConfig
     base_model_prefix = "nezha"
@@ -150,8 +166,7 @@ class NezhaModel(NezhaPreTrainedModel):
     def __init__(self, config, add_pooling_layer=True):
         super().__init__(config)
         self.embeddings = NezhaEmbeddings(config)
-        layers = nn.ModuleList(NezhaLayer(config) for _ in range(config.num_hidden_layers))
-        self.encoder = nn.ModuleDict({"layer": layers})
+        self.encoder = NezhaEncoder(config)
         dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.pooler = nn.ModuleDict({"dense": dense}) if add_pooling_layer else None
         self.post_init()
@@ -177,11 +192,8 @@ class NezhaModel(NezhaPreTrainedModel):
         x = self.embeddings(input_ids, types)
         bias = (1 - mask[:, None, None, :].to(x.dtype)) * torch.finfo(x.dtype).min
         table, rows = relative_table(self.config, input_ids.shape[1], x)
-        states, attentions = [x], []
-        for layer in self.encoder["layer"]:
-            x, probabilities = layer(x, bias, table, rows)
-            states.append(x)
-            attentions.append(probabilities)
+        states, attentions = self.encoder(x, bias, table, rows)
+        x = states[-1]
         return BaseModelOutputWithPooling(
             last_hidden_state=x,
             pooler_output=None if self.pooler is None else torch.tanh(self.pooler["dense"](x[:, 0])),

@@ -1,0 +1,118 @@
+"""Google's TensorFlow checkpoints of BERT, and NEZHA's: bert_config.json beside bert_model.ckpt.*.
+
+Kernels are [in, out] as ours are. Their GELU is the tanh approximation, whatever PyTorch made of the same weights.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from bert_jax import config
+from bert_jax.formats import family, table, weights
+from bert_jax.formats.table import FormatError, Params, Rule
+from bert_jax.modeling import bert
+from bert_jax.variants import use
+
+OF_TRAINING = ("adam_m", "adam_v", "lamb_m", "lamb_v")  # last parts of the names of an optimizer's moments
+COUNTERS = ("global_step", "loss_scale", "good_steps", "bad_steps")
+
+
+def is_here(folder: Path) -> bool:
+    """Whether a folder looks like one of Google's."""
+    return bool(list(folder.glob("*.index"))) and bool(list(folder.glob("*config.json")))
+
+
+def read(folder: Path) -> tuple[config.Model, Params]:
+    """The encoder of a folder. Heads that it lacks are left out of the parameters.
+
+    Raises:
+      FormatError: no or several checkpoints, or weights missing, unknown or misshapen (all of them listed).
+    """
+    checkpoint = only(folder, "*.index").with_suffix("")
+    settings = weights.read_json(only(folder, "*config.json"))
+    tensors = read_checkpoint(checkpoint)
+    model = family.common_model(settings | {"hidden_act": activation(settings)}, positions=positions(settings))
+    found = {table.part(rule.ours) for rule in rules() if rule.names(1)[0] in tensors}
+    model = family.with_heads(model, found)
+    return model, table.restore(rules(), model, bert.abstract_params(model), tensors, str(checkpoint))
+
+
+def read_checkpoint(checkpoint: Path) -> dict[str, np.ndarray]:
+    """The variables of a checkpoint by name, without those of training.
+
+    Raises:
+      FormatError: it cannot be read.
+    """
+    import tensorflow as tf
+
+    try:
+        reader = tf.train.load_checkpoint(str(checkpoint))
+        names = [name for name in reader.get_variable_to_shape_map() if name not in COUNTERS]
+        return {name: reader.get_tensor(name) for name in names if name.rsplit("/", 1)[-1] not in OF_TRAINING}
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise FormatError(
+            f"{checkpoint} cannot be read as a TensorFlow checkpoint: {str(error).splitlines()[0]}"
+        ) from None
+
+
+def activation(settings: dict) -> str:
+    """The name by which PyTorch knows what Google calls gelu."""
+    named = settings.get("hidden_act", "gelu")
+    return "gelu_new" if named == "gelu" else named
+
+
+def positions(settings: dict) -> config.Variant:
+    """NEZHA's code clips at 64 unless its configuration says otherwise."""
+    if settings.get("use_relative_position"):
+        return use("functional_relative", max_distance=settings.get("max_relative_position", 64))
+    return use("absolute")
+
+
+def rules() -> list[Rule]:
+    """The table of names."""
+    layer = "bert/encoder/layer_{layer}"
+    head = "cls/predictions/transform"
+    return [
+        Rule("embeddings/word/embedding", "bert/embeddings/word_embeddings", inputs=1, vocabulary=True),
+        Rule("embeddings/position/embedding", "bert/embeddings/position_embeddings", inputs=1),
+        Rule("embeddings/token_type/embedding", "bert/embeddings/token_type_embeddings", inputs=1),
+        *norm("embeddings/norm", "bert/embeddings"),
+        *dense("layers/attention/query", f"{layer}/attention/self/query"),
+        *dense("layers/attention/key", f"{layer}/attention/self/key"),
+        *dense("layers/attention/value", f"{layer}/attention/self/value"),
+        *dense("layers/attention/output", f"{layer}/attention/output/dense", inputs=2),
+        *norm("layers/attention/norm", f"{layer}/attention/output"),
+        *dense("layers/mlp/up", f"{layer}/intermediate/dense"),
+        *dense("layers/mlp/down", f"{layer}/output/dense"),
+        *norm("layers/mlp/norm", f"{layer}/output"),
+        *dense("pooler", "bert/pooler/dense"),
+        *dense("mlm_head/dense", f"{head}/dense"),
+        *norm("mlm_head/norm", head),
+        Rule("mlm_head/bias", "cls/predictions/output_bias", vocabulary=True),
+        Rule("pair_head/kernel", "cls/seq_relationship/output_weights", inputs=1, transposed=True),
+        Rule("pair_head/bias", "cls/seq_relationship/output_bias"),
+    ]
+
+
+def dense(ours: str, theirs: str, inputs: int = 1) -> list[Rule]:
+    """A kernel and its bias."""
+    return [Rule(f"{ours}/kernel", f"{theirs}/kernel", inputs=inputs), Rule(f"{ours}/bias", f"{theirs}/bias")]
+
+
+def norm(ours: str, theirs: str) -> list[Rule]:
+    """A LayerNorm."""
+    names = (("scale", "gamma"), ("bias", "beta"))
+    return [Rule(f"{ours}/{mine}", f"{theirs}/LayerNorm/{google}") for mine, google in names]
+
+
+def only(folder: Path, pattern: str) -> Path:
+    """The one file of a folder that fits a pattern.
+
+    Raises:
+      FormatError: none, or several.
+    """
+    files = sorted(folder.glob(pattern))
+    if len(files) != 1:
+        found = ", ".join(file.name for file in files) or "none"
+        raise FormatError(f"{folder} must have one file {pattern}; it has {found}")
+    return files[0]
