@@ -13,7 +13,7 @@ from data_pipeline.store import Split
 Batch = dict[str, np.ndarray]
 
 _KEPT = 3 << 25  # bytes of mapped files that may stay in this process's memory
-_AROUND = 5 << 16  # bytes that a row may cost: the system maps 64 KB around each place that is touched
+_TOUCHES = 64  # random reads, where more is mapped, before pages are given back; each may map a MB around it
 
 
 class Specials(NamedTuple):
@@ -41,7 +41,6 @@ class Reader:
         self._specials = specials
         self._firsts = np.cumsum([0, *(shard.facts.tokens for shard in split.shards)])
         self._mapped: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._mapped_bytes = 0  # at most, since they were last given back
         self._fits = 3 * split.tokens < _KEPT  # tokens, word starts and index stay within bounds
         if not self._fits:
             read_randomly(index.rows, index.starts, index.lengths, index.documents)
@@ -55,24 +54,28 @@ class Reader:
           rows: int64 [B]; a negative number stands for a row of padding.
           draws: gives uint64 [B], the randomness that a pair format takes.
         """
-        if self.index.format.pair:
-            pieces, labels = self._pairs(rows, draws())
-            batch = self._assemble(pieces) | {"pair_label": labels}
-        else:
-            batch = self._assemble(self._pieces(rows))
-        self._mapped_bytes += _AROUND * len(rows)
-        if self._mapped_bytes > _KEPT and not self._fits:
-            self._mapped_bytes = 0
-            self._release()
-        return batch
+        if not self.index.format.pair:
+            return self._assemble(self._pieces(rows))
+        pieces, labels = self._pairs(rows, draws())
+        return self._assemble(pieces) | {"pair_label": labels}
 
     def _pieces(self, rows: np.ndarray) -> Pieces:
         index = self.index
         real = np.maximum(rows, 0)
-        firsts = index.rows[real].astype(np.int64)
-        counts = np.where(rows < 0, 0, index.rows[real + 1].astype(np.int64) - firsts)
+        firsts = self._look_up(index.rows, real)
+        counts = np.where(rows < 0, 0, self._look_up(index.rows, real + 1) - firsts)
         ids = np.repeat(firsts - _before(counts), counts) + np.arange(counts.sum())
-        return Pieces(counts, index.starts[ids].astype(np.int64), index.lengths[ids].astype(np.int64))
+        return Pieces(counts, self._look_up(index.starts, ids), self._look_up(index.lengths, ids))
+
+    def _look_up(self, array: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Entries of one of the index's arrays, as int64."""
+        if self._fits:
+            return array[places].astype(np.int64)
+        found = np.empty(len(places), np.int64)
+        for first in range(0, len(places), _TOUCHES):
+            found[first : first + _TOUCHES] = array[places[first : first + _TOUCHES]]
+            release(array)
+        return found
 
     def _pairs(self, rows: np.ndarray, draws: np.ndarray) -> tuple[Pieces, np.ndarray]:
         """The two pieces of each row, half of them changed, and the labels int32 [B] that tell which."""
@@ -94,6 +97,8 @@ class Reader:
         documents = self.index.documents
         first = np.searchsorted(documents, documents[rows], side="left")
         last = np.searchsorted(documents, documents[rows], side="right")
+        if not self._fits:
+            release(documents)
         others = (len(documents) - (last - first)).astype(np.uint64)
         return (last + (draws % others).astype(np.int64)) % len(documents)
 
@@ -149,6 +154,7 @@ class Reader:
         ends = np.cumsum(last_byte - first_byte)
         begins = ends - (last_byte - first_byte)
         packed = np.empty(ends[-1] if len(ends) else 0, np.uint8)
+        touched: list[np.ndarray] = []
         columns = (shards, places, places + pieces.lengths, starts, stops, begins, ends, first_byte, last_byte)
         for shard, to, to_end, start, stop, byte, byte_end, first, last in zip(
             *(c.tolist() for c in columns), strict=True
@@ -156,6 +162,11 @@ class Reader:
             text, bits = self._mapped[shard] if shard in self._mapped else self._map(shard)
             tokens[to:to_end] = text[start:stop]
             packed[byte:byte_end] = bits[first:last]
+            touched.append(text)
+            if len(touched) == _TOUCHES:
+                if not self._fits:
+                    release(*touched)
+                touched.clear()
         unpacked = np.unpackbits(packed, bitorder="little").view(bool)
         bit = 8 * begins + (starts & 7)
         for to, to_end, first, last in zip(
@@ -170,12 +181,6 @@ class Reader:
         if not self._fits:
             read_randomly(opened.tokens)
         return self._mapped[shard]
-
-    def _release(self) -> None:
-        """Gives the pages that were read back to the system."""
-        for text, _ in list(self._mapped.values()):
-            release(text)
-        self.index.release()
 
 
 def _before(counts: np.ndarray) -> np.ndarray:

@@ -19,7 +19,6 @@ import numpy as np
 
 from bert_jax.variants import Variant, load
 from data_pipeline.errors import DataError
-from data_pipeline.memory import release
 from data_pipeline.rows import RowFormat, specials
 from data_pipeline.store import Split, Store
 
@@ -56,10 +55,6 @@ class RowIndex:
     starts: np.ndarray  # uint64 [P], the first token of each piece, counted within the split
     lengths: np.ndarray  # uint32 [P]
     documents: np.ndarray  # uint32 [R], the first document of each row, counted within the split
-
-    def release(self) -> None:
-        """Gives the pages that were read back to the system."""
-        release(self.rows, self.starts, self.lengths, self.documents)
 
 
 def open_index(split: Split, rows_format: Variant, length: int, isolate: bool) -> RowIndex:
