@@ -10,7 +10,7 @@ distance (`Relative`). It refuses, by name and reason, what it cannot do, before
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 from flax import nnx
@@ -18,7 +18,7 @@ from flax import nnx
 from bert_jax.config import Model
 from bert_jax.variants import ConfigError, load, use
 
-FASTEST_FIRST = {"cpu": ("xla",), "gpu": ("xla",), "tpu": ("xla",)}
+FASTEST_FIRST = {"cpu": ("xla",), "gpu": ("cudnn", "xla"), "tpu": ("splash", "band", "xla")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Request:
     length: int  # L
     head_size: int  # H of the queries and keys, in the kernel's input
     dtype: str
-    dropout: bool
-    relative: bool  # whether there is a relative table
+    dropout: bool = False  # on the attention probabilities
+    relative: Literal["sinusoid", "table"] | None = None  # the kind of `Relative`, if there is one
 
 
 class Relative(NamedTuple):
@@ -54,6 +54,23 @@ def choose(model: Model, request: Request) -> tuple[str, Kernel]:
     Raises:
       ConfigError: the named kernel cannot; the message says why.
     """
+    name, kernel, _ = _choose(model, request)
+    return name, kernel
+
+
+def explain(model: Model, request: Request) -> str:
+    """One line for the log: the kernel that `choose` gives, and why no faster one.
+
+    Raises:
+      ConfigError: as `choose`.
+    """
+    name, _, refusals = _choose(model, request)
+    why = "named in the configuration" if model.kernel.name != "auto" else f"the fastest that can on {request.platform}"
+    return "; ".join([f"attention kernel: {name}, {why}", *(f"not {other}: {reason}" for other, reason in refusals)])
+
+
+def _choose(model: Model, request: Request) -> tuple[str, Kernel, list[tuple[str, str]]]:
+    """The name, the kernel, and the faster ones that refused with their reasons."""
     if model.kernel.name != "auto":
         kernel = load("bert_jax.kernels", model.kernel)()
         reason = kernel.refuse(request)
@@ -62,26 +79,36 @@ def choose(model: Model, request: Request) -> tuple[str, Kernel]:
                 f"config.model.kernel is {model.kernel.name!r}, which cannot do this: {reason}; "
                 "'auto' picks one that can"
             )
-        return model.kernel.name, kernel
+        return model.kernel.name, kernel, []
+    refusals: list[tuple[str, str]] = []
     for name in FASTEST_FIRST.get(request.platform, ("xla",)):
         kernel = load("bert_jax.kernels", use(name))()
-        if kernel.refuse(request) is None:
-            return name, kernel
-    raise ConfigError(f"config.model.kernel is 'auto', but no kernel does {request}")
+        reason = kernel.refuse(request)
+        if reason is None:
+            return name, kernel, refusals
+        refusals.append((name, reason))
+    raise ConfigError(f"config.model.kernel is 'auto', but no kernel does {request}: {refusals}")
 
 
 def request_for(model: Model, length: int, dropout: bool) -> Request:
-    """What `model` asks of a kernel for rows of `length` tokens on this process's platform."""
+    """What `model` asks of a kernel for rows of `length` tokens, on the mesh in use or else this process's devices."""
     positions = load("bert_jax.positions", model.positions)()
     scheme = nnx.eval_shape(lambda: positions(model, rngs=nnx.Rngs(params=0)))
     q = jax.ShapeDtypeStruct((1, length, model.heads, model.head_size), model.dtype)
     tables = jax.eval_shape(lambda: scheme.tables(length))
     q, _, _ = jax.eval_shape(scheme.before, q, q, q, tables)
+    relative = scheme.relative(tables)
     return Request(
-        platform=jax.default_backend(),
+        platform=platform(),
         length=length,
         head_size=q.shape[-1],
         dtype=model.dtype,
         dropout=dropout and model.attention_dropout > 0,
-        relative=scheme.relative(tables) is not None,
+        relative=None if relative is None else "sinusoid" if relative.sinusoid else "table",
     )
+
+
+def platform() -> str:
+    """cpu, gpu or tpu: of the mesh in use (`jax.set_mesh`), which may be a slice that is only compiled for."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return device.platform if device else jax.default_backend()

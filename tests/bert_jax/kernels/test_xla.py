@@ -3,6 +3,7 @@
 import attention_reference as reference
 import jax
 import jax.numpy as jnp
+import kernel_checks as checks
 import numpy as np
 import pytest
 
@@ -34,15 +35,13 @@ def test_the_reference_gradients_are_those_of_finite_differences():
     np.testing.assert_allclose(sum((g * d).sum() for g, d in zip(exact, towards, strict=True)), slope, rtol=1e-8)
 
 
+def kernel(distance):
+    return lambda q, k, v, segments: xla.attend(q, k, v, segments, scale=SCALE, relative=relative(distance))
+
+
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_values_and_gradients(distance):
-    q, k, v, gradient, segments = reference.inputs(2)
-    attend = lambda q, k, v: xla.attend(q, k, v, segments, scale=SCALE, relative=relative(distance))
-    out, pull = jax.vjp(attend, q, k, v)
-    reference.close(out, reference.attend(q, k, v, segments, SCALE, rows(distance)), 2e-6)
-    wanted = reference.gradients(q, k, v, gradient, segments, SCALE, rows(distance))
-    for actual, exact in zip(pull(jnp.asarray(gradient)), wanted, strict=True):
-        reference.close(actual, exact, 5e-6)
+    checks.equal_to_the_definition(kernel(distance), reference.inputs(2), SCALE, rows(distance))
 
 
 def test_values_may_have_another_size():
@@ -103,38 +102,12 @@ def test_queries_at_some_places_only():
 
 @pytest.mark.parametrize("distance", [None, 4])
 def test_documents_do_not_see_each_other(distance):
-    q, k, v, gradient, segments = reference.inputs(5)
-    ours = segments[0] == 2
-
-    @jax.jit
-    def run(q, k, v, gradient):
-        attend = lambda q, k, v: xla.attend(q, k, v, segments, scale=SCALE, relative=relative(distance))
-        out, pull = jax.vjp(attend, q, k, v)
-        return out, *pull(gradient)
-
-    before = run(q, k, v, gradient)
-    others = np.where(ours[None, :, None, None], 0, np.float32(7.25))
-    after = run(*(x + others for x in (q, k, v, gradient)))
-    for a, b in zip(before, after, strict=True):
-        np.testing.assert_array_equal(np.asarray(a)[0, ours], np.asarray(b)[0, ours])
-        assert not np.array_equal(np.asarray(a)[0, ~ours], np.asarray(b)[0, ~ours])
+    checks.documents_do_not_see_each_other(kernel(distance), reference.inputs(5))
 
 
 @pytest.mark.parametrize("distance", [None, 4])
-def test_rows_of_padding_are_finite_and_without_gradient(distance):
-    q, k, v, gradient, segments = reference.inputs(6)
-    counted = (segments > 0)[:, :, None, None]
-
-    def loss(q, k, v):
-        out = xla.attend(q, k, v, segments, scale=SCALE, relative=relative(distance))
-        return (jnp.where(counted, gradient, 0) * out).sum(), out
-
-    gradients, out = jax.grad(loss, (0, 1, 2), has_aux=True)(q, k, v)
-    assert np.isfinite(out).all()
-    for g in gradients:
-        assert np.isfinite(g).all()
-        assert (np.asarray(g)[segments == 0] == 0).all()
-        assert (np.asarray(g)[segments > 0] != 0).any()
+def test_padding(distance):
+    checks.padding_is_finite_and_without_gradient(kernel(distance), reference.inputs(6))
 
 
 def test_no_array_of_length_by_length_by_head_size():
