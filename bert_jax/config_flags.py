@@ -104,9 +104,23 @@ def from_dict(tree: Mapping[str, Any]) -> Config:
     import pydantic
 
     try:
-        return pydantic.TypeAdapter(Config).validate_python(tree)
+        config = pydantic.TypeAdapter(Config).validate_python(tree)
     except pydantic.ValidationError as error:
         raise ConfigError(_first_error(error)) from None
+    _check_known(tree, to_dict(config), "config")
+    return config
+
+
+def _check_known(given: Any, known: Any, where: str) -> None:
+    """Raises ConfigError for a field that validation passed over because there is none of that name."""
+    if isinstance(given, Mapping):
+        for name, value in given.items():
+            if name not in known:
+                raise ConfigError(f"{where}.{name}: there is no field {name!r}{nearest(name, known)}")
+            _check_known(value, known[name], f"{where}.{name}")
+    elif isinstance(given, (list, tuple)):
+        for i, value in enumerate(given):
+            _check_known(value, known[i], f"{where}.{i}")
 
 
 def _first_error(error: Any) -> str:

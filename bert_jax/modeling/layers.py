@@ -34,7 +34,9 @@ class Dense(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """x [..., *contracted] → [..., *rest of the kernel's shape], in the compute dtype."""
         kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
-        return jnp.tensordot(x.astype(self.dtype), kernel, axes=self.contract) + bias
+        last, first = tuple(range(x.ndim - self.contract, x.ndim)), tuple(range(self.contract))
+        # Not flattened to two dimensions first: XLA's CPU compiler then finds faster gradients.
+        return jax.lax.dot_general(x.astype(self.dtype), kernel, ((last, first), ((), ()))) + bias
 
 
 class LayerNorm(nnx.Module):

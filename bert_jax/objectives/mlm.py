@@ -90,5 +90,5 @@ def cross_entropy(
     """logits float32 [..., V], targets and weights [...] → weighted sums of −log p, weights and right answers."""
     log_sum = jax.nn.logsumexp(logits, axis=-1)
     of_target = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    correct = (jnp.argmax(logits, axis=-1) == targets) * weights
+    correct = (of_target == logits.max(-1)) * weights
     return ((log_sum - of_target) * weights).sum(), weights.sum(), {"correct": correct.sum()}

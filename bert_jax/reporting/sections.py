@@ -98,7 +98,9 @@ def held_out(evaluation: Facts) -> str:
         [label, number(evaluation[name]), number(evaluation[baseline]) if baseline in evaluation else "–"]
         for label, name, baseline, number in (
             ("Cross-entropy (nat)", "eval_loss", "unigram_loss", lambda value: decimals(value, 3)),
+            ("… where [MASK] is shown", "mask_loss", "mask_unigram_loss", lambda value: decimals(value, 3)),
             ("Accuracy", "eval_accuracy", "unigram_accuracy", percent),
+            ("… where [MASK] is shown", "mask_accuracy", "", percent),
             ("Pseudo-perplexity", "pseudo_perplexity", "unigram_perplexity", lambda value: decimals(value, 1)),
         )
         if name in evaluation
@@ -109,6 +111,8 @@ def held_out(evaluation: Facts) -> str:
     if {"step", "eval_predictions", "eval_rows"} <= evaluation.keys():
         step, tokens, lines = (whole(evaluation[name]) for name in ("step", "eval_predictions", "eval_rows"))
         note += f" Measured after step {step} on {tokens} masked tokens of {lines} rows."
+    if "mask_loss" in evaluation:
+        note += " A tenth of them show the very token that is asked for, which is easily copied."
     if "pseudo_perplexity_tokens" in evaluation:
         tokens = whole(evaluation["pseudo_perplexity_tokens"])
         note += f" For the pseudo-perplexity, {tokens} tokens were each masked alone."
@@ -134,8 +138,10 @@ def text(data: Facts) -> str:
         cards.append(f'<div class="card">{_table("Size", ["Split", *map(_label, counted)], rows)}</div>')
     beside = []
     if data.get("sources"):
-        rows = [[source["name"], source.get("licence", "–"), _count(source, "documents")] for source in data["sources"]]
-        beside.append(f'<div class="card">{_table("Sources", ["Source", "Licence", "Documents"], rows, words=2)}</div>')
+        rows = [[source["name"], source.get("about", "–"), _count(source, "documents")] for source in data["sources"]]
+        beside.append(
+            f'<div class="card">{_table("Sources", ["Source", "What it is", "Documents"], rows, words=2)}</div>'
+        )
     lengths = data.get("row_lengths", {})
     if lengths.get("counts"):
         drawn = charts.histogram_chart(lengths["edges"], lengths["counts"], charts.SMALL)

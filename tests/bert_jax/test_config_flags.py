@@ -55,6 +55,13 @@ def test_a_wrong_field_or_value_is_one_clear_line(field: str, text: str, message
     assert "\n" not in str(error.value)
 
 
+def test_an_unknown_field_in_a_saved_configuration() -> None:
+    tree = config_flags.to_dict(CONFIG)
+    tree["phases"][0]["rows"] = 3
+    with pytest.raises(ConfigError, match=r"config.phases.0.rows: there is no field 'rows'"):
+        config_flags.from_dict(tree)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_config_survives_json(path: Path) -> None:
     config = config_flags.read(str(path))

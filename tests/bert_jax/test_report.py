@@ -68,7 +68,7 @@ def write_run(folder: Path, text: str = "plain", steps: int = 300) -> Path:
             "splits": splits,
             "share_of_padding": 0.0423,
             "row_lengths": {"edges": [0, 32, 64, 96, 128], "counts": [3, 20, 511, 19000]},
-            "sources": [{"name": text, "licence": text, "documents": 40012}, {"name": "News"}],
+            "sources": [{"name": text, "about": text, "documents": 40012}, {"name": "News"}],
         },
         "summary.json": {
             "train_seconds": 512.3,
@@ -198,7 +198,7 @@ def test_user_text_stays_text(tmp_path, page):
     nasty = read(write_run(tmp_path, NASTY))
     assert [tag for tag, _ in nasty.elements] == [tag for tag, _ in page.elements]
     assert [sorted(a) for _, a in nasty.elements] == [sorted(a) for _, a in page.elements]
-    # the heading, the source's name and licence, the sentence, a token; the configuration's name, paths and example
+    # the heading, the source's name and what it is, the sentence, a token; the configuration's name, paths and example
     assert nasty.text.count(NASTY) == page.text.count("plain") == 9
 
 
