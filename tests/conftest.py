@@ -1,4 +1,4 @@
-"""Four devices on the CPU, so that sharding is tested for real, and code that compiles fast. Set before JAX is imported."""
+"""Four devices on the CPU, so that sharding is tested for real, and code that compiles fast."""
 
 import os
 

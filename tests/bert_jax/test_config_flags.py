@@ -87,5 +87,5 @@ def test_a_broken_config_file_is_one_clear_line(tmp_path: Path, text: str, messa
 
 
 def test_a_missing_config_file() -> None:
-    with pytest.raises(ConfigError, match="--config=none.py: no such file"):
+    with pytest.raises(ConfigError, match=r"--config=none\.py: no such file"):
         config_flags.read("none.py")
