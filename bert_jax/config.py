@@ -127,10 +127,15 @@ class Checkpoints:
 
     every_steps: int = 1000
     keep: int = 3  # the newest so many
+    keep_every: int = 0  # and those of every so many steps; 0 for none
+    keep_best: int = 0  # and so many of the lowest training loss, a mean over the steps since the one before
+    folder: str = ""  # where they go, such as gs://bucket/run; empty for `checkpoints` in the work folder
 
     def __post_init__(self) -> None:
         _require(self.every_steps >= 1, "checkpoints.every_steps", self.every_steps, "at least 1")
         _require(self.keep >= 1, "checkpoints.keep", self.keep, "at least 1")
+        _require(self.keep_every >= 0, "checkpoints.keep_every", self.keep_every, "0 (none) or more")
+        _require(self.keep_best >= 0, "checkpoints.keep_best", self.keep_best, "0 (none) or more")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,15 +11,18 @@ started again, on this or any other number of hosts.
 
 import collections
 import contextlib
+import functools
 import glob
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from jax.sharding import NamedSharding, PartitionSpec
@@ -66,6 +69,8 @@ def processes() -> Iterator[None]:
     except Exception as error:
         if jax.process_count() == 1:
             raise
+        if not is_foreseen(error):
+            traceback.print_exc()
         print(f"error: {describe(error)}", file=sys.stderr, flush=True)
         os._exit(1)
 
@@ -91,7 +96,7 @@ def start() -> None:
 
 
 def find_place(
-    coordinator: str | None, count: int | None, index: int | None, environment: collections.abc.Mapping[str, str]
+    coordinator: str | None, count: int | None, index: int | None, environment: Mapping[str, str]
 ) -> Place | None:
     """Where this process stands; None for a run of one process.
 
@@ -118,7 +123,7 @@ def find_place(
     return Place(coordinator, count, index) if count > 1 else None
 
 
-def find_launcher(environment: collections.abc.Mapping[str, str]) -> str | None:
+def find_launcher(environment: Mapping[str, str]) -> str | None:
     """The launcher that started this process as one of several."""
     for launcher, (count, index) in LAUNCHERS.items():
         # Slurm sets its variables in a batch script too; only `srun` starts a step.
@@ -128,12 +133,18 @@ def find_launcher(environment: collections.abc.Mapping[str, str]) -> str | None:
     return None
 
 
-def on_cloud_tpu(environment: collections.abc.Mapping[str, str]) -> bool:
+def on_cloud_tpu(environment: Mapping[str, str]) -> bool:
     """Whether this is a TPU machine that is to be used as one."""
     platforms = environment.get("JAX_PLATFORMS", "tpu").split(",")
     if "tpu" not in platforms or importlib.util.find_spec("libtpu") is None:
         return False
     return any(Path(path).read_text().strip() == GOOGLE for path in glob.glob("/sys/bus/pci/devices/*/vendor"))
+
+
+def is_foreseen(error: Exception) -> bool:
+    """Whether one line says all there is to say."""
+    ours = type(error).__module__.startswith(("bert_jax", "data_pipeline"))
+    return ours or isinstance(error, (OSError, jax.errors.JaxRuntimeError))
 
 
 def describe(error: Exception) -> str:
@@ -144,12 +155,32 @@ def describe(error: Exception) -> str:
             f"{who} has lost another one, or its own device ({first_line(error)}); "
             "start all of them again and the run goes on from its newest checkpoint"
         )
-    return f"{who}: {type(error).__name__}: {' '.join(str(error).split())}"
+    kind = "" if is_foreseen(error) else f"{type(error).__name__}: "
+    return f"{who}: {kind}{' '.join(str(error).split())}"
 
 
 def first_line(error: Exception) -> str:
     """The first line of an error's text, at most 200 characters of it."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def any_process(wish: bool) -> bool:
+    """Whether any process says so; waits for all of them."""
+    return wish if jax.process_count() == 1 else bool(_any(wish))
+
+
+def _any(wish: bool) -> jax.Array:
+    """bool []: any of the processes' wishes, soon."""
+    split, reduce = _over_all_devices()
+    return reduce(jax.make_array_from_process_local_data(split, np.full(jax.local_device_count(), wish)))
+
+
+@functools.cache
+def _over_all_devices() -> tuple[NamedSharding, Any]:
+    mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(jax.sharding.AxisType.Auto,))
+    return NamedSharding(mesh, PartitionSpec("all")), jax.jit(
+        jnp.any, out_shardings=NamedSharding(mesh, PartitionSpec())
+    )
 
 
 class Agreement:
@@ -161,15 +192,10 @@ class Agreement:
 
     def __init__(self) -> None:
         self._waiting: collections.deque[jax.Array] = collections.deque()
-        if jax.process_count() > 1:
-            mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(jax.sharding.AxisType.Auto,))
-            self._split = NamedSharding(mesh, PartitionSpec("all"))
-            self._any = jax.jit(lambda wishes: wishes.any(), out_shardings=NamedSharding(mesh, PartitionSpec()))
 
     def __call__(self, wish: bool) -> bool:
         """Whether any process wished it `LAG` steps ago, the same on all of them; `wish` itself if there is one."""
         if jax.process_count() == 1:
             return wish
-        wishes = np.full(jax.local_device_count(), wish)
-        self._waiting.append(self._any(jax.make_array_from_process_local_data(self._split, wishes)))
+        self._waiting.append(_any(wish))
         return len(self._waiting) > LAG and bool(self._waiting.popleft())

@@ -1,0 +1,49 @@
+"""Where each array of each configuration lies on the mesh, as text; the golden files are written by
+
+    python tests/bert_jax/golden.py
+
+which is to be run, and its difference read, whenever a sharding changes on purpose.
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from bert_jax import config_flags, sharding
+from bert_jax.checksums import names
+from bert_jax.config import Config
+from bert_jax.train_state import abstract_state
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "tests" / "golden" / "sharding"
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+
+
+def describe(config: Config) -> str:
+    """One line an array: name, type, shape, the mesh axis that splits each dimension (- for none)."""
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1, 1), ("data", "fsdp", "tensor"))
+    state = names(abstract_state(config, mesh))
+    lines = [f"{name}  {x.dtype}{list(x.shape)}  {spec(x.sharding.spec, x.ndim)}" for name, x in state.items()]
+    return "\n".join([*lines, f"batch  {spec(sharding.BATCH, 2)}"]) + "\n"
+
+
+def spec(axes: jax.sharding.PartitionSpec, dimensions: int) -> str:
+    """(-, fsdp, tensor) for PartitionSpec(None, "fsdp", "tensor")."""
+    padded = [*axes, *[None] * (dimensions - len(axes))]
+    return f"({', '.join('+'.join(a) if isinstance(a, tuple) else a or '-' for a in padded)})"
+
+
+def main() -> None:
+    """Writes every golden file."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for path in FOLDER.glob("*.txt"):
+        path.unlink()
+    for path in CONFIGS:
+        (FOLDER / f"{path.stem}.txt").write_text(describe(config_flags.read(str(path))), encoding="utf-8")
+        print(FOLDER / f"{path.stem}.txt", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,285 @@
+"""Checkpoints: exact on any mesh, refused where they do not belong, and safe against damage, full disks and kill -9."""
+
+import dataclasses
+import os
+import re
+import resource
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import runs
+from jax.sharding import NamedSharding, PartitionSpec
+
+from bert_jax import checkpoint, sharding
+from bert_jax.checkpoint import Checkpointer, CheckpointError, read_run
+from bert_jax.checksums import checksum, checksums
+from bert_jax.cli import STOPPED
+from bert_jax.config import Checkpoints, Config, Mesh, Model, Phase
+from bert_jax.train_state import abstract_state
+from bert_jax.variants import ConfigError, use
+
+CONFIG = Config(
+    name="test",
+    phases=(Phase(steps=9, length=8, batch_size=4, learning_rate=1e-3),),
+    model=Model(vocab_size=101, layers=1, width=24, heads=4, mlp_width=48, max_length=8),
+    optimizer=use("adamw"),
+    checkpoints=Checkpoints(keep=2),
+)
+
+
+def make_state(abstract, seed: int):
+    """Random numbers of the right shapes where they belong."""
+    rng = np.random.default_rng(seed)
+
+    def fill(x):
+        values = rng.standard_normal(x.shape) if x.dtype == np.float32 else np.full(x.shape, seed)
+        return jax.device_put(values.astype(x.dtype), x.sharding)
+
+    return jax.tree.map(fill, abstract)
+
+
+@pytest.fixture(scope="module")
+def abstract():
+    """A few arrays that stand for a train state."""
+    mesh = sharding.make_mesh(Mesh(data=2, fsdp=2))
+    shapes = {"params": {"w": ((16, 37), "fsdp"), "v": ((101,), None)}, "opt_state": {"w": ((16, 37), "fsdp")}}
+    place = lambda leaf: jax.ShapeDtypeStruct(
+        leaf[0], jnp.float32, sharding=NamedSharding(mesh, PartitionSpec(leaf[1]))
+    )
+    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=NamedSharding(mesh, PartitionSpec()))
+    return jax.tree.map(place, shapes, is_leaf=lambda x: isinstance(x, tuple)) | {"step": step}
+
+
+@pytest.fixture(scope="module")
+def states(abstract):
+    return {step: make_state(abstract, step) for step in (10, 20)}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, states) -> Path:
+    """A work folder with the checkpoints of two steps; tests copy it before they touch it."""
+    folder = tmp_path_factory.mktemp("saved")
+    with Checkpointer(folder, CONFIG.checkpoints) as checkpoints:
+        for step, state in states.items():
+            checkpoints.save(step, state, CONFIG, "store")
+    return folder
+
+
+def assert_same(a, b) -> None:
+    a, b = jax.device_get((a, b))
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(x, y)
+
+
+def restore(folder: Path, abstract, config: Config = CONFIG, store: str = "store"):
+    with Checkpointer(folder, config.checkpoints) as checkpoints:
+        return checkpoints.restore(abstract, config, store)
+
+
+def test_nothing_to_restore(tmp_path, abstract) -> None:
+    assert restore(tmp_path, abstract) is None
+
+
+def test_restores_every_bit_onto_another_mesh(tmp_path) -> None:
+    state = make_state(abstract_state(CONFIG, sharding.make_mesh(Mesh())), 10)
+    with Checkpointer(tmp_path, CONFIG.checkpoints) as checkpoints:
+        checkpoints.save(10, state, CONFIG, "store")
+    laid_out = abstract_state(CONFIG, sharding.make_mesh(Mesh(data=1, fsdp=2, tensor=2)))
+    restored = restore(tmp_path, laid_out)
+    assert_same(restored, state)
+    for x, wanted in zip(jax.tree.leaves(restored), jax.tree.leaves(laid_out), strict=True):
+        assert x.sharding == wanted.sharding
+    _, params, step = checkpoint.restore_params(tmp_path)
+    assert step == 10
+    assert_same(params, state["params"])
+
+
+def test_a_step_is_written_once(saved, abstract, states, tmp_path) -> None:
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    with Checkpointer(tmp_path, CONFIG.checkpoints) as checkpoints:
+        checkpoints.save(20, states[10], CONFIG, "store")
+    assert_same(restore(tmp_path, abstract), states[20])
+
+
+@pytest.mark.parametrize(
+    ("change", "store", "message"),
+    [
+        ({"seed": 3}, "store", r"config.seed is 3, but the run in .* has 0: set it back"),
+        ({"optimizer": use("adamw", b1=0.8)}, "store", r"config.optimizer.options.b1 is 0.8, but .* has None"),
+        ({"log_every": 7}, "store", None),
+        ({"mesh": Mesh(fsdp=2)}, "store", None),
+        ({}, "another store", r"the store has fingerprint another stor, but .* was trained on store"),
+    ],
+)
+def test_another_configuration_or_store_is_refused(saved, abstract, states, change, store, message) -> None:
+    config = dataclasses.replace(CONFIG, **change)
+    if message is None:
+        assert_same(restore(saved, abstract, config, store), states[20])
+    else:
+        with pytest.raises(ConfigError, match=message):
+            restore(saved, abstract, config, store)
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path: Path) -> None:
+    contents = bytearray(path.read_bytes())
+    contents[len(contents) // 2] ^= 4
+    path.write_bytes(contents)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink], ids=lambda f: f.__name__)
+def test_a_damaged_file_never_goes_unnoticed(saved, abstract, states, tmp_path, capfd, damage) -> None:
+    """Each file of the newest checkpoint in turn: the state is exact, or it is the one before's, and that is said."""
+    newest = saved / "checkpoints" / "20"
+    files = [path.relative_to(newest) for path in sorted(newest.rglob("*")) if path.is_file() and path.stat().st_size]
+    assert len(files) > 5
+    fell_back = []
+    for number, file in enumerate(files):
+        folder = tmp_path / str(number)
+        shutil.copytree(saved, folder)
+        damage(folder / "checkpoints" / "20" / file)
+        state = restore(folder, abstract)
+        said = capfd.readouterr().err
+        if "the checkpoint of step 20 in" in said:
+            assert re.search(r"is damaged \(.+\); trying the one before", said)
+            assert_same(state, states[10])
+            fell_back.append(file)
+        else:
+            assert_same(state, states[20])
+    assert any(file.parts[:2] == ("state", "d") for file in fell_back)  # where Orbax keeps the numbers
+
+
+def test_a_damaged_checkpoint_gives_up_its_step(saved, abstract, states, tmp_path) -> None:
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    flip(tmp_path / "checkpoints" / "20" / "run" / "metadata")
+    with Checkpointer(tmp_path, CONFIG.checkpoints) as checkpoints:
+        assert_same(checkpoints.restore(abstract, CONFIG, "store"), states[10])
+        assert checkpoints.latest() == 10
+        checkpoints.save(20, states[20], CONFIG, "store")
+    assert_same(restore(tmp_path, abstract), states[20])
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["10", "20", "damaged-20"]
+
+
+def test_parameters_alone_fall_back_too(tmp_path, capfd) -> None:
+    states = {step: make_state(abstract_state(CONFIG, sharding.make_mesh(Mesh())), step) for step in (10, 20)}
+    with Checkpointer(tmp_path, CONFIG.checkpoints) as checkpoints:
+        for step, state in states.items():
+            checkpoints.save(step, state, CONFIG, "store")
+    flip(tmp_path / "checkpoints" / "20" / "run" / "metadata")
+    config, params, step = checkpoint.restore_params(tmp_path)
+    assert (config, step) == (CONFIG, 10)
+    assert_same(params, states[10]["params"])
+    assert "the checkpoint of step 20" in capfd.readouterr().err
+    assert (tmp_path / "checkpoints" / "20").exists()  # reading changes nothing
+
+
+def test_none_is_whole(saved, abstract, tmp_path) -> None:
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    for step in ("10", "20"):
+        truncate(tmp_path / "checkpoints" / step / "run" / "metadata")
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* is whole \(steps 10, 20\): restore the folder"):
+        restore(tmp_path, abstract)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["10", "20"]
+
+
+def test_which_are_kept(tmp_path) -> None:
+    losses = {10: 5.0, 20: 3.0, 30: 4.0, 40: 9.0, 50: 3.5, 60: 7.0, 70: 6.0}
+    settings = Checkpoints(keep=2, keep_every=40, keep_best=2, folder=str(tmp_path / "elsewhere"))
+    with Checkpointer(tmp_path, settings) as checkpoints:
+        for step, loss in losses.items():
+            checkpoints.save(step, {"step": jnp.int32(step)}, CONFIG, "store", loss=loss)
+            checkpoints.wait()
+    kept = sorted(int(path.name) for path in (tmp_path / "elsewhere").iterdir())
+    assert kept == [20, 40, 50, 60, 70]  # the best two, the multiple of 40, the last two
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_disk_that_fills_during_a_save(saved, abstract, states, tmp_path) -> None:
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def save() -> None:
+        with Checkpointer(tmp_path, CONFIG.checkpoints) as checkpoints:
+            checkpoints.save(30, states[10], CONFIG, "store")
+            checkpoints.wait()
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))  # a file cannot grow beyond it, as on a full disk
+    try:
+        with pytest.raises(CheckpointError) as error:
+            save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert re.search(
+        r"could not be written to .*checkpoints: .+; the newest whole one is of step 20; make room", str(error.value)
+    )
+    assert_same(restore(tmp_path, abstract), states[20])
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["10", "20"]  # nothing half-written
+
+
+class TestChecksum:
+    def test_formula(self) -> None:
+        x = np.random.default_rng(0).standard_normal((3, 5, 7)).astype(np.float32)
+        index = np.arange(x.size, dtype=np.uint64).reshape(x.shape)
+        wanted = (x.view(np.uint32).astype(np.uint64) * (2 * index + 1)).sum() % 2**32
+        assert int(checksum(jnp.asarray(x))) == wanted
+
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32", "uint16", "bool"])
+    def test_one_bit_changes_it(self, dtype) -> None:
+        values = np.ones((37, 3), jnp.dtype(dtype))
+        changed = values.copy()
+        changed.view(np.uint8)[11, 1] ^= 1
+        assert checksums({"x": values}) != checksums({"x": changed})
+
+    def test_is_the_same_on_any_mesh(self, states) -> None:
+        assert checksums(jax.device_get(states[10])) == checksums(states[10])
+
+
+def test_killed_damaged_and_stopped_it_ends_as_a_run_left_alone(tmp_path) -> None:
+    """kill -9, then a flipped byte in the newest checkpoint, then SIGTERM: the last bit is the same."""
+    recipe = runs.make_recipe(tmp_path)
+    assert runs.run(recipe, tmp_path / "alone")[0] == 0
+
+    workdir = tmp_path / "hit"
+    process = runs.start(recipe, workdir)
+    runs.wait_for_step(process, workdir, 45)
+    process.kill()
+    runs.finish(process)
+
+    steps = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
+    assert len(steps) > 1
+    newest = workdir / "checkpoints" / str(steps[-1])
+    flip(max((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size))
+    log = (workdir / "metrics.jsonl").stat().st_ino
+    process = runs.start(recipe, workdir)
+    while (workdir / "metrics.jsonl").stat().st_ino == log:  # what was logged after that checkpoint is dropped first
+        assert process.poll() is None
+        time.sleep(0.02)
+    runs.wait_for_step(process, workdir, steps[-2] + 3)
+    process.send_signal(signal.SIGTERM)
+    start = time.monotonic()
+    code, said = runs.finish(process)
+    assert time.monotonic() - start < 30
+    assert f"the checkpoint of step {steps[-1]} in" in said
+    assert f"going on from the checkpoint of step {steps[-2]}" in said
+    if code != 0:  # else it came to its end first
+        assert code == STOPPED
+        stopped = int(re.search(r"stopped at step (\d+) of 150", said)[1])
+        assert (workdir / "checkpoints" / str(stopped)).exists()
+        assert runs.run(recipe, workdir)[0] == 0
+
+    assert runs.losses(workdir) == runs.losses(tmp_path / "alone")
+    ends = [read_run(checkpoint.epath.Path(tmp_path / name / "checkpoints" / "150")) for name in ("alone", "hit")]
+    assert ends[0]["checksums"] == ends[1]["checksums"]  # parameters, moments and all
+    one, other = (checkpoint.restore_params(tmp_path / name)[1] for name in ("alone", "hit"))
+    assert_same(one, other)
