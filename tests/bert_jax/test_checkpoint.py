@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import runs
+from etils import epath
 from jax.sharding import NamedSharding, PartitionSpec
 
 from bert_jax import checkpoint, sharding
@@ -149,7 +150,7 @@ def test_a_damaged_file_never_goes_unnoticed(saved, abstract, states, tmp_path, 
         folder = tmp_path / str(number)
         shutil.copytree(saved, folder)
         damage(folder / "checkpoints" / "20" / file)
-        state = restore(folder, abstract)
+        _, _, state = checkpoint.read_newest(epath.Path(folder / "checkpoints"), [10, 20], lambda run: abstract)
         said = capfd.readouterr().err
         if "the checkpoint of step 20 in" in said:
             assert re.search(r"is damaged \(.+\); trying the one before", said)
@@ -279,7 +280,7 @@ def test_killed_damaged_and_stopped_it_ends_as_a_run_left_alone(tmp_path) -> Non
         assert runs.run(recipe, workdir)[0] == 0
 
     assert runs.losses(workdir) == runs.losses(tmp_path / "alone")
-    ends = [read_run(checkpoint.epath.Path(tmp_path / name / "checkpoints" / "150")) for name in ("alone", "hit")]
+    ends = [read_run(epath.Path(tmp_path / name / "checkpoints" / "150")) for name in ("alone", "hit")]
     assert ends[0]["checksums"] == ends[1]["checksums"]  # parameters, moments and all
     one, other = (checkpoint.restore_params(tmp_path / name)[1] for name in ("alone", "hit"))
     assert_same(one, other)

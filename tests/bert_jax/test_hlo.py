@@ -1,0 +1,113 @@
+"""Reading a compiled program's text, on one written by hand and on those that XLA writes."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from bert_jax.flops import matmul_flops
+from bert_jax.hlo import Collective, Program, array_bytes, group_size
+
+TEXT = """HloModule jit_step, is_scheduled=true
+
+%add (x: f32[], y: f32[]) -> f32[] {
+  %x = f32[] parameter(0)
+  %y = f32[] parameter(1)
+  ROOT %a = f32[] add(%x, %y)
+}
+
+%all-reduce-scatter.1 (p: f32[64,128]) -> f32[16,128] {
+  %p = f32[64,128]{1,0} parameter(0)
+  %all-reduce.5 = f32[64,128]{1,0:T(8,128)} all-reduce(%p), replica_groups=[4,4]<=[16], to_apply=%add
+  ROOT %slice = f32[16,128] dynamic-slice(%all-reduce.5, %i), dynamic_slice_sizes={16,128}
+}
+
+%body (t: (s32[], f32[16,128])) -> (s32[], f32[16,128]) {
+  %t = (s32[], f32[16,128]) parameter(0)
+  %g = f32[16,128] get-tuple-element(%t), index=1
+  %ag = (f32[16,128]{1,0}, f32[64,128]{1,0:T(8,128)S(1)}) all-gather-start(%g), replica_groups={{0,1,2,3}}
+  %agd = f32[64,128]{1,0:T(8,128)} all-gather-done(%ag)
+  %f = f32[16,128] fusion(%agd), kind=kCustom, calls=%all-reduce-scatter.1, backend_config={"estimated_cycles":"100"}
+  ROOT %r = (s32[], f32[16,128]) tuple(%i, %f)
+}
+
+%condition (t.1: (s32[], f32[16,128])) -> pred[] {
+  %constant.2 = s32[]{:T(128)} constant(24)
+  %t.1 = (s32[], f32[16,128]) parameter(0)
+  %n = s32[] get-tuple-element(%t.1), index=0
+  ROOT %lt = pred[] compare(%n, %constant.2), direction=LT
+}
+
+ENTRY %main (a: f32[16,128]) -> f32[] {
+  %a = f32[16,128] parameter(0)
+  %w = (s32[], /*index=1*/f32[16,128]{1,0}) while(%init), condition=%condition, body=%body, metadata={op_name="while"}
+  %rs = bf16[8,128] reduce-scatter(%z), replica_groups=[1,16]<=[16], dimensions={0}, to_apply=%add
+  %alone = f32[8] all-reduce(%z), replica_groups=[16,1]<=[16], to_apply=%add
+  %ar = (f32[256,4]{1,0}, f32[]) all-reduce(%z), replica_groups=mesh['a'=2,'b'=8] {'b'}, to_apply=%add
+  ROOT %last = f32[] copy(%y), backend_config={"estimated_cycles":"7"}
+}
+"""
+
+
+def test_collectives_and_cycles_count_as_often_as_they_run() -> None:
+    program = Program(TEXT, 16)
+    assert program.collectives == [
+        Collective("all-gather", 64 * 128 * 4, 4, 24),
+        Collective("reduce-scatter", 64 * 128 * 4, 4, 24),
+        Collective("reduce-scatter", 128 * 128 * 2, 16, 1),
+        Collective("all-reduce", 256 * 4 * 4, 8, 1),
+    ]
+    assert program.cycles == 24 * 100 + 7
+
+
+@pytest.mark.parametrize(
+    ("collective", "wire"),
+    [
+        (Collective("all-reduce", 800, 4, 3), 3 * 2 * 600),  # reduce-scatter, then all-gather
+        (Collective("all-gather", 800, 4, 1), 600),
+        (Collective("reduce-scatter", 800, 8, 1), 700),
+        (Collective("collective-permute", 800, 4, 2), 1600),
+    ],
+)
+def test_bytes_on_a_ring(collective, wire) -> None:
+    assert collective.wire_bytes == pytest.approx(wire)
+
+
+def test_sizes_and_groups() -> None:
+    assert array_bytes("(f32[2,3]{1,0:T(8,128)}, bf16[5]{0}, pred[7], s32[], f8e4m3fn[9])") == [24, 10, 7, 4, 9]
+    assert group_size("all-reduce(%z), channel_id=1", 16) == 16
+
+
+def lowered(split: str) -> Program:
+    mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Auto,))
+    place = lambda *axes: NamedSharding(mesh, PartitionSpec(*axes))
+    x = jax.ShapeDtypeStruct((64, 32), jnp.float32, sharding=place("d"))
+    w = jax.ShapeDtypeStruct((32, 48), jnp.float32, sharding=place(*([None, "d"] if split == "weights" else [])))
+    out = w.sharding
+    gradient = jax.jit(jax.grad(lambda w, x: ((x @ w) ** 2).sum()), out_shardings=out)
+    return Program(gradient.lower(w, x).compile().as_text(), 4)
+
+
+def test_data_parallelism_as_xla_writes_it_reduces_the_gradient_once() -> None:
+    (only,) = lowered("batch").collectives
+    assert only == Collective("all-reduce", 32 * 48 * 4, 4, 1)
+
+
+class TestFlops:
+    def count(self, f, *shapes) -> float:
+        return matmul_flops(jax.make_jaxpr(f)(*(jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes)).jaxpr)
+
+    def test_a_product_and_its_gradients(self) -> None:
+        f = lambda x, w: jnp.sum((x @ w) ** 2)
+        assert self.count(f, (5, 7), (7, 3)) == 2 * 5 * 7 * 3
+        assert self.count(jax.grad(f, argnums=(0, 1)), (5, 7), (7, 3)) == 3 * 2 * 5 * 7 * 3
+
+    def test_batched(self) -> None:
+        assert self.count(lambda x, y: jnp.einsum("blnh,bmnh->bnlm", x, y), (2, 5, 3, 7), (2, 5, 3, 7)) == 2 * 1050
+
+    def test_loops_branches_and_calls(self) -> None:
+        step = jax.jit(lambda x, w: x @ w)
+        scan = lambda x, w: jax.lax.scan(lambda c, _: (step(c, w), None), x, None, length=11)[0]
+        assert self.count(scan, (5, 7), (7, 7)) == 11 * 2 * 5 * 7 * 7
+        branch = lambda x, w: jax.lax.cond(x[0, 0] > 0, lambda: x @ w, lambda: x)
+        assert self.count(branch, (5, 7), (7, 7)) == 2 * 5 * 7 * 7
