@@ -31,6 +31,7 @@ from bert_jax.variants import ConfigError
 
 FLAGS = flags.FLAGS
 HEARTBEAT_SECONDS = 30  # of silence until a process counts as lost
+LOST = 75  # exit code of a process that lost another one: the same command may work when all are started again
 LAG = 2  # steps between a process's wish to stop and the agreement, so that nobody waits for it
 GOOGLE = "0x1ae0"  # PCI vendor of a TPU
 # Process count and index as the launchers set them for each process that they start.
@@ -72,7 +73,7 @@ def processes() -> Iterator[None]:
         if not is_foreseen(error):
             traceback.print_exc()
         print(f"error: {describe(error)}", file=sys.stderr, flush=True)
-        os._exit(1)
+        os._exit(LOST if isinstance(error, jax.errors.JaxRuntimeError) else 1)
 
 
 def start() -> None:

@@ -1,0 +1,1 @@
+"""Starting runs on Cloud TPU (cloud_tpu.py), under Slurm (slurm.sh) and on one machine of GPUs (gpus.sh)."""
