@@ -9,9 +9,10 @@ is one more matrix product; left and right of the band it is one number for each
 are the mirror image: Σ P_ij S_j over the band, turned forward by the angles of i − K, and the sums of P_ij left and
 right of it times T[0] and T[2K].
 
-A step of the kernel takes a block of queries of one head and all its keys: the products with S cover the keys that
-the block's band can reach, and nothing of size [L, L] leaves the chip's own memory. The backward pass computes the
-probabilities again, so that q, k, v are all that is kept.
+A step of the kernel takes one head of one row, block of queries by block, each against all keys. Which tiles of
+128 keys lie left of a block's band, in it or right of it is known when the kernel is written out, so that only tiles
+on the band's edge pay for the choice, and tiles outside for no product with S. Nothing of size [L, L] leaves the
+chip's own memory. The backward pass computes the probabilities again, so that q, k, v are all that is kept.
 """
 
 import functools
@@ -27,8 +28,8 @@ from bert_jax.kernels import Kernel, Relative, Request
 from bert_jax.kernels._mesh import over_mesh
 from bert_jax.positions.functional_relative import sinusoids
 
-LANES = 128  # of a TPU's registers; a block of queries, and the steps in which its window of keys moves
-LONGEST = 2048  # tokens: scores of a block of queries, and keys and values of a head, fit in 16 MiB
+LANES = 128  # of a TPU's registers: queries in a block and keys in a tile
+LONGEST = 1024  # tokens: what a head needs, also in float32 at head size 128, fits in 16 MiB
 HIDDEN = -1e30  # the score of a key of another document: far below any other, yet finite
 
 
@@ -90,18 +91,8 @@ class Band(NamedTuple):
     scale: float
     distance: int  # K
     length: int  # L, a multiple of `block`
-    block: int  # queries at a time
+    block: int  # queries at a time, and keys in a tile
     interpret: bool
-
-    @property
-    def reach(self) -> int:
-        """How far the band stands out of a block of queries, in whole blocks."""
-        return -(-self.distance // self.block) * self.block
-
-    @property
-    def window(self) -> int:
-        """Keys that the band of a block of queries can touch."""
-        return min(self.length, self.block + 2 * self.reach)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -130,176 +121,171 @@ def _heads_first(x: jax.Array) -> jax.Array:
 
 
 def _call(band: Band, body: Callable, segments: jax.Array, arrays: list[jax.Array], results: int) -> list[jax.Array]:
-    """Runs `body` for every row, head and block of queries, in this order.
+    """Runs `body` for every row and head.
 
     Args:
       arrays: [B, N, L, H] each: q, k, v and, for the backward pass, the output's gradient.
       results: 1 for the output, 3 for the gradients of q, k, v; [B, N, L, H] each, as `arrays`.
     """
     rows, heads, length, size = arrays[0].shape
-    dtype = arrays[0].dtype
-    queries = pl.BlockSpec((None, None, band.block, size), lambda b, n, i: (b, n, i, 0))
-    keys = pl.BlockSpec((None, None, length, size), lambda b, n, i: (b, n, 0, 0))
-    whole = lambda x: pl.BlockSpec(x.shape, lambda b, n, i: (0, 0))
-    constants = _constants(band, size, dtype)
+    one = pl.BlockSpec((None, None, length, size), lambda b, n: (b, n, 0, 0))
+    constants = _constants(band, size, arrays[0].dtype)
     backward = results == 3
-    steps = rows * heads * length // band.block
-    products = (5 * length + 3 * band.window) if backward else (2 * length + 2 * band.window)
+    plain, near = products(band, backward)
     return pl.pallas_call(
         functools.partial(body, band),
-        grid=(rows, heads, length // band.block),
+        grid=(rows, heads),
         in_specs=[
-            pl.BlockSpec((None, band.block, 1), lambda b, n, i: (b, i, 0)),
-            pl.BlockSpec((None, 1, length), lambda b, n, i: (b, 0, 0)),
-            *map(whole, constants),
-            *[queries, keys, keys, queries][: len(arrays)],
+            pl.BlockSpec((None, length, 1), lambda b, n: (b, 0, 0)),
+            pl.BlockSpec((None, 1, length), lambda b, n: (b, 0, 0)),
+            *[pl.BlockSpec(x.shape, lambda b, n: (0, 0)) for x in constants],
+            *[one] * len(arrays),
         ],
-        out_specs=[queries, keys, keys][:results],
-        out_shape=[jax.ShapeDtypeStruct(arrays[0].shape, dtype)] * results,
-        scratch_shapes=[pltpu.VMEM((band.block, length), jnp.float32)] * (1 + backward)
-        + [pltpu.VMEM((length, size), jnp.float32)] * (2 * backward),
-        compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary")),
+        out_specs=[one] * results,
+        out_shape=[jax.ShapeDtypeStruct(arrays[0].shape, arrays[0].dtype)] * results,
+        scratch_shapes=[pltpu.VMEM((length, size), jnp.float32)] * (2 * backward),
+        compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel")),
         cost_estimate=pl.CostEstimate(
-            flops=2 * steps * band.block * products * size,
-            transcendentals=steps * band.block * length,
-            bytes_accessed=(len(arrays) + results) * arrays[0].nbytes,
+            flops=2 * rows * heads * size * (plain + 2 * near),
+            transcendentals=rows * heads * length**2,
+            bytes_accessed=(len(arrays) + results) * arrays[0].size * arrays[0].dtype.itemsize,
         ),
         interpret=band.interpret,
         name="band_backward" if backward else "band_forward",
     )(segments[:, :, None], segments[:, None, :], *constants, *arrays)
 
 
-def _constants(band: Band, size: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """S [L, H] of the keys; cosines and signed sines [L, H] that turn queries; T[0] and T[2K] as [2, H]."""
+def products(band: Band, backward: bool) -> tuple[int, int]:
+    """Pairs of query and key in one head's matrix products: with q, k or v, H numbers wide, and with S, 2H wide."""
+    near = sum(len(_Block.near_tiles(band, start)) for start in range(0, band.length, band.block)) * band.block**2
+    return (5 * band.length**2, 3 * near) if backward else (2 * band.length**2, 2 * near)
+
+
+def _constants(band: Band, size: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """[L, 2H] of the keys: S and S with its pairs exchanged; [L, 2H] that turns queries; T[0] and T[2K] as [2, H].
+
+    A turn needs each number and its partner in the pair. To exchange pairs inside the kernel is slow; products with
+    both S and the exchanged S have the same effect, and 128 columns cost a TPU what 64 do.
+    """
     positions = jnp.arange(band.length)
-    turns = sinusoids(positions - band.distance, size)
-    sines, cosines = turns[:, 0::2], turns[:, 1::2]
-    interleave = lambda even, odd: jnp.stack([even, odd], -1).reshape(turns.shape)
-    ends = sinusoids(jnp.array([0, 2 * band.distance]), size)
-    return sinusoids(positions, size).astype(dtype), interleave(cosines, cosines), interleave(sines, -sines), ends
+    pair = lambda even, odd: jnp.stack([even, odd], -1).reshape(-1, size)
+    sine, cosine = (sinusoids(positions, size)[:, i::2] for i in (0, 1))
+    keys = jnp.concatenate([pair(sine, cosine), pair(cosine, sine)], 1)
+    sine, cosine = (sinusoids(positions - band.distance, size)[:, i::2] for i in (0, 1))
+    turns = jnp.concatenate([pair(cosine, cosine), pair(-sine, sine)], 1)
+    return keys.astype(dtype), turns, sinusoids(jnp.array([0, 2 * band.distance]), size)
 
 
 class _Block:
     """One block of queries inside the kernel: where its band lies, and how its queries turn."""
 
-    def __init__(self, band: Band, keys, cosines, sines, ends):
-        start = pl.program_id(2) * band.block
-        first = jnp.clip(start - band.reach, 0, band.length - band.window)
-        here = pl.ds(pl.multiple_of(start, band.block), band.block)
-        self.window = pl.ds(pl.multiple_of(first, band.block), band.window)
-        self.keys = keys[self.window, :]  # [W, H]
-        self.cosines, self.sines = cosines[here, :], sines[here, :]
+    def __init__(self, band: Band, start: int, keys, turns, ends):
+        self.band, self.start = band, start
+        self.rows = slice(start, start + band.block)
+        self.near = self.near_tiles(band, start)
+        self.keys = keys[self.near[0] : self.near[-1] + band.block, :]  # S of the tiles that the band touches
+        self.turns = turns[self.rows, :]
         self.first, self.last = ends[0:1, :], ends[1:2, :]
-        self.distance = band.distance
-        self.apart = _apart(start, 0, band.block, band.length)  # [block, L]: key − query
-        self.apart_near = _apart(start, first, band.block, band.window)
+        shape = (band.block, band.block)
+        self.apart = jax.lax.broadcasted_iota(jnp.int32, shape, 1) - jax.lax.broadcasted_iota(jnp.int32, shape, 0)
+
+    @staticmethod
+    def near_tiles(band: Band, start: int) -> range:
+        """First keys of the tiles that the band of the block at `start` touches."""
+        reach = (band.distance + band.block - 1) // band.block * band.block
+        return range(max(0, start - reach), min(band.length, start + reach + band.block), band.block)
 
     def back(self, x):
-        """float32 [block, H] turned back by the angles of i − K."""
-        return x * self.cosines + _swap(x) * self.sines
+        """float32 [block, H] → [block, 2H], whose product with `keys` is that of S with x turned back."""
+        return jnp.concatenate([x, x], 1) * self.turns
 
     def forth(self, x):
-        """float32 [block, H] turned forward by the angles of i − K; the transpose of `back`."""
-        return x * self.cosines - _swap(x) * self.sines
+        """float32 [block, 2H], a sum over `keys` → [block, H] turned forward; the transpose of `back`."""
+        x = x * self.turns
+        size = x.shape[1] // 2
+        return x[:, :size] + x[:, size:]
 
-    def add_relative(self, ref, x, dtype):
-        """Adds to ref [block, L] the products of x, float32 [block, H], with the relative vectors of all pairs."""
+    def add_relative(self, plain, x, dtype):
+        """plain [block, L] + the products of x, float32 [block, H], with the relative vectors of all pairs."""
         left, right = (jnp.sum(x * end, -1, keepdims=True) for end in (self.first, self.last))
         inside = _dot(self.back(x).astype(dtype), self.keys, 1, 1)
-        outside = lambda apart: jnp.where(apart < 0, left, right)
-        near = ref[:, self.window] + jnp.where(self._in_band(), inside, outside(self.apart_near))
-        ref[...] += outside(self.apart)
-        ref[:, self.window] = near
+        tiles = []
+        for key in range(0, self.band.length, self.band.block):
+            tile = plain[:, key : key + self.band.block]
+            if key not in self.near:
+                tiles.append(tile + (left if key < self.start else right))
+                continue
+            relative = inside[:, key - self.near[0] :][:, : self.band.block]
+            for beyond, value in ((self._left_of_band(key), left), (self._right_of_band(key), right)):
+                relative = relative if beyond is None else jnp.where(beyond, value, relative)
+            tiles.append(tile + relative)
+        return jnp.concatenate(tiles, 1)
 
-    def sum_relative(self, ref, dtype):
-        """The sum over keys of the weights in ref [block, L] times the relative vectors: float32 [block, H]."""
-        inside = jnp.where(self._in_band(), ref[:, self.window], 0).astype(dtype)
-        left = jnp.sum(jnp.where(self.apart < -self.distance, ref[...], 0), -1, keepdims=True)
-        right = jnp.sum(jnp.where(self.apart > self.distance, ref[...], 0), -1, keepdims=True)
-        return self.forth(_dot(inside, self.keys, 1, 0)) + left * self.first + right * self.last
+    def sum_relative(self, weights, dtype):
+        """The sum over keys of weights [block, L] times the relative vectors: float32 [block, H]."""
+        left = right = jnp.zeros((self.band.block, self.band.block), jnp.float32)
+        inside = []
+        for key in range(0, self.band.length, self.band.block):
+            tile = weights[:, key : key + self.band.block]
+            if key not in self.near:
+                left, right = (left + tile, right) if key < self.start else (left, right + tile)
+                continue
+            beyond = self._left_of_band(key)
+            if beyond is not None:
+                left, tile = left + jnp.where(beyond, tile, 0), jnp.where(beyond, 0, tile)
+            beyond = self._right_of_band(key)
+            if beyond is not None:
+                right, tile = right + jnp.where(beyond, tile, 0), jnp.where(beyond, 0, tile)
+            inside.append(tile.astype(dtype))
+        ends = jnp.sum(left, -1, keepdims=True) * self.first + jnp.sum(right, -1, keepdims=True) * self.last
+        return self.forth(_dot(jnp.concatenate(inside, 1), self.keys, 1, 0)) + ends
 
-    def _in_band(self):
-        return jnp.abs(self.apart_near) <= self.distance
+    def _left_of_band(self, key):
+        """Which pairs of the tile at `key` are; None if none can be."""
+        offset = key - self.start
+        return self.apart < -self.band.distance - offset if offset - self.band.block < -self.band.distance else None
 
-
-def _forward(band, q_segments, k_segments, keys, cosines, sines, ends, q, k, v, out, scores):
-    block = _Block(band, keys, cosines, sines, ends)
-    weights, total, _ = _weights(band, block, q_segments, k_segments, q, k, scores)
-    scores[...] = weights
-    summed = _dot(weights.astype(v.dtype), v[...], 1, 0) + block.sum_relative(scores, v.dtype)
-    out[...] = (summed / total).astype(out.dtype)
-
-
-def _backward(
-    band,
-    q_segments,
-    k_segments,
-    keys,
-    cosines,
-    sines,
-    ends,
-    q,
-    k,
-    v,
-    gradient,
-    dq,
-    dk,
-    dv,
-    scores,
-    slopes,
-    dk_sum,
-    dv_sum,
-):
-    block = _Block(band, keys, cosines, sines, ends)
-    weights, total, scaled = _weights(band, block, q_segments, k_segments, q, k, scores)
-    p = weights / total
-    slopes[...] = _dot(gradient[...], v[...], 1, 1)
-    block.add_relative(slopes, gradient[...].astype(jnp.float32), v.dtype)
-    dp = slopes[...]
-    ds = p * (dp - jnp.sum(p * dp, -1, keepdims=True))
-    slopes[...] = ds
-    ds = ds.astype(k.dtype)
-    dq[...] = (band.scale * (_dot(ds, k[...], 1, 0) + block.sum_relative(slopes, k.dtype))).astype(dq.dtype)
-
-    @pl.when(pl.program_id(2) == 0)
-    def _():
-        dk_sum[...] = jnp.zeros_like(dk_sum)
-        dv_sum[...] = jnp.zeros_like(dv_sum)
-
-    dk_sum[...] += _dot(ds, scaled, 0, 0)
-    dv_sum[...] += _dot(p.astype(v.dtype), gradient[...], 0, 0)
-
-    @pl.when(pl.program_id(2) == pl.num_programs(2) - 1)
-    def _():
-        dk[...] = dk_sum[...].astype(dk.dtype)
-        dv[...] = dv_sum[...].astype(dv.dtype)
+    def _right_of_band(self, key):
+        offset = key - self.start
+        return self.apart > self.band.distance - offset if offset + self.band.block > self.band.distance else None
 
 
-def _weights(band, block, q_segments, k_segments, q, k, scores):
-    """Through `scores`: e^(score − largest) [block, L], its sum over keys [block, 1], and the scaled queries."""
-    scaled = q[...].astype(jnp.float32) * band.scale
+def _forward(band, q_segments, k_segments, keys, turns, ends, q, k, v, out):
+    for start in range(0, band.length, band.block):
+        block = _Block(band, start, keys, turns, ends)
+        weights, total, _ = _weights(block, q_segments, k_segments, q, k)
+        summed = _dot(weights.astype(v.dtype), v[...], 1, 0) + block.sum_relative(weights, v.dtype)
+        out[block.rows, :] = (summed * (1 / total)).astype(out.dtype)
+
+
+def _backward(band, q_segments, k_segments, keys, turns, ends, q, k, v, gradient, dq, dk, dv, dk_sum, dv_sum):
+    dk_sum[...] = jnp.zeros_like(dk_sum)
+    dv_sum[...] = jnp.zeros_like(dv_sum)
+    for start in range(0, band.length, band.block):
+        block = _Block(band, start, keys, turns, ends)
+        weights, total, scaled = _weights(block, q_segments, k_segments, q, k)
+        p = weights * (1 / total)
+        ours = gradient[block.rows, :]
+        dp = block.add_relative(_dot(ours, v[...], 1, 1), ours.astype(jnp.float32), v.dtype)
+        ds = p * (dp - jnp.sum(p * dp, -1, keepdims=True))
+        summed = _dot(ds.astype(k.dtype), k[...], 1, 0) + block.sum_relative(ds, k.dtype)
+        dq[block.rows, :] = (band.scale * summed).astype(dq.dtype)
+        dk_sum[...] += _dot(ds.astype(k.dtype), scaled, 0, 0)
+        dv_sum[...] += _dot(p.astype(v.dtype), ours, 0, 0)
+    dk[...] = dk_sum[...].astype(dk.dtype)
+    dv[...] = dv_sum[...].astype(dv.dtype)
+
+
+def _weights(block, q_segments, k_segments, q, k):
+    """e^(score − largest) [block, L], its sum over keys [block, 1], and the scaled queries."""
+    scaled = q[block.rows, :].astype(jnp.float32) * block.band.scale
     queries = scaled.astype(q.dtype)
-    scores[...] = _dot(queries, k[...], 1, 1)
-    block.add_relative(scores, scaled, q.dtype)
-    masked = jnp.where(q_segments[...] == k_segments[...], scores[...], HIDDEN)
-    weights = jnp.exp(masked - jnp.max(masked, -1, keepdims=True))
+    scores = block.add_relative(_dot(queries, k[...], 1, 1), scaled, q.dtype)
+    scores = jnp.where(q_segments[block.rows, :] == k_segments[...], scores, HIDDEN)
+    weights = jnp.exp(scores - jnp.max(scores, -1, keepdims=True))
     return weights, jnp.sum(weights, -1, keepdims=True), queries
 
 
 def _dot(a, b, a_axis, b_axis):
     """Contracts one axis of a with one of b, in float32."""
     return jax.lax.dot_general(a, b, (((a_axis,), (b_axis,)), ((), ())), preferred_element_type=jnp.float32)
-
-
-def _swap(x):
-    """Exchanges the two of each pair (2m, 2m + 1) of the last axis."""
-    size = x.shape[1]
-    even = jax.lax.broadcasted_iota(jnp.int32, x.shape, 1) % 2 == 0
-    return jnp.where(even, pltpu.roll(x, size - 1, 1), pltpu.roll(x, 1, 1))
-
-
-def _apart(query, key, queries, keys):
-    """int32 [queries, keys]: key − query, from these first ones on."""
-    row = jax.lax.broadcasted_iota(jnp.int32, (queries, keys), 0)
-    column = jax.lax.broadcasted_iota(jnp.int32, (queries, keys), 1)
-    return column - row + (key - query)

@@ -109,7 +109,7 @@ def test_the_encoder_is_the_same_with_this_kernel_and_the_reference():
         ({"dropout": True}, "no dropout"),
         ({"relative": None}, "is for relative sinusoids"),
         ({"relative": "table"}, "is for relative sinusoids"),
-        ({"length": 4096}, "rows of up to 2048 tokens, not of 4096"),
+        ({"length": 2048}, "rows of up to 1024 tokens, not of 2048"),
     ],
 )
 def test_refusals(asked, why):
@@ -125,7 +125,7 @@ def test_what_the_clipped_scheme_asks_for():
 
 @pytest.mark.tpu_compile
 @pytest.mark.parametrize(
-    ("length", "size", "dtype"), [(512, 64, "bfloat16"), (1000, 80, "bfloat16"), (2048, 128, "float32")]
+    ("length", "size", "dtype"), [(512, 64, "bfloat16"), (1000, 80, "bfloat16"), (1024, 128, "float32")]
 )
 def test_compiles_for_tpu_without_moving_rows_or_heads(v5e_mesh, length, size, dtype):
     mesh = v5e_mesh(data=8, tensor=2)
