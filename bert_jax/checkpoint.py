@@ -171,10 +171,7 @@ def restore_params(workdir: Path) -> tuple[configs.Config, dict, int]:
     """
     written = (Path(workdir) / "config.json").exists()
     folder = folder_of(workdir, read_config(workdir).checkpoints if written else configs.Checkpoints())
-    steps = []
-    if folder.is_dir():
-        with ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
-            steps = list(manager.all_steps())
+    steps = ocp.utils.checkpoint_steps(folder) if folder.is_dir() else []
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def abstract(run: Mapping[str, Any]) -> Any:
