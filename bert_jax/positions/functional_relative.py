@@ -87,11 +87,20 @@ class FunctionalRelative(Positions):
 
 def rotate(x: jax.Array, table: jax.Array, sign: int) -> jax.Array:
     """Turns each pair (sine, cosine) of x [B, L, N, H] by `sign` times the angles of table [L, H] or [B, L, H]."""
-    sine = sign * table[..., None, 0::2]
-    cosine = table[..., None, 1::2]
-    even, odd = x[..., 0::2].astype(jnp.float32), x[..., 1::2].astype(jnp.float32)
-    turned = jnp.stack([even * cosine - odd * sine, odd * cosine + even * sine], -1)
-    return turned.reshape(x.shape).astype(x.dtype)
+    pairs = lambda even, odd: jnp.stack([even, odd], -1).reshape(table.shape)[..., None, :]
+    sine, cosine = sign * table[..., 0::2], table[..., 1::2]
+    turned = x * pairs(cosine, cosine) + exchange(x) * pairs(-sine, sine)
+    return turned.astype(x.dtype)
+
+
+def exchange(x: jax.Array) -> jax.Array:
+    """x [..., H] with the two of each pair (2m, 2m + 1) exchanged, float32.
+
+    An exact product with a permutation: strided columns, which say the same, cost a TPU half a training step.
+    """
+    size = x.shape[-1]
+    swap = jnp.eye(size, dtype=x.dtype)[jnp.arange(size) ^ 1]
+    return jnp.matmul(x, swap, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
 
 
 def sinusoids(positions: jax.Array, size: int) -> jax.Array:
