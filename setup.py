@@ -46,6 +46,7 @@ setup(
             "hypothesis==6.170.15",
             "mypy==2.4.1",
             "pytest==9.2.0",
+            "pytest-xdist==3.8.0",
             "ruff==0.17.5",
             "torch==2.13.0",
             "transformers==5.23.0",
