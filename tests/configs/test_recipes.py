@@ -72,7 +72,7 @@ def test_every_variant_and_option_exists(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_opens_with_what_it_is(name):
     text = importlib.import_module(f"configs.{name}").__doc__
-    for part in (f"--config=configs/{name}.py", "Source: ", "Reproduces: ", "Needs: ", "Departs: "):
+    for part in (f"--config=configs/{name}.py", "Source: ", "Expected: ", "Needs: ", "Departs: "):
         assert part in text
 
 
