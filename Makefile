@@ -1,7 +1,8 @@
 # make pretrain   fresh machine → environment, text, tokenizer, store, pretraining, evaluation, report, PyTorch export
 # make test       fresh machine → environment, lint, types, the whole test suite
 
-PYTHON  ?= $(shell command -v python3.12 || command -v python3.11 || command -v python3)
+# The first of these that runs: a version manager's stand-in can be on the path for a version that is not switched on.
+PYTHON  ?= $(or $(shell for python in python3.12 python3.11; do $$python -c "" 2>/dev/null && echo $$python && break; done),python3)
 CONFIG  ?= configs/demo.py
 WORKDIR ?= runs/demo
 VENV    := .venv
