@@ -21,6 +21,7 @@ import numpy as np
 
 from bert_jax.variants import Variant
 from data_pipeline.assembly import Batch, Reader, Specials
+from data_pipeline.batch_sizes import BatchSizes, constant
 from data_pipeline.errors import DataError
 from data_pipeline.mixture import Mixture
 from data_pipeline.permutation import hashed, permute
@@ -92,7 +93,7 @@ class Examples:
 
 def batches(
     examples: Examples,
-    batch_size: int,
+    batch_size: int | BatchSizes,
     start: int,
     *,
     process_index: int = 0,
@@ -102,10 +103,9 @@ def batches(
     """This host's part of the global batches number `start`, `start + 1`, … without end.
 
     Args:
-      batch_size: B, rows of the global batch.
+      batch_size: B, rows of the global batch; of every step, where it grows.
       process_index: which of the `process_count` hosts this is; it reads B / process_count rows of each batch.
-      first_example: where in the stream batch 0 begins. After a change of batch size, the examples
-        that came before: then the stream goes on without a gap.
+      first_example: where in the stream batch 0 begins.
 
     Yields:
       A dict of arrays [B / process_count, L]: tokens int32; segments int32, the document's number within
@@ -116,19 +116,22 @@ def batches(
     Raises:
       DataError: fewer rows than a batch, or a batch that the hosts cannot share out.
     """
-    if examples.rows < batch_size:
-        raise DataError(
-            f"the split has {examples.rows} rows of {examples.length} tokens, fewer than a batch of {batch_size}: "
-            "give a smaller batch_size, shorter rows or more text"
-        )
-    if batch_size % process_count:
-        raise DataError(
-            f"a batch of {batch_size} rows cannot be shared out to {process_count} hosts; make batch_size a multiple"
-        )
-    share = batch_size // process_count
+    sizes = constant(batch_size) if isinstance(batch_size, int) else batch_size
+    for size in (stage.batch_size for stage in sizes.stages):
+        if examples.rows < size:
+            raise DataError(
+                f"the split has {examples.rows} rows of {examples.length} tokens, fewer than a batch of {size}: "
+                "give a smaller batch_size, shorter rows or more text"
+            )
+        if size % process_count:
+            raise DataError(
+                f"a batch of {size} rows cannot be shared out to {process_count} hosts; make batch_size a multiple"
+            )
 
     def read(step: int) -> Batch:
-        return examples.batch(first_example + step * batch_size + process_index * share, share)
+        first, size = sizes.at(step)
+        share = size // process_count
+        return examples.batch(first_example + first + process_index * share, share)
 
     through = _through_tf_data if importlib.util.find_spec("tensorflow") else _through_threads
     return through(read, start)
@@ -169,7 +172,7 @@ def _through_tf_data(read: Callable[[int], Batch], start: int) -> Iterator[Batch
     if tf.config.get_visible_devices("GPU"):
         tf.config.set_visible_devices([], "GPU")
     sample = read(start)
-    signature = [tf.TensorSpec(array.shape, array.dtype) for array in sample.values()]
+    signature = [tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in sample.values()]
 
     def arrays_of(step: np.int64) -> list[np.ndarray]:
         return list(read(int(step)).values())
