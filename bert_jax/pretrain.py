@@ -17,6 +17,7 @@ from absl import flags
 from bert_jax import cli, config_flags
 from bert_jax.config import Config
 from bert_jax.modeling.bert import count_parameters
+from data_pipeline.store import Store
 
 
 def started_flag() -> None:
@@ -36,10 +37,7 @@ def pretrain(config: Config, workdir: Path, started: float) -> dict[str, Any]:
     from bert_jax.train import check, data_facts, train
 
     check(config)  # a mistake in the last phase should not wait until the text is prepared
-    stage("text → tokenizer → store", workdir / "store")
-    from data_pipeline.prepare import prepare
-
-    store = prepare(config.data, workdir / "store", downloads=workdir / "downloads")
+    store = prepared(config, workdir)
 
     stage("pretraining", workdir / "checkpoints")
     cli.write_json(workdir / "data.json", data_facts(config, store))
@@ -74,6 +72,18 @@ def pretrain(config: Config, workdir: Path, started: float) -> dict[str, Any]:
     return figures
 
 
+def prepared(config: Config, workdir: Path) -> Store:
+    """The store that the configuration names, or the work folder's own, made now if it is not there."""
+    from bert_jax.train import open_store
+
+    if not config.data.store:
+        stage("text → tokenizer → store", workdir / "store")
+        from data_pipeline.prepare import prepare
+
+        prepare(config.data, workdir / "store", downloads=workdir / "downloads")
+    return open_store(config, workdir)
+
+
 def evaluated(workdir: Path, step: int) -> dict[str, Any]:
     """The evaluation of this step: the one on disk, or made now."""
     from bert_jax.evaluate import describe, evaluate
@@ -93,7 +103,9 @@ def stage(name: str, result: Path) -> None:
 
 
 def farewell(workdir: Path, figures: dict[str, Any]) -> str:
-    """Where everything is, and what to do next."""
+    """Where everything is, and what to do next, as commands that work in the folder where this one was given."""
+    interpreter = Path(sys.executable)
+    python = interpreter.relative_to(Path.cwd()) if interpreter.is_relative_to(Path.cwd()) else "python"
     return f"""
 {figures["parameters"] / 1e6:.1f}M parameters trained in {figures["train_seconds"] / 60:.1f} min; held-out loss \
 {figures["eval_loss"]:.3f} nat, {figures["gain_over_unigram"]:.3f} below the unigram baseline.
@@ -102,12 +114,14 @@ def farewell(workdir: Path, figures: dict[str, Any]) -> str:
   {workdir}/huggingface/     opens with transformers' AutoModelForMaskedLM and AutoTokenizer
   {workdir}/checkpoints/     to go on from
   {workdir}/store/           the tokenised text
+  {workdir}/tensorboard/     the curves for TensorBoard
 
 Next:
-  python -m bert_jax.fill_mask --workdir={workdir} --text="Paris is the [MASK] of France."
-  tensorboard --logdir={workdir}/tensorboard
-  python -m bert_jax.pretrain --config=configs/demo.py --workdir=runs/mine --config.data.sources.0=text_files \\
-      --config.data.sources.0.paths='your/text/*.txt'"""
+  {python} -m bert_jax.fill_mask --workdir={workdir} --text="Paris is the [MASK] of France."
+  {python} -m bert_jax.pretrain --config=configs/demo.py --workdir=runs/relative --config.data.store={workdir}/store \\
+      --config.model.positions=functional_relative
+  {python} -m bert_jax.pretrain --config=configs/demo.py --workdir=runs/mine \\
+      --config.data.sources.0=text_files --config.data.sources.0.paths='your/text/*.txt'"""
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import select
 import signal
 import struct
 import subprocess
@@ -32,7 +33,14 @@ def terminal(monkeypatch):
         main, side = os.openpty()
         fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         monkeypatch.setattr(sys, "stderr", os.fdopen(side, "w"))
-        return lambda: os.read(main, 100_000).decode()
+
+        def read() -> str:
+            shown = b""
+            while select.select([main], [], [], 0.2)[0]:  # a terminal hands over piece by piece
+                shown += os.read(main, 100_000)
+            return shown.decode()
+
+        return read
 
     return make
 
