@@ -7,6 +7,7 @@ where it was: prepare → train → evaluate → fill in masks → export → re
 """
 
 import json
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from absl import flags
 
 from bert_jax import cli, config_flags
 from bert_jax.config import Config
+from bert_jax.metrics import read_metrics
 from bert_jax.modeling.bert import count_parameters
 from data_pipeline.store import Store
 
@@ -40,6 +42,7 @@ def pretrain(config: Config, workdir: Path, started: float) -> dict[str, Any]:
     store = prepared(config, workdir)
 
     stage("pretraining", workdir / "checkpoints")
+    trained_before = (workdir / "metrics.jsonl").exists()
     cli.write_json(workdir / "data.json", data_facts(config, store))
     training = train(config, workdir)
 
@@ -62,9 +65,9 @@ def pretrain(config: Config, workdir: Path, started: float) -> dict[str, Any]:
     figures = {
         **evaluation,
         "train_seconds": training["train_seconds"],
-        "total_seconds": time.time() - started,
-        "tokens_per_second": training.get("tokens_per_second"),
+        "tokens_per_second": median(workdir, "tokens_per_second"),
         "parameters": count_parameters(config.model),
+        **(total(workdir) if trained_before else {"total_seconds": time.time() - started}),
     }
     cli.write_json(workdir / "summary.json", figures)
     write_report(workdir)
@@ -95,6 +98,19 @@ def evaluated(workdir: Path, step: int) -> dict[str, Any]:
         cli.write_json(path, figures)
     print(describe(figures))
     return figures
+
+
+def total(workdir: Path) -> dict[str, float]:
+    """total_seconds of an earlier run that went the whole way in one, if there was one."""
+    path = workdir / "summary.json"
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    return {name: value for name, value in earlier.items() if name == "total_seconds"}
+
+
+def median(workdir: Path, name: str) -> float | None:
+    """The middle one of a metric's logged values."""
+    values = [record[name] for record in read_metrics(workdir / "metrics.jsonl") if name in record]
+    return statistics.median(values) if values else None
 
 
 def stage(name: str, result: Path) -> None:

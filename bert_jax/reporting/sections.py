@@ -130,24 +130,23 @@ def examples(fills: Records) -> str:
 
 def text(data: Facts) -> str:
     """What was trained on: counts of each split, sources with their licences, row lengths and padding."""
-    cards = []
+    beside, cards = [], []
     counted = ("documents", "sentences", "tokens")
     splits = data.get("splits", {})
     if splits:
         rows = [[_label(name), *(_count(split, c) for c in counted)] for name, split in splits.items()]
-        cards.append(f'<div class="card">{_table("Size", ["Split", *map(_label, counted)], rows)}</div>')
-    beside = []
-    if data.get("sources"):
-        rows = [[source["name"], source.get("about", "–"), _count(source, "documents")] for source in data["sources"]]
-        beside.append(
-            f'<div class="card">{_table("Sources", ["Source", "What it is", "Documents"], rows, words=2)}</div>'
-        )
+        beside.append(f'<div class="card">{_table("Size", ["Split", *map(_label, counted)], rows)}</div>')
     lengths = data.get("row_lengths", {})
     if lengths.get("counts"):
         drawn = charts.histogram_chart(lengths["edges"], lengths["counts"], charts.SMALL)
         beside.append(_figure("Row lengths", "rows by their number of tokens", drawn))
     if beside:
         cards.append(f'<div class="grid two">{"".join(beside)}</div>')
+    if data.get("sources"):
+        rows = [[source["name"], source.get("about", "–"), _count(source, "documents")] for source in data["sources"]]
+        cards.append(
+            f'<div class="card">{_table("Sources", ["Source", "What it is", "Documents"], rows, words=2)}</div>'
+        )
     note = ""
     if "share_of_padding" in data:
         note = f"{percent(data['share_of_padding'])} of the positions in the rows of training are padding."
