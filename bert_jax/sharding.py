@@ -4,9 +4,10 @@
 vocabulary. XLA places the collectives from these (`pjit` is today's `jax.jit` with shardings).
 """
 
+import functools
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -16,6 +17,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from bert_jax import config as configs
 from bert_jax.modeling.bert import parameter_axes
 from bert_jax.variants import ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 RULES: Mapping[str | None, str | None] = {
     "vocab": "tensor",
@@ -103,6 +106,17 @@ def _masked(leaf: Any) -> bool:
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
     """Rows split over data and fsdp."""
     return NamedSharding(mesh, BATCH)
+
+
+def on_mesh(mesh: jax.sharding.Mesh, function: F) -> F:
+    """`function`, traced with this mesh in use: kernels ask it for the platform and split their work by it."""
+
+    @functools.wraps(function)
+    def traced(*arguments: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*arguments)
+
+    return traced  # type: ignore[return-value]
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict[str, jax.Array]:

@@ -20,7 +20,7 @@ import numpy as np
 from bert_jax import cli, config_flags, distributed, sharding
 from bert_jax.checkpoint import Checkpointer
 from bert_jax.config import Config
-from bert_jax.kernels import choose, request_for
+from bert_jax.kernels import explain, request_for
 from bert_jax.metrics import MetricsLog, read_metrics
 from bert_jax.objectives import Objective, Vocabulary
 from bert_jax.train_state import abstract_state, init_state, phase_at
@@ -64,6 +64,8 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
 
         # -------------------------------------------------------- loop
         with Progress(config, workdir, step) as progress:
+            for line in kernels(config, mesh):
+                progress.log.say(line)
             if step:
                 progress.log.say(f"going on from the checkpoint of step {step}")
             agreed, stopping = distributed.Agreement(), False
@@ -101,9 +103,21 @@ def check(config: Config) -> jax.sharding.Mesh:
     abstract_state(config, mesh)
     load("bert_jax.objectives", config.objective)(config.model, Vocabulary(config.model.vocab_size, 0, 0, 0, 0))
     module("data_pipeline.rows", config.data.rows.name)
-    for phase in config.phases:
-        choose(config.model, request_for(config.model, phase.length, dropout=True))
+    kernels(config, mesh)
     return mesh
+
+
+def kernels(config: Config, mesh: jax.sharding.Mesh) -> list[str]:
+    """Which attention kernel serves and why: one line, or one for each length of row where they differ.
+
+    Raises:
+      ConfigError: the named kernel cannot.
+    """
+    asked = sharding.on_mesh(mesh, lambda length: request_for(config.model, length, dropout=True))
+    lines = {phase.length: explain(config.model, asked(phase.length)) for phase in config.phases}
+    if len(set(lines.values())) == 1:
+        return list(lines.values())[:1]
+    return [f"rows of {length} tokens: {line}" for length, line in lines.items()]
 
 
 def open_store(config: Config, workdir: Path) -> Store:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bert_jax import sharding
 from bert_jax.config import Config, Phase
 from bert_jax.objectives import Batch, Objective
 from bert_jax.train_state import State, abstract_state, learning_rate, make_optimizer
@@ -17,9 +18,10 @@ CORRUPTION, DROPOUT = 0, 1  # streams of the run's random key
 
 def jit_train_step(config: Config, phase: Phase, objective: Objective, mesh: jax.sharding.Mesh) -> Any:
     """The phase's update, compiled once: the state comes out laid out as it went in, and is donated."""
+    train_step = sharding.on_mesh(mesh, make_train_step(config, phase, objective))
     laid_out = jax.tree.map(lambda x: x.sharding, abstract_state(config, mesh))
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    return jax.jit(make_train_step(config, phase, objective), donate_argnums=0, out_shardings=(laid_out, everywhere))
+    return jax.jit(train_step, donate_argnums=0, out_shardings=(laid_out, everywhere))
 
 
 def make_train_step(

@@ -146,3 +146,19 @@ def test_a_batch_or_model_that_does_not_divide() -> None:
     model = dataclasses.replace(MODEL, heads=3)
     with pytest.raises(ConfigError, match=r"config.mesh.tensor is 4, which does not divide model.heads=3"):
         sharding.check(make_config(model=model), sharding.make_mesh(Mesh(data=1, tensor=4)))
+
+
+def test_the_step_is_traced_on_its_mesh() -> None:
+    """Kernels that XLA cannot split ask for it; without it they would run on the whole batch at once."""
+    mesh = sharding.make_mesh(Mesh(data=2, fsdp=1, tensor=2))
+    config, seen = make_config(), []
+    plain = mlm.build(config.model, VOCABULARY)
+
+    def loss(*arguments):
+        seen.append(jax.sharding.get_abstract_mesh())
+        return plain.loss(*arguments)
+
+    step = jit_train_step(config, PHASE, plain._replace(loss=loss), mesh)
+    step.trace(abstract_state(config, mesh), make_batch(0))
+    assert seen[0].shape == mesh.shape
+    assert seen[0].abstract_device.platform == jax.default_backend()
