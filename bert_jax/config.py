@@ -15,7 +15,7 @@ Dtype = Literal["float32", "bfloat16"]
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """From text to rows. Everything but `rows` is fixed when the store is prepared."""
+    """From text to rows. Everything but `rows` and `weights` is fixed when the store is prepared."""
 
     store: str = ""  # folder of the prepared store; empty for `store` in the work folder
     sources: tuple[Variant, ...] = ()  # files of data_pipeline/sources, read in this order
@@ -24,9 +24,19 @@ class Data:
     held_out: float = 0.02  # share of documents kept for evaluation, chosen by a hash of each document
     workers: int = 0  # processes of prepare; 0 for one each core. The store does not depend on it
     rows: Variant = use("full_sentences")  # a file of data_pipeline/rows: how sentences fill rows
+    weights: tuple[
+        float, ...
+    ] = ()  # of the sources in the rows of training, one for each; empty for as many as each has
 
     def __post_init__(self) -> None:
         _require(0 < self.held_out < 1, "data.held_out", self.held_out, "a share between 0 and 1")
+        _require(
+            not (self.weights and self.sources) or len(self.weights) == len(self.sources),
+            "data.weights",
+            self.weights,
+            f"one number for each of the {len(self.sources)} sources, or empty",
+        )
+        _require(all(0 < w < float("inf") for w in self.weights), "data.weights", self.weights, "numbers above 0")
         _require(self.workers >= 0, "data.workers", self.workers, "0 (one each core) or more")
 
 

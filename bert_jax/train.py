@@ -150,12 +150,13 @@ def vocabulary_of(store: Store) -> Vocabulary:
 def open_examples(config: Config, store: Store, phase: int) -> pipeline.Examples:
     """The endless stream of training rows of one phase."""
     return pipeline.Examples(
-        [store.split("train")],
+        pipeline.mixed(store.split("train"), config.data.weights),
         config.data.rows,
         config.phases[phase].length,
         pipeline.specials_of(store.tokenizer),
         seed=config.seed + phase,
         isolate=config.model.isolate_documents,
+        weights=config.data.weights,
     )
 
 

@@ -42,7 +42,7 @@ class Examples:
     """The endless stream of examples of a run, by number.
 
     Args:
-      splits: where the rows come from; several make a mixture.
+      splits: where the rows come from; several make a mixture (see `mixed`).
       rows_format: a file of data_pipeline/rows and its options.
       length: L, tokens in a row.
       specials: ids of the padding and of the tokens that rows add.
@@ -64,14 +64,14 @@ class Examples:
         *,
         seed: int = 0,
         isolate: bool = True,
-        weights: Sequence[float] | None = None,
+        weights: Sequence[float] = (),
     ):
         self.length = length
         self._seed = seed
         self._readers = [Reader(split, open_index(split, rows_format, length, isolate), specials) for split in splits]
         self._rows = [reader.index.facts.rows for reader in self._readers]
         self.rows = sum(self._rows)  # R of all splits together
-        self._mixture = Mixture(self._rows if weights is None else weights) if len(splits) > 1 else None
+        self._mixture = Mixture(weights or self._rows) if len(splits) > 1 else None
 
     def batch(self, first: int, size: int) -> Batch:
         """The examples number `first` to `first + size - 1`; a dict of arrays [size, L]: see `batches`."""
@@ -89,6 +89,28 @@ class Examples:
         epochs = examples // rows
         chosen = permute(examples % rows, rows, hashed(self._seed, split, epochs))
         return reader.read(chosen, lambda: hashed(self._seed, split, epochs, chosen, 1))
+
+
+def mixed(split: Split, weights: Sequence[float]) -> list[Split]:
+    """The `splits` of `Examples` that these weights mix: one for each source, or the split as it is without weights.
+
+    Args:
+      weights: one for each source of the store, in the order of its configuration; or none.
+
+    Raises:
+      DataError: another number of weights, or a weight of a source without a document in this split.
+    """
+    if not weights:
+        return [split]
+    sources = split.by_source()
+    lacking = [i for i in range(len(weights)) if i not in sources]
+    if lacking or len(weights) != len(sources):
+        reason = f"no text of source {lacking[0]}" if lacking else f"{len(sources)} sources"
+        raise DataError(
+            f"config.data.weights is {tuple(weights)}, but {split.shards[0].path.parent} has {reason} to train on;"
+            " give one weight for each source that the store was prepared from"
+        )
+    return list(sources.values())
 
 
 def batches(

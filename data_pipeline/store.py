@@ -192,6 +192,11 @@ class Split:
     def tokens(self) -> int:
         return sum(shard.facts.tokens for shard in self.shards)
 
+    def by_source(self) -> dict[int, "Split"]:
+        """The same shards as one split for each source, by the source's position in the configuration."""
+        sources = sorted({shard.facts.source for shard in self.shards})
+        return {i: Split(tuple(shard for shard in self.shards if shard.facts.source == i)) for i in sources}
+
 
 class Store:
     """A store that was opened; see the module's head for what it holds."""

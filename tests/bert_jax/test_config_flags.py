@@ -24,6 +24,7 @@ FILES = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
         ("optimizer.b1", "0.8", lambda c: c.optimizer == use("lamb", b1=0.8)),
         ("optimizer.options.b1", "0.8", lambda c: c.optimizer == use("lamb", b1=0.8)),
         ("model.positions", "functional_relative", lambda c: c.model.positions == use("functional_relative")),
+        ("data.weights", "[3, 1]", lambda c: c.data.weights == (3.0, 1.0)),
         ("examples", '["a [MASK]"]', lambda c: c.examples == ("a [MASK]",)),
     ],
 )
@@ -44,6 +45,7 @@ def test_a_field_takes_its_value(field: str, text: str, read) -> None:
         ("phases.0.length", "7", "config.phases.length is 7; it must be at least 8 tokens"),
         ("phases.0.length", "513", "config.phases.0.length is 513; it must be at most model.max_length=512"),
         ("phases.1.steps", "4", "config.phases.1.steps: '1' is not a place in a list of 1 (counted from 0)"),
+        ("data.weights", "[1, 0]", "config.data.weights is (1.0, 0.0); it must be numbers above 0"),
         ("seed.x", "1", "config.seed.x has a field too many: config.seed is a value"),
         ("model", "3", "config.model is 3: input should be a dictionary"),
     ],

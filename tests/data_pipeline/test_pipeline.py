@@ -7,12 +7,13 @@ import time
 
 import numpy as np
 import pytest
-from texts import FIRST, SPECIALS, store
+from texts import FIRST, SPECIALS, numbered, store
 
 from bert_jax.variants import ConfigError, use
 from data_pipeline import assembly, pipeline, row_index
 from data_pipeline.errors import DataError
-from data_pipeline.store import Split
+from data_pipeline.store import Split, Store
+from data_pipeline.store_writer import ShardWriter, _piece, write_manifest
 
 FULL = use("full_sentences")
 DOCUMENTS = [[(7 * d + 5 * s) % 23 + 1 for s in range(d % 6 + 1)] for d in range(60)]  # 60 documents, 2,505 tokens
@@ -226,6 +227,39 @@ class TestMixture:
         whole = stream.batch(65_500, 72)  # over the end of the pattern
         parts = [stream.batch(65_500 + 9 * i, 9) for i in range(8)]
         assert_same(whole, {name: np.concatenate([part[name] for part in parts]) for name in whole})
+
+    def test_of_the_sources_of_a_store(self, tmp_path):
+        """Shares as asked in every stretch, the same on any number of hosts and after a resume."""
+        weights = (1.0, 5.0, 2.0)
+        sources = [[[7, 5]] * 40, [[9]] * 90, [[4, 4, 4]] * 20]
+        vocab_size = FIRST + sum(sum(map(sum, documents)) for documents in sources)
+        token, shards = itertools.count(FIRST), []
+        for number, documents in enumerate(sources):
+            for part in range(2):  # two shards of each source
+                half = numbered(documents[part::2], token)
+                name = 2 * number + part
+                with ShardWriter(tmp_path, "train", name, source=number, vocab_size=vocab_size) as writer:
+                    writer.append(_piece(half, np.ones(vocab_size, bool)))
+                shards.append(writer.facts)
+        write_manifest(tmp_path, vocab_size=vocab_size, shards=shards, tokenizer="", made={})
+        split = Store.open(tmp_path).split("train")
+        stream = pipeline.Examples(pipeline.mixed(split, weights), FULL, LENGTH, SPECIALS, weights=weights)
+        ends = FIRST + np.cumsum([sum(map(sum, documents)) for documents in sources])
+        chosen = np.searchsorted(ends, stream.batch(0, 3000)["tokens"][:, 1], side="right")
+        for source, weight in enumerate(weights):
+            counts = np.cumsum(np.append(0, chosen == source))
+            for stretch in (7, 64, 500):
+                assert counts[stretch:] - counts[:-stretch] == pytest.approx(stretch * weight / 8, abs=2)
+        for hosts in (2, 4):
+            parts = [next(pipeline.batches(stream, 16, 3, process_index=h, process_count=hosts)) for h in range(hosts)]
+            assert_same({name: np.concatenate([p[name] for p in parts]) for name in parts[0]}, stream.batch(48, 16))
+        again = pipeline.Examples(pipeline.mixed(split, weights), FULL, LENGTH, SPECIALS, weights=weights)
+        assert_same(next(pipeline.batches(again, 16, 9)), stream.batch(16 * 9, 16))
+
+        assert pipeline.mixed(split, ()) == [split]
+        for wrong, reason in {(1.0, 2.0): "has 3 sources", (1.0,) * 4: "has no text of source 3"}.items():
+            with pytest.raises(DataError, match=rf"config\.data\.weights is .* {reason} to train on"):
+                pipeline.mixed(split, wrong)
 
     @pytest.mark.parametrize(
         ("weights", "message"), [([1, 0], "above 0"), ([1, 1e-6], "weight 1e-06 of split 1 is below")]
