@@ -27,6 +27,7 @@ setup(
         *by_python("jax", JAX_311, JAX_312),
         *by_python("flax", "0.12.8", "0.12.12"),
         "absl-py==2.5.1",
+        "datasketch==2.0.0",
         "etils[epath]==1.15.0",
         "matplotlib==3.11.2",
         "optax==0.2.8",

@@ -19,6 +19,7 @@ class Data:
 
     store: str = ""  # folder of the prepared store; empty for `store` in the work folder
     sources: tuple[Variant, ...] = ()  # files of data_pipeline/sources, read in this order
+    cleaning: tuple[Variant, ...] = ()  # files of data_pipeline/cleaning: what goes before all else, in this order
     sentences: Variant = use("english")  # a file of data_pipeline/sentences: where sentences end
     tokenizer: Variant = use("sentencepiece")  # a file of data_pipeline/tokenizers
     held_out: float = 0.02  # share of documents kept for evaluation, chosen by a hash of each document

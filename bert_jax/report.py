@@ -9,7 +9,8 @@ What it reads, each file optional; one that is missing leaves out what would sho
   evaluation.json  eval_loss, unigram_loss [nat], eval_accuracy, unigram_accuracy, pseudo_perplexity,
                    unigram_perplexity, step, eval_predictions (masked tokens), eval_rows, pseudo_perplexity_tokens
   data.json        splits {name: {documents, sentences, tokens}}, share_of_padding,
-                   row_lengths {edges [n + 1], counts [n]}, sources [{name, licence, documents}]
+                   row_lengths {edges [n + 1], counts [n]}, sources [{name, about, documents}],
+                   cleaning as in a store's manifest
   summary.json     train_seconds, total_seconds, tokens_per_second, parameters
   fill_mask.json   examples [{text, masks: [[{token, probability}]]}], for each [MASK] the most probable first
 """

@@ -175,6 +175,7 @@ def data_facts(config: Config, store: Store) -> dict[str, Any]:
         "cut_documents": facts.cut_documents,
         "row_lengths": histogram(np.asarray(facts.row_lengths), bins=16),
         "sources": store.manifest.made.get("sources", []),
+        "cleaning": store.manifest.made.get("cleaning", {}),
     }
 
 

@@ -42,7 +42,7 @@ class CountWords:
         counts: collections.Counter[str] = collections.Counter()
         for document in part.read():
             if split_of(document, self.held_out) == "train":
-                counts.update(_whole(document.text).split())
+                counts.update(whole(document.text).split())
         return counts
 
 
@@ -85,7 +85,7 @@ class EncodePart:
         """Documents without a token are left out, and so are sentences."""
         ids, sentences_of, lines = [], [], []
         for document in documents:
-            sentences = self._split_sentences(_whole(document.text))
+            sentences = self._split_sentences(whole(document.text))
             ids.append(document.id)
             sentences_of.append(len(sentences))
             lines += sentences
@@ -105,7 +105,7 @@ class EncodePart:
         )
 
 
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
     """Text without halves of surrogate pairs, which some JSON has and no encoding of text can hold."""
     try:
         text.encode()

@@ -1,6 +1,6 @@
 """From text to the store: `python -m data_pipeline.prepare --config=configs/demo.py --output=stores/demo`.
 
-    sources ─▶ parts ─▶ documents ─▶ sentences ─▶ tokens ─▶ shards
+    sources ─▶ parts ─▶ documents ─▶ cleaning ─▶ sentences ─▶ tokens ─▶ shards
 
 The sources come in parts of a few megabytes (data_pipeline/sources). Worker processes turn parts
 into finished files beside the output; runs of parts become shards, and the folder takes its name
@@ -26,6 +26,7 @@ from typing import Any
 from absl import flags
 
 from bert_jax import config, config_flags, variants
+from data_pipeline import clean
 from data_pipeline.encoding import CountWords, EncodePart
 from data_pipeline.errors import DataError
 from data_pipeline.shards import SHARD_BYTES, write_shards
@@ -35,7 +36,13 @@ from data_pipeline.store_writer import replacing, write_manifest
 from data_pipeline.tokenizers import Tokenizer, load_tokenizer
 from data_pipeline.workers import ordered_map
 
-_FIXED_BY = ("sources", "sentences", "tokenizer", "held_out")  # the fields of `Data` that a store depends on
+_FIXED_BY = (
+    "sources",
+    "cleaning",
+    "sentences",
+    "tokenizer",
+    "held_out",
+)  # the fields of `Data` that a store depends on
 _SAMPLE_BYTES = 128 << 20  # of text that a tokenizer is trained on, evenly spread
 _DIFFERENT_WORDS = 1_500_000  # that are counted at once; about 200 MB
 
@@ -127,6 +134,11 @@ def _prepare(data: config.Data, output: Path, work: Path, downloads: Path, progr
             _say(progress and bool(source.about), source.about)
         _begin(work, data, sources)
         workers = data.workers or os.cpu_count() or 1
+        made: dict[str, Any] = {"data": description(data)}
+        if data.cleaning:
+            with _bar("cleaning", sum(source.size for source in sources), progress) as advance:
+                sources, made["cleaning"] = clean.clean(sources, data.cleaning, work / "cleaning", workers, advance)
+            _say(progress, clean.describe(made["cleaning"]))
         tokenizer = _tokenizer(data, sources, work, workers, progress)
         encode = EncodePart(work / "tokenizer", data.sentences, data.held_out)
         with _bar("tokenizing", sum(source.size for source in sources), progress) as advance:
@@ -137,7 +149,7 @@ def _prepare(data: config.Data, output: Path, work: Path, downloads: Path, progr
         raise
     folder = work / "store"
     tokenizer.save(folder / "tokenizer")
-    made = {"data": description(data), "sources": _source_facts(data, sources, shards)}
+    made["sources"] = _source_facts(data, sources, shards)
     write_manifest(folder, vocab_size=tokenizer.vocab_size, shards=shards, tokenizer=tokenizer.fingerprint, made=made)
     os.rename(folder, output)
     return Store.open(output)
@@ -178,7 +190,7 @@ def _begin(work: Path, data: config.Data, sources: list[Source]) -> None:
     }
     begun = json.dumps(way)
     if not (work / "begun.json").exists() or (work / "begun.json").read_text() != begun:
-        for name in ("tokenizer", "parts", "shards", "store"):
+        for name in ("cleaning", "tokenizer", "parts", "shards", "store"):
             shutil.rmtree(work / name, ignore_errors=True)
         with replacing(work / "begun.json") as file:
             file.write(begun.encode())

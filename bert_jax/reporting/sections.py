@@ -147,10 +147,24 @@ def text(data: Facts) -> str:
         cards.append(
             f'<div class="card">{_table("Sources", ["Source", "What it is", "Documents"], rows, words=2)}</div>'
         )
+    if data.get("cleaning"):
+        cards.append(f'<div class="card">{cleaning_table(data["cleaning"])}</div>')
     note = ""
     if "share_of_padding" in data:
         note = f"{percent(data['share_of_padding'])} of the positions in the rows of training are padding."
     return _section("The text", note, "".join(cards)) if cards or note else ""
+
+
+def cleaning_table(report: Facts) -> str:
+    """What each cleaning rule did, as `data_pipeline.clean` reports it."""
+    rows = []
+    for rule in report["rules"]:
+        reasons = [f"{reason} {whole(count)}" for reason, count in rule["reasons"].items()]
+        what = ", ".join(reasons) or (f"{whole(rule['changed'])} documents changed" if "changed" in rule else "–")
+        share = percent(rule["documents"] / max(1, report["documents"]))
+        rows.append([_label(rule["name"]), what, whole(rule["documents"]), share, compact(rule["characters"])])
+    heads = ["Rule", "What it found", "Documents removed", "Share", "Characters"]
+    return _table("Cleaning", heads, rows, words=2)
 
 
 def files(workdir: Path) -> str:

@@ -69,6 +69,12 @@ def write_run(folder: Path, text: str = "plain", steps: int = 300) -> Path:
             "share_of_padding": 0.0423,
             "row_lengths": {"edges": [0, 32, 64, 96, 128], "counts": [3, 20, 511, 19000]},
             "sources": [{"name": text, "about": text, "documents": 40012}, {"name": "News"}],
+            "cleaning": {
+                "documents": 50000,
+                "rules": [
+                    {"name": "length", "documents": 801, "characters": 9911, "reasons": {text: 801}, "samples": []}
+                ],
+            },
         },
         "summary.json": {
             "train_seconds": 512.3,
@@ -198,15 +204,16 @@ def test_user_text_stays_text(tmp_path, page):
     nasty = read(write_run(tmp_path, NASTY))
     assert [tag for tag, _ in nasty.elements] == [tag for tag, _ in page.elements]
     assert [sorted(a) for _, a in nasty.elements] == [sorted(a) for _, a in page.elements]
-    # the heading, the source's name and what it is, the sentence, a token; the configuration's name, paths and example
-    assert nasty.text.count(NASTY) == page.text.count("plain") == 9
+    # the heading, the source's name and what it is, a reason of cleaning, the sentence, a token; the
+    # configuration's name, paths and example
+    assert nasty.text.count(NASTY) == page.text.count("plain") == 10
 
 
 def test_the_page_can_be_read_aloud(page):
     assert page.all("html") == [{"lang": "en"}]
     assert len(page.all("svg")) == 5
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.all("svg"))
-    assert len(page.all("table")) == 3
+    assert len(page.all("table")) == 4
     assert {th["scope"] for th in page.all("th")} == {"col", "row"}
     ids = [a["id"] for _, a in page.elements if "id" in a]
     assert len(ids) == len(set(ids))

@@ -1,0 +1,44 @@
+"""Cleaning: one rule, or family of rules, a file; documents go through them in the order of the configuration.
+
+A file's `build(*, …options)` gives one of three things:
+
+    Rewrite     changes each text
+    Remove      says of each text why it goes
+    Duplicates  sees all documents at once, each by a small signature
+
+The first two look at one document and nothing else. A rule sees what the rules before it left, and no text has
+halves of surrogate pairs. `data_pipeline/clean.py` runs them.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Rewrite:
+    change: Callable[[str], str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Remove:
+    reason: Callable[[str], str]  # in a few words, the same for all texts of a kind; empty to keep the text
+
+
+@dataclasses.dataclass(frozen=True)
+class Duplicates:
+    """Of documents that are alike, the first stays.
+
+    `signature(text)` is an array of one dtype and shape for every text; workers take it. Then, in one
+    process, `originals(signatures, rows)` gives for each of the d documents the one that it repeats, or
+    itself where it stays: int64 [d], counted within `rows`. `signatures` is on disk, and `rows`, int64 [d],
+    says which of it are of the d documents, in their order. What it holds in memory is a few dozen
+    bytes a document.
+    """
+
+    signature: Callable[[str], np.ndarray]
+    originals: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+Rule = Rewrite | Remove | Duplicates

@@ -1,0 +1,50 @@
+"""Text that is no prose in any language: tables, code, listings, binary leftovers.
+
+After the quality rules of Gopher (Rae et al. 2021, appendix A.1.1), which ask that 80% of the words have a letter
+and that symbols are few for each word. Counted in characters here, so that languages without spaces are
+treated the same; the class of a character is Unicode's general category.
+"""
+
+import collections
+import functools
+import unicodedata
+
+from bert_jax.variants import ConfigError
+from data_pipeline.cleaning import Remove
+
+_CLASSES = {"L": "letters", "M": "letters", "N": "digits", "S": "symbols"}
+
+
+def build(*, letters: float = 0.65, digits: float = 0.25, symbols: float = 0.1) -> Remove:
+    """Shares of the characters that are not whitespace.
+
+    Args:
+      letters: at least so many are letters, or marks that belong to letters.
+      digits: at most so many are digits.
+      symbols: at most so many are mathematical, currency and other symbols, emoji among them.
+    """
+    for name, share in {"letters": letters, "digits": digits, "symbols": symbols}.items():
+        if not 0 <= share <= 1:
+            raise ConfigError(f"config.data.cleaning: characters.{name}={share} must be a share between 0 and 1")
+    return Remove(functools.partial(_reason, letters=letters, digits=digits, symbols=symbols))
+
+
+def _reason(text: str, *, letters: float, digits: float, symbols: float) -> str:
+    counts: collections.Counter[str] = collections.Counter()
+    for character, count in collections.Counter(text).items():
+        counts[_class(character)] += count
+    total = counts.total() - counts["space"]
+    if counts["letters"] < letters * total or not total:
+        return "few letters"
+    if counts["digits"] > digits * total:
+        return "many digits"
+    if counts["symbols"] > symbols * total:
+        return "many symbols"
+    return ""
+
+
+@functools.lru_cache(1 << 16)
+def _class(character: str) -> str:
+    if character.isspace():
+        return "space"
+    return _CLASSES.get(unicodedata.category(character)[0], "other")

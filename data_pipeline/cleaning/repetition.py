@@ -1,0 +1,70 @@
+"""Text that repeats itself: menus, boilerplate, generated pages.
+
+After Gopher's repetition rules (Rae et al. 2021, appendix A.1.1, table A1): the share of characters in lines, and
+in runs of n words, that stood in the document before. Of Gopher's ten lengths of runs two are kept, with its
+thresholds. Only what comes again is counted, not what stands there first; and a word of a language without
+spaces is a character here, of which two make about one word, so that runs are twice as long there.
+"""
+
+import functools
+
+import numpy as np
+
+from bert_jax.variants import ConfigError
+from data_pipeline.cleaning import Remove
+from data_pipeline.cleaning._words import hashes_of, runs_of, words_of
+
+_SHORT, _LONG = 5, 10  # words in a run
+_FEW_WORDS = 50  # below, a refrain or a name that comes twice would decide
+
+
+def build(*, lines: float = 0.2, short_runs: float = 0.15, long_runs: float = 0.1) -> Remove:
+    """Shares of a document's characters that are repetition; a document with more goes.
+
+    Args:
+      lines: in lines that stood there before; whitespace around a line does not count.
+      short_runs: in runs of 5 words that stood there before. Documents below 50 words are spared.
+      long_runs: of 10 words, likewise.
+    """
+    for name, share in {"lines": lines, "short_runs": short_runs, "long_runs": long_runs}.items():
+        if not 0 <= share <= 1:
+            raise ConfigError(f"config.data.cleaning: repetition.{name}={share} must be a share between 0 and 1")
+    return Remove(functools.partial(_reason, lines=lines, short_runs=short_runs, long_runs=long_runs))
+
+
+def _reason(text: str, *, lines: float, short_runs: float, long_runs: float) -> str:
+    if _in_lines_again(text) > lines:
+        return "repeated lines"
+    words = words_of(text)
+    if len(words) < _FEW_WORDS:
+        return ""
+    lengths, hashes = np.fromiter(map(len, words), np.int64, len(words)), hashes_of(words)
+    scale = 2 if lengths.mean() < 1.5 else 1
+    if _in_runs_again(hashes, lengths, _LONG * scale) > long_runs:
+        return "repeated long runs of words"
+    if _in_runs_again(hashes, lengths, _SHORT * scale) > short_runs:
+        return "repeated short runs of words"
+    return ""
+
+
+def _in_lines_again(text: str) -> float:
+    """The share of the characters in lines that stood there before."""
+    met: set[str] = set()
+    total = again = 0
+    for line in map(str.strip, text.split("\n")):
+        total += len(line)
+        again += len(line) if line in met else 0
+        met.add(line)
+    return again / total if total else 0.0
+
+
+def _in_runs_again(hashes: np.ndarray, lengths: np.ndarray, size: int) -> float:
+    """The share of the characters in runs of `size` words that stood there before."""
+    runs = runs_of(hashes, size)
+    _, first = np.unique(runs, return_index=True)
+    again = np.ones(len(runs), np.int64)
+    again[first] = 0
+    steps = np.zeros(len(hashes) + 1, np.int64)  # +1 where a repeated run begins, -1 after it ends
+    steps[: len(runs)] += again
+    steps[size : size + len(runs)] -= again
+    return float(lengths[np.cumsum(steps[:-1]) > 0].sum() / lengths.sum())
