@@ -45,6 +45,7 @@ setup(
     extras_require={
         "test": [
             "hypothesis==6.170.15",
+            "jieba==0.42.1",
             "mypy==2.4.1",
             "pytest==9.2.0",
             "pytest-xdist==3.8.0",
@@ -61,6 +62,7 @@ setup(
             f"jax[tpu]=={JAX_311}; python_version < '3.12'",
             f"jax[tpu]=={JAX_312}; python_version >= '3.12'",
         ],
+        "chinese": ["jieba==0.42.1"],
         "beam": ["apache-beam==2.77.0"],
     },
 )

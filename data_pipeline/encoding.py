@@ -18,6 +18,7 @@ from data_pipeline.sources import Document, Part
 from data_pipeline.store import SPLITS
 from data_pipeline.store_writer import Piece, replacing
 from data_pipeline.tokenizers import Tokenizer, load_tokenizer
+from data_pipeline.words import WordStarts
 
 _CHARACTERS_AT_ONCE = 1 << 22  # of the lines that are encoded together
 
@@ -63,6 +64,7 @@ class EncodePart:
 
     tokenizer_folder: Path
     sentences: Variant
+    words: Variant
     held_out: float
 
     @functools.cached_property
@@ -72,6 +74,10 @@ class EncodePart:
     @functools.cached_property
     def _split_sentences(self) -> Splitter:
         return variants.load("data_pipeline.sentences", self.sentences)()
+
+    @functools.cached_property
+    def _word_starts(self) -> WordStarts:
+        return variants.load("data_pipeline.words", self.words)(self._tokenizer)
 
     def __call__(self, task: Task) -> Task:
         if task.part is not None:
@@ -94,7 +100,7 @@ class EncodePart:
         lengths = np.concatenate([lengths for _, lengths in encoded] or [np.zeros(0, np.uint32)])
         document_of = np.repeat(np.arange(len(ids)), sentences_of)
         sentences_left = np.bincount(document_of[lengths > 0], minlength=len(ids))
-        word_starts = self._tokenizer.word_start[tokens]
+        word_starts = self._word_starts(tokens, lengths)
         word_starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = True  # a sentence starts with a word
         return Piece(
             tokens=tokens,

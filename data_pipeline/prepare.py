@@ -140,7 +140,8 @@ def _prepare(data: config.Data, output: Path, work: Path, downloads: Path, progr
                 sources, made["cleaning"] = clean.clean(sources, data.cleaning, work / "cleaning", workers, advance)
             _say(progress, clean.describe(made["cleaning"]))
         tokenizer = _tokenizer(data, sources, work, workers, progress)
-        encode = EncodePart(work / "tokenizer", data.sentences, data.held_out)
+        encode = EncodePart(work / "tokenizer", data.sentences, data.words, data.held_out)
+        variants.load("data_pipeline.words", data.words)(tokenizer)  # an error now, not in every worker
         with _bar("tokenizing", sum(source.size for source in sources), progress) as advance:
             shards = write_shards(sources, encode, tokenizer.vocab_size, work, workers, advance)
         _check_splits(shards, data.held_out)

@@ -10,6 +10,7 @@ from bert_jax.config import Model
 from bert_jax.modeling.bert import encode
 from bert_jax.modeling.heads import padded_mlm_logits
 from bert_jax.objectives import Batch, Objective, Vocabulary
+from bert_jax.objectives._whole_words import choose_words
 from bert_jax.variants import ConfigError
 
 
@@ -20,6 +21,7 @@ def build(
     mask_rate: float = 0.15,
     masked: float = 0.8,
     random: float = 0.1,
+    whole_words: bool = False,
 ) -> Objective:
     """The objective.
 
@@ -27,6 +29,8 @@ def build(
       mask_rate: share of a row's text tokens that are predicted, rounded to the nearest count, at least one.
       masked: share of the predicted tokens that become [MASK].
       random: share of them that become a random token; the rest stay as they are.
+      whole_words: predicts all tokens of a word or none (Cui et al. 2019, section 2.2). Words are as the store has
+        them: config.data.words.
     """
     for name, share in {
         "mask_rate": mask_rate,
@@ -42,7 +46,10 @@ def build(
         choose_key, kind_key, word_key = jax.random.split(key, 3)
         tokens = jnp.asarray(batch["tokens"], jnp.int32)
         text = is_text(tokens, batch["segments"], vocabulary)
-        places, weights = choose_places(text, mask_rate, choose_key)
+        if whole_words:
+            places, weights = choose_words(text, batch["word_starts"], mask_rate, choose_key)
+        else:
+            places, weights = choose_places(text, mask_rate, choose_key)
         targets = jnp.take_along_axis(tokens, places, axis=1)
 
         kind = jax.random.uniform(kind_key, places.shape)

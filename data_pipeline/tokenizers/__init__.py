@@ -4,6 +4,7 @@ A kind's file has these functions:
 
     build(word_counts, *, …options) -> Tokenizer    trains one, or reads a given one
     starts_word(piece) -> bool                      whether a piece of the vocabulary starts a word
+    surface(piece) -> bytes                         its text in UTF-8, after a space where it has one
 
 and, where the package's own do not fit,
 
@@ -129,6 +130,13 @@ class Tokenizer:
         table = np.array([self._file.starts_word(piece) for piece in self.pieces(range(self.vocab_size))], bool)
         table[[self.pad_id, self.cls_id, self.sep_id, self.mask_id]] = True
         return table
+
+    @functools.cached_property
+    def surfaces(self) -> list[bytes]:
+        """[V] the text of each piece; of special tokens the replacement character alone."""
+        specials = set(dataclasses.astuple(self.specials))
+        pieces = self.pieces(range(self.vocab_size))
+        return [" \ufffd ".encode() if piece in specials else self._file.surface(piece) for piece in pieces]
 
     @property
     def fingerprint(self) -> str:

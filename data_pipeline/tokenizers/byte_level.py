@@ -46,6 +46,20 @@ def starts_word(piece: str) -> bool:
     return piece.startswith(_SPACE_SIGN)
 
 
+def surface(piece: str) -> bytes:
+    return bytes(_BYTES[character] for character in piece if character in _BYTES)
+
+
+def _bytes() -> dict[str, int]:
+    """How the vocabulary writes each byte: printable Latin-1 as it is, the others from U+0100 on (GPT-2)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
+
+
+_BYTES = _bytes()
+
+
 def words(lines: Sequence[str]) -> list[str]:
     """Words with the space before them, END after each line."""
     marked = [" ".join(line.split()).replace(" ", f"{_CUT} ") for line in lines]

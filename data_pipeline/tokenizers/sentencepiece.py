@@ -68,6 +68,10 @@ def starts_word(piece: str) -> bool:
     return piece.startswith(_SPACE_SIGN)
 
 
+def surface(piece: str) -> bytes:
+    return piece.replace(_SPACE_SIGN, " ").encode()
+
+
 def word_encoder(backend: Any) -> Callable[[str], list[int]]:
     normalize, tokenize = backend.normalizer.normalize_str, backend.model.tokenize
     keeps_ascii = _keeps_ascii(normalize)

@@ -8,6 +8,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts
 
 _CONTINUES = "##"
+_CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")  # around these there are no spaces
 
 
 def build(
@@ -39,6 +40,12 @@ def build(
 
 def starts_word(piece: str) -> bool:
     return not piece.startswith(_CONTINUES)
+
+
+def surface(piece: str) -> bytes:
+    if piece.startswith(_CONTINUES) or _CHINESE.match(piece):
+        return piece.removeprefix(_CONTINUES).encode()
+    return f" {piece}".encode()
 
 
 def _read(vocab: str) -> list[str]:

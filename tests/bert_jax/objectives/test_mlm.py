@@ -49,6 +49,54 @@ def test_each_row_predicts_the_rate_of_its_text_and_nothing_else(rate: float) ->
         np.testing.assert_array_equal(out["tokens"][row][untouched], batch["tokens"][row][untouched])
 
 
+def drawn_words(batch: dict[str, np.ndarray], rate: float, key: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which words were drawn, and how many tokens they have, both [words]; after checking that they are whole."""
+    corrupt = jax.jit(mlm.build(MODEL, VOCABULARY, mask_rate=rate, whole_words=True).corrupt)
+    out = jax.device_get(corrupt(batch, jax.random.key(key)))
+    tokens = batch["tokens"]
+    text = (batch["segments"] > 0) & (tokens > 4)
+    drawn, sizes = [], []
+    for row in range(len(tokens)):
+        places = out["target_places"][row][out["target_weights"][row] > 0]
+        assert len(set(out["target_places"][row])) == out["target_places"].shape[1]
+        assert text[row][places].all()
+        np.testing.assert_array_equal(out["targets"][row], tokens[row][out["target_places"][row]])
+        assert len(places) <= max(np.rint(np.float32(rate) * np.float32(text[row].sum())), text[row].any())
+        number, words = -1, np.full(tokens.shape[1], -1)
+        for i in np.flatnonzero(text[row]):
+            number += batch["word_starts"][row, i] or not text[row, i - 1]
+            words[i] = number
+        chosen = np.isin(np.arange(tokens.shape[1]), places)
+        for word in range(number + 1):
+            assert chosen[words == word].all() or not chosen[words == word].any()
+            drawn.append(chosen[words == word].any())
+            sizes.append((words == word).sum())
+    return np.array(drawn), np.array(sizes)
+
+
+def words_batch(rng: np.random.Generator, rows: int, length: int, share: float) -> dict[str, np.ndarray]:
+    batch = make_batch(rng, rows, length)
+    return batch | {"word_starts": rng.random((rows, length)) < share}
+
+
+@pytest.mark.parametrize(("rate", "share"), [(0.15, 0.7), (0.4, 0.5), (1.0, 0.3), (0.15, 0.0)])
+def test_whole_words_are_predicted_whole(rate: float, share: float) -> None:
+    batch = words_batch(np.random.default_rng(7), rows=60, length=37, share=share)
+    drawn, _ = drawn_words(batch, rate, key=4)
+    assert drawn.all() or rate < 1
+
+
+def test_whole_words_are_drawn_at_the_rate_each_as_often() -> None:
+    batch = words_batch(np.random.default_rng(8), rows=400, length=128, share=0.7)
+    batch["tokens"][:, 1:-1] = 7  # full rows
+    batch["tokens"][:, -1] = VOCABULARY.sep
+    batch["segments"][:] = 1
+    drawn, sizes = drawn_words(batch, 0.15, key=5)
+    assert sizes[drawn].sum() / sizes.sum() == pytest.approx(19 / 126, rel=0.002)  # 0.15 of 126 tokens, rounded
+    by_size = [drawn[sizes == size].mean() for size in (1, 2, 3)]
+    assert by_size == pytest.approx([0.15, 0.15, 0.14], abs=0.01)  # the last place of a row has no room for long words
+
+
 def test_eighty_ten_ten() -> None:
     batch = make_batch(np.random.default_rng(2), rows=4000, length=37)
     batch["tokens"] = np.where(batch["tokens"] > 4, 7, batch["tokens"])
