@@ -169,9 +169,7 @@ def restore_params(workdir: Path) -> tuple[configs.Config, dict, int]:
       ConfigError: the folder holds no checkpoint.
       CheckpointError: none is whole.
     """
-    written = (Path(workdir) / "config.json").exists()
-    folder = folder_of(workdir, read_config(workdir).checkpoints if written else configs.Checkpoints())
-    steps = ocp.utils.checkpoint_steps(folder) if folder.is_dir() else []
+    folder, steps = written_in(workdir)
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def abstract(run: Mapping[str, Any]) -> Any:
@@ -183,6 +181,13 @@ def restore_params(workdir: Path) -> tuple[configs.Config, dict, int]:
         raise ConfigError(f"--workdir={workdir} has no checkpoint; train first: python -m bert_jax.train")
     step, run, state = found
     return from_dict(run["config"]), state["params"], step
+
+
+def written_in(workdir: Path) -> tuple[epath.Path, list[int]]:
+    """Where the checkpoints of a work folder are, and the steps of those that there are."""
+    written = (Path(workdir) / "config.json").exists()
+    folder = folder_of(workdir, read_config(workdir).checkpoints if written else configs.Checkpoints())
+    return folder, list(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
 
 
 def read_newest(

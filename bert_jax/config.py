@@ -182,6 +182,8 @@ class Config:
     clip_norm: float = 1.0  # of the whole gradient before the optimizer; 0 for none
     unigram_bias: bool = False  # a fresh head starts at the log shares of the training text's tokens
     seed: int = 0
+    resume_from: str = ""  # work folder of another run, whose newest checkpoint training starts from: state and step
+    init_from: str = ""  # any folder that bert_jax.load opens, whose weights and tokenizer training starts from
     mesh: Mesh = field(default_factory=Mesh)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     evaluation: Evaluation = field(default_factory=Evaluation)

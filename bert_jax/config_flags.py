@@ -50,8 +50,18 @@ def parse(argv: Sequence[str]) -> list[str]:
 
 
 def from_flags() -> Config:
-    """The configuration that the command line asks for."""
-    return override(read(FLAGS.config), _overrides)
+    """The configuration that the command line asks for, with the encoder and tokenizer of `init_from` if it has one.
+
+    Raises:
+      ConfigError: a wrong field, or one that contradicts the encoder of `init_from`.
+    """
+    config = read(FLAGS.config)
+    source = _overrides.get("init_from", config.init_from)
+    if not source:
+        return override(config, _overrides)
+    from bert_jax import start  # imports all that reads checkpoints, which few commands need
+
+    return start.adopt(config, source, _overrides)
 
 
 def read(path: str) -> Config:

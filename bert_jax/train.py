@@ -17,13 +17,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from bert_jax import cli, config_flags, distributed, sharding
+from bert_jax import cli, config_flags, distributed, sharding, start
 from bert_jax.checkpoint import Checkpointer
 from bert_jax.config import Config
 from bert_jax.kernels import explain, request_for
 from bert_jax.metrics import MetricsLog, read_metrics
 from bert_jax.objectives import Objective, Vocabulary
-from bert_jax.train_state import abstract_state, init_state, phase_at
+from bert_jax.train_state import abstract_state, phase_at
 from bert_jax.train_step import jit_train_step
 from bert_jax.variants import ConfigError, load, module
 from data_pipeline import pipeline
@@ -53,21 +53,16 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     examples = [open_examples(config, store, number) for number in range(len(config.phases))]
 
     with Checkpointer(workdir, config.checkpoints) as checkpoints, Stop() as stop:
-        # -------------------------------------------------------- state: the folder's newest checkpoint, or fresh
-        abstract = abstract_state(config, mesh)
-        state = checkpoints.restore(abstract, config, store.fingerprint)
-        if state is None:
-            state = init_state(config, mesh, store.token_counts)
+        # -------------------------------------------------------- state: where training starts, see start.py
+        state, begun = start.begin(config, store, mesh, checkpoints)
         step = int(state["step"])
         if jax.process_index() == 0:
             cli.write_json(workdir / "config.json", config_flags.to_dict(config))
 
         # -------------------------------------------------------- loop
         with Progress(config, workdir, step) as progress:
-            for line in kernels(config, mesh):
+            for line in (begun, *kernels(config, mesh)):
                 progress.log.say(line)
-            if step:
-                progress.log.say(f"going on from the checkpoint of step {step}")
             agreed, stopping = distributed.Agreement(), False
             losses: list[jax.Array] = []  # since the last checkpoint
             while step < config.steps and not stopping:
@@ -128,7 +123,8 @@ def open_store(config: Config, workdir: Path) -> Store:
       DataError: there is none, or it is damaged.
     """
     store = Store.open(config.data.store or workdir / "store")
-    if store.vocab_size != config.model.vocab_size:
+    spare = config.model.vocab_size - store.vocab_size  # some encoders have more embeddings than pieces
+    if spare < 0 or (spare and not config.init_from):
         raise ConfigError(
             f"config.model.vocab_size is {config.model.vocab_size}, but the tokenizer of the store {store.path} has "
             f"{store.vocab_size} pieces: set --config.model.vocab_size={store.vocab_size}, or give another store"

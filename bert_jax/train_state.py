@@ -1,5 +1,6 @@
 """The train state, {step, params, opt_state}: abstract shapes and sharded initialisation."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -49,23 +50,37 @@ def abstract_state(config: Config, mesh: jax.sharding.Mesh) -> State:
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
 
 
-def init_state(config: Config, mesh: jax.sharding.Mesh, token_counts: np.ndarray | None = None) -> State:
-    """A fresh state: each device makes its own part.
+def init_state(
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    token_counts: np.ndarray | None = None,
+    imported: Mapping[str, Any] | None = None,
+) -> State:
+    """The state at step 0: each device makes or takes its own part.
 
     Args:
       token_counts: [V], how often each token stands in the training text, for `config.unigram_bias`.
+      imported: parts of the parameters, such as "embeddings", that are given; the others are fresh.
     """
     optimizer = make_optimizer(config)
     bias = unigram_bias(config, token_counts)
 
-    def init(key: jax.Array) -> State:
+    def init(key: jax.Array, imported: dict[str, Any]) -> State:
         params = bert.init(config.model, key)
         if bias is not None:
             params["mlm_head"]["bias"] = jnp.asarray(bias)
+        params |= imported
         return {"step": jnp.zeros((), jnp.int32), "params": params, "opt_state": optimizer.init(params)}
 
     shardings = jax.tree.map(lambda x: x.sharding, abstract_state(config, mesh))
-    return jax.jit(init, out_shardings=shardings)(jax.random.key(config.seed))
+    given = {name: jax.tree.map(place, part, shardings["params"][name]) for name, part in (imported or {}).items()}
+    return jax.jit(init, out_shardings=shardings)(jax.random.key(config.seed), given)
+
+
+def place(array: Any, where: jax.sharding.Sharding) -> jax.Array:
+    """An array that every process has, as float32 on the mesh; each device takes its own part."""
+    array = np.asarray(array, np.float32)
+    return jax.make_array_from_callback(array.shape, where, lambda index: array[index])
 
 
 def unigram_bias(config: Config, token_counts: np.ndarray | None) -> np.ndarray | None:

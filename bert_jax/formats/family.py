@@ -1,7 +1,7 @@
 """What the families of BERT-like models in PyTorch layout have in common."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bert_jax import config, variants
@@ -47,15 +47,15 @@ def load(name: str) -> Family:
 
 def check_expresses(family: Family, name: str, model: config.Model, settings: Settings) -> None:
     """Raises FormatError where `settings` would be read as another encoder than `model`."""
-    read = family.model(settings)
-    for field in dataclasses.fields(config.Model):
-        if field.name in NEUTRAL:
-            continue
-        ours, theirs = plain(getattr(model, field.name)), plain(getattr(read, field.name))
-        if ours != theirs:
-            raise FormatError(
-                f"the {name} layout cannot express model.{field.name}={ours!r}: it would be read as {theirs!r}"
-            )
+    for field, (ours, theirs) in differences(model, family.model(settings)).items():
+        raise FormatError(f"the {name} layout cannot express model.{field}={ours!r}: it would be read as {theirs!r}")
+
+
+def differences(ours: config.Model, theirs: config.Model, but: Sequence[str] = NEUTRAL) -> dict[str, tuple[Any, Any]]:
+    """The fields in which two encoders differ, with both values; `but` are left aside."""
+    names = [field.name for field in dataclasses.fields(config.Model) if field.name not in but]
+    values = {name: (plain(getattr(ours, name)), plain(getattr(theirs, name))) for name in names}
+    return {name: pair for name, pair in values.items() if pair[0] != pair[1]}
 
 
 def plain(value: Any) -> Any:

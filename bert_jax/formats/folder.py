@@ -51,6 +51,37 @@ def read(path: Path) -> Opened:
     return Opened(model, params, found, family)
 
 
+def read_model(path: Path) -> config.Model:
+    """The configuration of the encoder that `read` gives, but for its heads, which only its weights tell.
+
+    Raises:
+      FormatError: as `read`, of what can be seen without the weights.
+    """
+    if (path / "checkpoints").is_dir():
+        return read_config(path).model
+    if (path / native.PARAMS).exists():
+        return native.read_model(path)
+    if (path / huggingface.CONFIG).exists():
+        return huggingface.read_model(path)
+    if google_tensorflow.is_here(path):
+        return google_tensorflow.read_model(path)
+    return read(path).model  # says what is missing
+
+
+def tokenizer_folder(path: Path) -> Path:
+    """Where `read` looks for the tokenizer: in the folder, or in the store of a work folder."""
+    if not (path / "checkpoints").is_dir():
+        return path
+    return Path(read_config(path).data.store or path / "store")
+
+
+def read_config(path: Path) -> config.Config:
+    """The configuration of a work folder."""
+    from bert_jax import checkpoint  # Orbax takes seconds to import
+
+    return checkpoint.read_config(path)
+
+
 def read_workdir(path: Path) -> Opened:
     """The newest checkpoint of a work folder, and its store's tokenizer if the store is still there."""
     from bert_jax.checkpoint import restore_params  # Orbax takes seconds to import

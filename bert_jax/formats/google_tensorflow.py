@@ -29,12 +29,16 @@ def read(folder: Path) -> tuple[config.Model, Params]:
       FormatError: no or several checkpoints, or weights missing, unknown or misshapen (all of them listed).
     """
     checkpoint = only(folder, "*.index").with_suffix("")
-    settings = weights.read_json(only(folder, "*config.json"))
-    tensors = read_checkpoint(checkpoint)
-    model = family.common_model(settings | {"hidden_act": activation(settings)}, positions=positions(settings))
+    tensors, model = read_checkpoint(checkpoint), read_model(folder)
     found = {table.part(rule.ours) for rule in rules() if rule.names(1)[0] in tensors}
     model = family.with_heads(model, found)
     return model, table.restore(rules(), model, bert.abstract_params(model), tensors, str(checkpoint))
+
+
+def read_model(folder: Path) -> config.Model:
+    """The encoder's configuration alone, without heads."""
+    settings = weights.read_json(only(folder, "*config.json"))
+    return family.common_model(settings | {"hidden_act": activation(settings)}, positions=positions(settings))
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, np.ndarray]:

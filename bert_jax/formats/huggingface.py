@@ -27,16 +27,31 @@ def read(folder: Path) -> tuple[config.Model, Params]:
     Raises:
       FormatError: weights missing, unknown or misshapen (all of them listed), or an encoder that this project lacks.
     """
-    settings = weights.read_json(folder / CONFIG)
-    if "model_type" not in settings:
-        raise FormatError(f"{folder / CONFIG} has no model_type, so the names of its weights are unknown")
-    family = families.load(settings["model_type"])
+    settings, family = read_settings(folder)
     tensors = normalised(family, weights.read(folder), settings, str(folder))
     model = family.model(settings)
     rules = family.rules(model, settings)
     found = {table.part(rule.ours) for rule in rules if rule.names(model.layers)[0] in tensors}
     model = families.with_heads(model, found)
     return model, table.restore(rules, model, bert.abstract_params(model), tensors, str(folder))
+
+
+def read_model(folder: Path) -> config.Model:
+    """The encoder's configuration alone, without heads."""
+    settings, family = read_settings(folder)
+    return family.model(settings)
+
+
+def read_settings(folder: Path) -> tuple[Settings, Family]:
+    """What config.json says, and the family that it names.
+
+    Raises:
+      FormatError: it names none.
+    """
+    settings = weights.read_json(folder / CONFIG)
+    if "model_type" not in settings:
+        raise FormatError(f"{folder / CONFIG} has no model_type, so the names of its weights are unknown")
+    return settings, families.load(settings["model_type"])
 
 
 def write(

@@ -25,9 +25,7 @@ def read(folder: Path) -> tuple[config.Model, Params, str]:
     Raises:
       FormatError: a file missing or damaged; parameters missing, unknown or misshapen (all of them listed).
     """
-    content = weights.read_json(folder / CONFIG)
-    if content.get("format") != FORMAT:
-        raise FormatError(f"{folder / CONFIG} is not the configuration of an encoder of ours (format {FORMAT!r})")
+    content = read_content(folder)
     model = model_from_dict(content["model"], folder / CONFIG)
     tensors = weights.read_safetensors(folder / PARAMS)
     present = {table.part(path) for path in tensors}
@@ -35,6 +33,23 @@ def read(folder: Path) -> tuple[config.Model, Params, str]:
     wanted = {path: leaf.shape for path, leaf in shapes if table.part(path) in present or table.part(path) not in HEADS}
     table.check(wanted, tensors, str(folder))
     return model, table.unflatten(tensors), content.get("family", "")
+
+
+def read_model(folder: Path) -> config.Model:
+    """The encoder's configuration alone."""
+    return model_from_dict(read_content(folder)["model"], folder / CONFIG)
+
+
+def read_content(folder: Path) -> dict:
+    """What config.json holds.
+
+    Raises:
+      FormatError: it is not of an encoder of ours.
+    """
+    content = weights.read_json(folder / CONFIG)
+    if content.get("format") != FORMAT:
+        raise FormatError(f"{folder / CONFIG} is not the configuration of an encoder of ours (format {FORMAT!r})")
+    return content
 
 
 def write(model: config.Model, params: Params, folder: Path, family: str = "") -> None:

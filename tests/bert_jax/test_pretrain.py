@@ -41,8 +41,9 @@ def write_text(path: Path, documents: int = 60) -> None:
     path.write_text("\n\n".join(texts) + "\n")
 
 
-def pretrain(workdir: Path, text: Path, **changes: str) -> subprocess.CompletedProcess:
-    fields = SMALL | {"data.sources.0.paths": str(text)} | changes
+def pretrain(workdir: Path, text: Path, without: tuple[str, ...] = (), **changes: str) -> subprocess.CompletedProcess:
+    fields = {name: value for name, value in SMALL.items() if name not in without}
+    fields |= {"data.sources.0.paths": str(text)} | changes
     flags = [f"--config.{name}={value}" for name, value in fields.items()]
     command = [sys.executable, "-m", "bert_jax.pretrain", f"--config={ROOT}/configs/demo.py", f"--workdir={workdir}"]
     environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
