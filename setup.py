@@ -47,6 +47,7 @@ setup(
             "hypothesis==6.170.15",
             "jieba==0.42.1",
             "mypy==2.4.1",
+            "optuna==5.0.0",
             "pytest==9.2.0",
             "pytest-xdist==3.8.0",
             "ruff==0.17.5",
@@ -64,5 +65,6 @@ setup(
         ],
         "chinese": ["jieba==0.42.1"],
         "beam": ["apache-beam==2.77.0"],
+        "sweep": ["optuna==5.0.0"],
     },
 )

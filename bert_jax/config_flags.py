@@ -49,6 +49,11 @@ def parse(argv: Sequence[str]) -> list[str]:
         raise SystemExit(f"error: {message}; --help lists the flags") from None
 
 
+def given() -> dict[str, str]:
+    """The overrides of the command line: dotted field → text."""
+    return dict(_overrides)
+
+
 def from_flags() -> Config:
     """The configuration that the command line asks for, with the encoder and tokenizer of `init_from` if it has one.
 

@@ -1,0 +1,186 @@
+"""Sweeps: the space, the trials, ending bad ones, going on after kill -9; with a trainer that only pretends, and, as a
+slow test, with real trainings."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import runs
+
+from bert_jax.config_flags import override, read
+from bert_jax.sweep import Sweep, describe
+from bert_jax.sweeping import space, trial
+from bert_jax.sweeping.space import Choice, Range
+from bert_jax.variants import ConfigError
+
+STEPS = 20
+# Writes the log of a training whose loss is least at a learning rate of 0.01, and goes on with one that is there.
+TRAINER = f"""
+import json, math, signal, sys, time
+from pathlib import Path
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+path, rate = Path(sys.argv[1]) / "metrics.jsonl", float(sys.argv[2])
+done = len(path.read_text().splitlines()) if path.exists() else 0
+if rate > 1:
+    sys.exit("error: the learning rate is too high")
+for step in range(done + 1, {STEPS} + 1):
+    time.sleep(0.03)
+    with path.open("a") as file:
+        loss = abs(math.log10(rate / 0.01)) + 1 / step
+        file.write(json.dumps({{"step": step, "loss": loss}}) + "\\n")
+"""
+# The same sweep in a process of its own, to be killed.
+DRIVER = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+from test_sweep import sweep
+sweep(*sys.argv[3:5]).run()
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = runs.make_recipe(tmp_path_factory.mktemp("recipe"))
+    (path.parent / "trainer.py").write_text(TRAINER)
+    return path
+
+
+def sweep(recipe, workdir, values="1e-3|3e-3|1e-2|1e-1", **changes):
+    def train(folder, fields):
+        return [sys.executable, str(Path(recipe).parent / "trainer.py"), str(folder), fields["phases.0.learning_rate"]]
+
+    fields = {"data.store": str(Path(recipe).parent / "store"), "phases.0.steps": str(STEPS)}
+    settings = {"sampler": "grid", "pruner": "none", "rungs": 5, "held_out": False} | changes
+    varied = space.parse([f"phases.0.learning_rate={values}"])
+    return Sweep(str(recipe), fields, varied, Path(workdir), commands=trial.Commands(train, None), **settings)
+
+
+def rates(figures, state):
+    return {t["fields"]["phases.0.learning_rate"] for t in figures["trials"] if t["state"] == state}
+
+
+def test_a_grid_is_tried_whole_and_the_best_found(recipe, tmp_path):
+    figures = sweep(recipe, tmp_path).run()
+    assert rates(figures, "complete") == {1e-3, 3e-3, 1e-2, 1e-1}
+    assert figures["best"]["fields"] == {"phases.0.learning_rate": 1e-2}
+    assert figures["best"]["value"] == pytest.approx(sum(1 / s for s in range(17, 21)) / 4)
+    assert json.loads((tmp_path / "sweep.json").read_text()) == figures
+    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    table = describe(figures).splitlines()
+    assert "0.01  0.0543" in table[1]
+    assert table[-1] == "the best: --config.phases.0.learning_rate=0.01"
+    with pytest.raises(ConfigError, match="holds a sweep with another space"):
+        sweep(recipe, tmp_path, "1e-3|1e-2")
+
+
+def test_bad_trials_end_early(recipe, tmp_path):
+    figures = sweep(recipe, tmp_path, "1e-3..1:log", sampler="tpe", trials=8, pruner="median").run()
+    states = [t["state"] for t in figures["trials"]]
+    assert len(states) == 8
+    assert "pruned" in states
+    stopped = next(t for t in figures["trials"] if t["state"] == "pruned")
+    assert "worse than the others there" in stopped["note"]
+    others = [t["losses"]["2"] for t in figures["trials"] if t["trial"] < stopped["trial"] and "2" in t["losses"]]
+    assert min(stopped["losses"].values()) > min(others)
+
+
+def test_a_failed_trial_says_why(recipe, tmp_path):
+    figures = sweep(recipe, tmp_path / "one", "10|0.1").run()
+    assert [t["note"] for t in figures["trials"] if t["state"] == "fail"] == ["the learning rate is too high"]
+    assert rates(figures, "complete") == {0.1}
+    with pytest.raises(ConfigError, match="no trial could be trained; the first one says: the learning rate is too"):
+        sweep(recipe, tmp_path / "none", "10|20").run()
+
+
+def test_killed_it_goes_on_with_the_training_under_way_and_two_processes_share(recipe, tmp_path):
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", DRIVER, str(here), str(here.parents[1]), str(recipe), str(tmp_path)]
+    with subprocess.Popen(command) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("trials/0001/metrics.jsonl")):
+            assert time.monotonic() < deadline
+            time.sleep(0.03)
+        os.kill(process.pid, signal.SIGKILL)
+    log = tmp_path / "trials" / "0001" / "metrics.jsonl"
+    other = subprocess.Popen(command)
+    figures = sweep(recipe, tmp_path).run()
+    assert other.wait(60) == 0
+    assert rates(figures, "complete") == {1e-3, 3e-3, 1e-2, 1e-1}
+    assert len(figures["trials"]) == 4
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    assert steps == list(range(1, STEPS + 1))  # one training, which no two processes wrote at once
+
+
+def test_the_space_in_words():
+    parsed = space.parse(
+        [
+            "phases.0.learning_rate=1e-3..1e-1:log:3",
+            "model.layers=1..4",
+            "optimizer=lamb|adamw",
+            "unigram_bias=true|false",
+        ]
+    )
+    assert parsed == {
+        "phases.0.learning_rate": Range(1e-3, 1e-1, log=True, points=3),
+        "model.layers": Range(1, 4),
+        "optimizer": Choice(("lamb", "adamw")),
+        "unigram_bias": Choice((True, False)),
+    }
+    assert parsed["phases.0.learning_rate"].grid("x") == (1e-3, 1e-2, 1e-1)
+    assert Range(8, 64, log=True, points=4).grid("x") == (8, 16, 32, 64)
+    assert space.as_text(True) == "true"
+
+
+def test_a_space_in_a_file(tmp_path):
+    path = tmp_path / "space.py"
+    path.write_text("from bert_jax.sweeping.space import Choice\nspace = {'model.layers': Choice((1, 2))}\n")
+    assert space.read(str(path)) == {"model.layers": Choice((1, 2))}
+    path.write_text("space = {'model.layers': [1, 2]}\n")
+    with pytest.raises(ConfigError, match="must assign space"):
+        space.read(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model.layers", "give FIELD=LOW..HIGH"),
+        ("model.layers=4..1", "low must be below high"),
+        ("model.layers=0..4:log", "above 0 on a logarithmic scale"),
+        ("model.layers=1..x", "a range is LOW..HIGH"),
+        ("model.layers=1..4:log:2:3", "a range is LOW..HIGH"),
+        ("model.layerz=1|2", "there is no field 'layerz'; did you mean 'layers'"),
+        ("model.dropout=0.1|2", "model.dropout is 2"),
+        ("model.layers=1..4", "a grid needs a number of points, such as 1..4:4"),
+    ],
+)
+def test_a_wrong_space_is_named_before_anything_runs(recipe, tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        Sweep(str(recipe), {"data.store": str(recipe.parent / "store")}, space.parse([text]), tmp_path, sampler="grid")
+
+
+@pytest.mark.slow
+def test_real_trainings_end_to_end(recipe, tmp_path):
+    """By the command itself, killed in the middle."""
+    command = [sys.executable, "-m", "bert_jax.sweep", f"--config={recipe}", f"--workdir={tmp_path}"]
+    fields = {"data.store": recipe.parent / "store", "phases.0.steps": 30, "evaluation.single_mask_rows": 1}
+    flags = [f"--config.{name}={value}" for name, value in fields.items()]
+    flags += ["--vary=phases.0.learning_rate=1e-4..1e-1:log:2", "--vary=optimizer=lamb|adamw", "--sampler=grid"]
+    with subprocess.Popen([*command, *flags]) as process:
+        while not list(tmp_path.glob("trials/0001/metrics.jsonl")):
+            assert process.poll() is None
+            time.sleep(0.2)
+        process.kill()
+    done = subprocess.run([*command, *flags, "--pruner=asha"], capture_output=True, text=True, check=True)
+    figures = json.loads((tmp_path / "sweep.json").read_text())
+    assert len(figures["trials"]) == 4
+    assert all(t["state"] in ("complete", "pruned") for t in figures["trials"])
+    evaluated = json.loads((tmp_path / "trials" / f"{figures['best']['trial']:04d}" / "evaluation.json").read_text())
+    assert figures["best"]["value"] == evaluated["eval_loss"]
+    assert "the best: --config.phases.0.learning_rate=" in done.stdout
+    fields = {f: space.as_text(v) for f, v in figures["best"]["fields"].items()}
+    assert override(read(str(recipe)), fields).steps == 150
