@@ -1,0 +1,146 @@
+"""What the benchmarks of recipes share: small trainings on the demo corpus, each done once, and what they gave.
+
+A training is named by its folder: run again, a benchmark reads those that are done and goes on with the others.
+"""
+
+import dataclasses
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bert_jax import cli
+from bert_jax.config import Checkpoints, Config, Data, Evaluation, Model, Phase
+from bert_jax.variants import ConfigError, use
+from data_pipeline.store import Store
+
+FLAGS = flags.FLAGS
+MASK_RATE = 0.3  # of the training; of the evaluation 0.15
+ROWS = use("full_sentences")  # of the evaluation, whatever rows the training had
+
+
+def define() -> None:
+    flags.DEFINE_string("store", "runs/demo/store", "A prepared store, such as make pretrain leaves.")
+    flags.DEFINE_string("folder", None, "Where the trainings are, and stay.", required=True)
+    flags.DEFINE_list("seeds", ["0", "1", "2"], "Each training is done with each.")
+    flags.DEFINE_string("png", "", "Also draw the figures into this file.")
+
+
+def main(benchmark: Callable[[], Mapping[str, Any]]) -> None:
+    """Runs a benchmark as a command."""
+    for flag in (define, cli.json_flag):
+        flag()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.set_verbosity(logging.ERROR)
+    app.run(lambda argv: sys.exit(cli.guarded(benchmark, argv)))
+
+
+def small(store: Store, phase: Phase, **changes: Any) -> Config:
+    """An encoder of 2 layers and width 64, started and masked as the demo's, so that it learns in half a minute."""
+    model = Model(
+        vocab_size=store.vocab_size,
+        layers=2,
+        width=64,
+        heads=4,
+        mlp_width=256,
+        max_length=phase.length,
+        dropout=0.0,
+        attention_dropout=0.0,
+        init=use("neighbours"),
+        unroll=2,
+    )
+    config = Config(
+        name="small",
+        phases=(phase,),
+        data=Data(store=str(store.path)),
+        model=model,
+        unigram_bias=True,
+        objective=use("mlm", mask_rate=MASK_RATE),
+        optimizer=use("adamw"),
+        checkpoints=Checkpoints(every_steps=10**9, keep=1),
+        evaluation=Evaluation(length=phase.length, batch_size=256, max_rows=1024, single_mask_rows=1),
+        log_every=max(1, phase.steps // 20),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def trained(name: str, config: Config) -> dict[str, Any]:
+    """Held-out figures of a training, on full sentences; a run that diverged has eval_loss None, and says why."""
+    folder = Path(FLAGS.folder) / name
+    done = folder / "figures.json"
+    if done.exists():
+        return json.loads(done.read_text())
+    from bert_jax.checkpoint import restore_params
+    from bert_jax.evaluate import at_masks
+    from bert_jax.objectives import mlm
+    from bert_jax.rollback import TrainingError
+    from bert_jax.train import train, vocabulary_of
+
+    store = Store.open(config.data.store)
+    started = time.process_time()
+    print(f"── {name}", file=sys.stderr)
+    try:
+        last = train(config, folder)
+    except TrainingError as error:
+        figures = {"name": name, "eval_loss": None, "note": str(error)}
+    else:
+        objective = mlm.build(config.model, vocabulary_of(store), mask_rate=0.15)
+        on_rows = dataclasses.replace(config, data=dataclasses.replace(config.data, rows=ROWS))
+        evaluation = at_masks(on_rows, store, restore_params(folder)[1], objective)
+        figures = {"name": name, **evaluation, "train_loss": last["loss"], "train_seconds": last["train_seconds"]}
+    figures["cpu_seconds"] = time.process_time() - started
+    cli.write_json(done, figures)
+    return figures
+
+
+def over_seeds(name: str, config: Config) -> dict[str, Any]:
+    """Mean and spread (highest − lowest) of the held-out loss over the seeds; None if one of them diverged."""
+    runs = [trained(f"{name}-seed{s}", dataclasses.replace(config, seed=int(s))) for s in FLAGS.seeds]
+    losses = [run["eval_loss"] for run in runs]
+    if None in losses:
+        return {"name": name, "losses": losses, "mean": None, "spread": None, "runs": runs}
+    mean, spread = statistics.mean(losses), max(losses) - min(losses)
+    return {"name": name, "losses": losses, "mean": mean, "spread": spread, "runs": runs}
+
+
+def tuned(name: str, rates: Sequence[float], config_of: Callable[[float], Config]) -> tuple[float, dict[float, Any]]:
+    """The learning rate of the lowest held-out loss at seed 0, and the loss of each."""
+    losses = {rate: trained(f"{name}-{rate:g}", config_of(rate))["eval_loss"] for rate in rates}
+    whole = {rate: loss for rate, loss in losses.items() if loss is not None}
+    if not whole:
+        raise ConfigError(f"{name}: no learning rate of {list(rates)} gave a training")
+    return min(whole, key=lambda rate: whole[rate]), losses
+
+
+def number(value: float | None) -> str:
+    """A loss in a table."""
+    return "diverged" if value is None else f"{value:.4f}"
+
+
+def picture(width: float = 7.0, panels: int = 1) -> tuple[Any, Any]:
+    """A matplotlib figure on white and its axes, with a quiet grid."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, 3.6), dpi=150, layout="constrained", facecolor="white")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    for side in axes:
+        side.grid(color="#e4e1da", linewidth=0.8)
+        side.set_axisbelow(True)
+        for edge in ("top", "right"):
+            side.spines[edge].set_visible(False)
+    return figure, axes
+
+
+def save(figure: Any, path: str) -> None:
+    """Writes the picture whole."""
+    temporary = f"{path}.tmp"
+    figure.savefig(temporary, format="png", metadata={"Software": None})
+    os.replace(temporary, path)

@@ -1,0 +1,55 @@
+"""Masked language modelling with masks drawn once for each row (Devlin et al. 2018; Liu et al. 2019, section 4.1).
+
+Google's BERT wrote its training rows to disk with their masks, each row `copies` times. Here a row's masks are drawn
+from a key that is a hash of its tokens, so that every epoch shows one of the same few: nothing is stored.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from bert_jax.config import Model
+from bert_jax.objectives import Batch, Objective, Vocabulary, mlm
+from bert_jax.variants import ConfigError
+
+
+def build(
+    model: Model,
+    vocabulary: Vocabulary,
+    *,
+    mask_rate: float = 0.15,
+    masked: float = 0.8,
+    random: float = 0.1,
+    whole_words: bool = False,
+    copies: int = 1,
+) -> Objective:
+    """The objective.
+
+    Args:
+      mask_rate, masked, random, whole_words: as in mlm.py, whose loss it is.
+      copies: of each row with masks of their own; one is shown, drawn anew each time. BERT had 10.
+    """
+    if copies < 1:
+        raise ConfigError(f"config.objective.copies is {copies}; it must be at least 1")
+    dynamic = mlm.build(model, vocabulary, mask_rate=mask_rate, masked=masked, random=random, whole_words=whole_words)
+
+    def corrupt(batch: Batch, key: jax.Array) -> Batch:
+        """As mlm.py's, but for where the randomness comes from."""
+        rows = batch["tokens"].shape[0]
+        shown = jax.random.randint(key, (rows,), 0, copies)
+
+        def one(row: Batch, copy: jax.Array) -> Batch:
+            row_key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), hashed(row["tokens"])), copy)
+            out = dynamic.corrupt(jax.tree.map(lambda x: x[None], row), row_key)
+            return jax.tree.map(lambda x: x[0], out)
+
+        return jax.vmap(one)(batch, shown)
+
+    return Objective(corrupt, dynamic.loss)
+
+
+def hashed(tokens: jax.Array) -> jax.Array:
+    """int [L] → uint32: differs for two rows unless chance, one in four billion, will have it."""
+    place = jnp.arange(tokens.shape[0], dtype=jnp.uint32)
+    mixed = (tokens.astype(jnp.uint32) + place * jnp.uint32(0x9E3779B9)) * jnp.uint32(0x85EBCA6B)
+    mixed = (mixed ^ (mixed >> 15)) * jnp.uint32(0xC2B2AE35)
+    return (mixed ^ (mixed >> 13)).sum(dtype=jnp.uint32)

@@ -1,0 +1,72 @@
+"""Static masks: one row, one mask, whatever the step. Pairs: the two losses of BERT against NumPy in float64."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from test_mlm import MODEL, VOCABULARY, make_batch
+
+from bert_jax.config import Model
+from bert_jax.modeling import bert
+from bert_jax.modeling.heads import mlm_logits, pair_logits, pool
+from bert_jax.objectives import mlm, mlm_pair, mlm_static
+from bert_jax.variants import ConfigError
+
+KEYS = [jax.random.key(seed) for seed in range(40)]
+PAIRS: Model = dataclasses.replace(MODEL, pooler=True, pair_head=True, dropout=0.0, attention_dropout=0.0)
+
+
+def test_a_row_keeps_its_masks_wherever_and_whenever_it_is_shown():
+    batch = make_batch(np.random.default_rng(1), rows=50, length=37)
+    batch["tokens"][7] = batch["tokens"][8]
+    batch["segments"][7] = batch["segments"][8]
+    corrupt = jax.jit(mlm_static.build(MODEL, VOCABULARY, mask_rate=0.3).corrupt)
+    one, other = corrupt(batch, KEYS[0]), corrupt({n: x[::-1] for n, x in batch.items()}, KEYS[1])
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name][::-1])
+    np.testing.assert_array_equal(one["target_places"][7], one["target_places"][8])
+    places = {tuple(np.sort(p[w > 0])) for p, w in zip(one["target_places"], one["target_weights"], strict=True)}
+    assert len(places) > 40  # rows differ
+    dynamic = mlm.build(MODEL, VOCABULARY, mask_rate=0.3).corrupt(batch, KEYS[0])
+    np.testing.assert_array_equal(one["target_weights"].sum(1), dynamic["target_weights"].sum(1))
+
+
+def test_a_row_has_so_many_copies():
+    batch = make_batch(np.random.default_rng(1), rows=3, length=37)
+    corrupt = jax.jit(mlm_static.build(MODEL, VOCABULARY, mask_rate=0.3, copies=4).corrupt)
+    seen = {tuple(np.asarray(corrupt(batch, key)["target_places"][0])) for key in KEYS}
+    assert len(seen) == 4
+    with pytest.raises(ConfigError, match=r"config.objective.copies is 0"):
+        mlm_static.build(MODEL, VOCABULARY, copies=0)
+
+
+def test_the_loss_of_tokens_and_pairs():
+    rng = np.random.default_rng(2)
+    batch = make_batch(rng, rows=9, length=37) | {"pair_label": rng.integers(0, 2, 9).astype(np.int32)}
+    objective = mlm_pair.build(PAIRS, VOCABULARY, mask_rate=0.3, pair_weight=0.5)
+    params = bert.init(PAIRS, KEYS[3])
+    corrupted = objective.corrupt(batch, KEYS[4])
+    total, weight, metrics = jax.jit(objective.loss)(params, corrupted, None)
+
+    hidden = bert.encode(PAIRS, params, corrupted)
+    tokens = np.asarray(mlm_logits(PAIRS, params, hidden), np.float64)
+    choice = np.asarray(pair_logits(PAIRS, params, pool(PAIRS, params, hidden)), np.float64)
+    minus_log = lambda logits, target: np.log(np.exp(logits).sum()) - logits[target]
+    places, targets, weights = (np.asarray(corrupted[n]) for n in ("target_places", "targets", "target_weights"))
+    wanted = sum(w * minus_log(tokens[row, places[row, i]], targets[row, i]) for (row, i), w in np.ndenumerate(weights))
+    pairs = sum(minus_log(choice[row], batch["pair_label"][row]) for row in range(8))  # the last row is padding
+    assert weight == weights.sum()
+    assert metrics["pairs"] == 8
+    np.testing.assert_allclose(metrics["pair_loss"], pairs, rtol=1e-5)
+    np.testing.assert_allclose(total, wanted + 0.5 * places.shape[1] * pairs, rtol=1e-5)
+    right = (choice.argmax(1) == batch["pair_label"])[:8].sum()
+    assert metrics["pair_correct"] == right
+
+
+def test_pairs_need_their_head_and_their_rows():
+    with pytest.raises(ConfigError, match=r"needs config.model.pooler=true and model.pair_head=true"):
+        mlm_pair.build(MODEL, VOCABULARY)
+    batch = make_batch(np.random.default_rng(1), rows=3, length=37)
+    with pytest.raises(ConfigError, match=r"config.data.rows must be segment_pair or sentence_pair"):
+        mlm_pair.build(PAIRS, VOCABULARY).corrupt(batch, KEYS[0])
