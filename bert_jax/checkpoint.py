@@ -4,6 +4,7 @@ The state's step is all that data, masks and dropout need to go on exactly: each
 A checkpoint that cannot be read, or that reads otherwise than it was saved, is set aside for the one before.
 """
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -22,6 +23,7 @@ from bert_jax.checksums import checksums
 from bert_jax.config_flags import from_dict, to_dict
 from bert_jax.distributed import any_process
 from bert_jax.modeling import bert
+from bert_jax.train_state import weights_to_use
 from bert_jax.variants import ConfigError
 
 FOLDER = "checkpoints"
@@ -31,6 +33,7 @@ FREE = (
     "checkpoints",
     "evaluation",
     "log_every",
+    "statistics_every",
     "examples",
     "mesh",
     "data.workers",
@@ -46,13 +49,13 @@ class CheckpointError(ValueError):
 class Checkpointer:
     """Writes and reads the checkpoints of one work folder. A context manager: leaving it waits for the last write."""
 
-    def __init__(self, workdir: Path, settings: configs.Checkpoints):
+    def __init__(self, workdir: Path, settings: configs.Checkpoints, regular: int = 0):
         self.folder = folder_of(workdir, settings)
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
                 save_decision_policy=policies.AnySavePolicy([]),
-                preservation_policy=kept(settings),
+                preservation_policy=kept(settings, regular),
                 best_fn=loss_of,
                 best_mode="min",
                 cleanup_tmp_directories=True,
@@ -120,6 +123,12 @@ class Checkpointer:
         except Exception as reason:
             raise self._not_written(reason) from reason
 
+    def forget_after(self, step: int) -> None:
+        """Deletes what was written after `step`: a run that goes back there writes those steps anew."""
+        self.wait()
+        for newer in [s for s in self._manager.all_steps() if s > step]:
+            self._manager.delete(newer)
+
     def _set_aside(self, damaged: list[int]) -> None:
         """Renames damaged checkpoints, so that whole ones can take their steps."""
         if not damaged:
@@ -139,9 +148,23 @@ class Checkpointer:
         )
 
 
-def kept(settings: configs.Checkpoints) -> policies.PreservationPolicy:
-    """Which checkpoints stay when a new one is written."""
+@dataclasses.dataclass(frozen=True)
+class LatestMultiples(policies.PreservationPolicy):
+    """The newest `n` of the steps that `every` divides."""
+
+    n: int
+    every: int
+
+    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+        regular = sorted(c.step for c in checkpoints if c.step % self.every == 0)[-self.n :]
+        return [c.step in regular for c in checkpoints]
+
+
+def kept(settings: configs.Checkpoints, regular: int = 0) -> policies.PreservationPolicy:
+    """Which checkpoints stay when a new one is written; among them the newest `regular` of every `every_steps`."""
     wanted: list[policies.PreservationPolicy] = [policies.LatestN(settings.keep)]
+    if regular:
+        wanted.append(LatestMultiples(regular, settings.every_steps))
     if settings.keep_every:
         wanted.append(policies.EveryNSteps(settings.keep_every))
     if settings.keep_best:
@@ -165,6 +188,8 @@ def folder_of(workdir: Path, settings: configs.Checkpoints) -> epath.Path:
 def restore_params(workdir: Path) -> tuple[configs.Config, dict, int]:
     """Configuration, parameters (on this process's first device) and step of a folder's newest whole checkpoint.
 
+    The parameters are the moving average of the weights where the run keeps one (config.average_decay).
+
     Raises:
       ConfigError: the folder holds no checkpoint.
       CheckpointError: none is whole.
@@ -173,14 +198,21 @@ def restore_params(workdir: Path) -> tuple[configs.Config, dict, int]:
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def abstract(run: Mapping[str, Any]) -> Any:
-        params = bert.abstract_params(from_dict(run["config"]).model)
-        return {"params": jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), params)}
+        config = from_dict(run["config"])
+        params = bert.abstract_params(config.model)
+        tree = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), params)
+        for name in reversed(weights_to_use(config)):
+            tree = {name: tree}
+        return tree
 
     found = read_newest(folder, steps, abstract)
     if found is None:
         raise ConfigError(f"--workdir={workdir} has no checkpoint; train first: python -m bert_jax.train")
-    step, run, state = found
-    return from_dict(run["config"]), state["params"], step
+    step, run, tree = found
+    config = from_dict(run["config"])
+    for name in weights_to_use(config):
+        tree = tree[name]
+    return config, tree, step
 
 
 def written_in(workdir: Path) -> tuple[epath.Path, list[int]]:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from bert_jax import cli, config_flags, sharding
-from bert_jax.config import Config
+from bert_jax.config import BatchWarmup, Config
 from bert_jax.flops import matmul_flops
 from bert_jax.hlo import COLLECTIVES, Program
 from bert_jax.objectives import Vocabulary
@@ -165,7 +165,7 @@ def one_phase(config: Config, phase: int, batch_size: int) -> Config:
         raise ConfigError(f"--phase={phase}, but the configuration has {len(config.phases)} phases, from 0")
     chosen = config.phases[phase]
     if batch_size:
-        chosen = dataclasses.replace(chosen, batch_size=batch_size, microbatches=1)
+        chosen = dataclasses.replace(chosen, batch_size=batch_size, microbatches=1, batch_warmup=BatchWarmup())
     return dataclasses.replace(config, phases=(chosen,))
 
 

@@ -95,6 +95,15 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True)
+class BatchWarmup:
+    """Small batches at first (Brown et al. 2020, appendix B): every size for the same share of the tokens."""
+
+    tokens: int = 0  # before the batch is whole, padding counted; 0 for a whole batch from the start
+    first: int = 0  # rows of the first batches
+    increment: int = 0  # rows that each size has more than the one before; each is compiled once
+
+
+@dataclasses.dataclass(frozen=True)
 class Phase:
     """A stretch of training at one length, batch size and learning-rate schedule."""
 
@@ -104,6 +113,7 @@ class Phase:
     learning_rate: float  # the peak
     schedule: Variant = use("linear", warmup=0.1)  # a file of bert_jax/schedules, over this phase's steps
     microbatches: int = 1  # gradients of this many parts of the batch are summed before an update
+    batch_warmup: BatchWarmup = field(default_factory=BatchWarmup)  # a growing batch; its parts stay as large
 
     def __post_init__(self) -> None:
         _require(self.steps >= 1, "phases.steps", self.steps, "at least 1")
@@ -116,6 +126,25 @@ class Phase:
             self.microbatches,
             f"a divisor of batch_size={self.batch_size}",
         )
+        warmup, part = self.batch_warmup, self.batch_size // self.microbatches if self.microbatches > 1 else 1
+        _require(warmup.tokens >= 0, "phases.batch_warmup.tokens", warmup.tokens, "0 (none) or more")
+        if warmup.tokens:
+            _require(
+                1 <= warmup.first < self.batch_size and warmup.first % part == 0,
+                "phases.batch_warmup.first",
+                warmup.first,
+                f"a multiple of batch_size / microbatches={part}, at least 1 row and below batch_size={self.batch_size}"
+                if part > 1
+                else f"at least 1 row and below batch_size={self.batch_size}",
+            )
+            missing = self.batch_size - warmup.first
+            _require(
+                warmup.increment >= 1 and missing % warmup.increment == 0 and warmup.increment % part == 0,
+                "phases.batch_warmup.increment",
+                warmup.increment,
+                f"a divisor of batch_size - first = {missing}"
+                + (f" and a multiple of batch_size / microbatches={part}" if part > 1 else ""),
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +180,27 @@ class Checkpoints:
 
 
 @dataclasses.dataclass(frozen=True)
+class Guard:
+    """Against loss spikes: an update whose gradient norm is not finite, or an outlier, is not made."""
+
+    on: bool = False
+    factor: float = 10.0  # how many times its moving average a norm is an outlier; infinity for none
+    decay: float = 0.99  # of that average
+    grace: int = 100  # finite norms before any is an outlier
+    roll_back_after: int = 5  # skipped updates in a row: back to a checkpoint, without that text; 0 for never
+    most_roll_backs: int = 3  # in a run; then it ends
+
+    def __post_init__(self) -> None:
+        _require(self.roll_back_after >= 0, "guard.roll_back_after", self.roll_back_after, "0 (never) or more")
+        _require(self.most_roll_backs >= 1, "guard.most_roll_backs", self.most_roll_backs, "at least 1")
+
+    @property
+    def rolls_back(self) -> bool:
+        """Whether a run may go back."""
+        return self.on and self.roll_back_after > 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """The held-out evaluation. Its masks depend on `seed` alone."""
 
@@ -180,6 +230,8 @@ class Config:
     objective: Variant = use("mlm")  # a file of bert_jax/objectives
     optimizer: Variant = use("lamb")  # a file of bert_jax/optimizers
     clip_norm: float = 1.0  # of the whole gradient before the optimizer; 0 for none
+    guard: Guard = field(default_factory=Guard)
+    average_decay: float = 0.0  # of a moving average of the weights, which is then what is used; 0 for none
     unigram_bias: bool = False  # a fresh head starts at the log shares of the training text's tokens
     seed: int = 0
     resume_from: str = ""  # work folder of another run, whose newest checkpoint training starts from: state and step
@@ -188,12 +240,14 @@ class Config:
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     evaluation: Evaluation = field(default_factory=Evaluation)
     log_every: int = 10  # steps between two lines of metrics.jsonl
+    statistics_every: int = 0  # and of layers.jsonl: LAMB's trust ratio and norms of each layer; 0 for none
     examples: tuple[str, ...] = ()  # sentences with [MASK] that the report fills in
 
     def __post_init__(self) -> None:
         _require(len(self.phases) >= 1, "phases", self.phases, "at least one phase")
         _require(self.clip_norm >= 0, "clip_norm", self.clip_norm, "0 (no clipping) or more")
         _require(self.log_every >= 1, "log_every", self.log_every, "at least 1")
+        _require(self.statistics_every >= 0, "statistics_every", self.statistics_every, "0 (none) or more")
         for i, phase in enumerate(self.phases):
             _require(
                 phase.length <= self.model.max_length,

@@ -45,6 +45,7 @@ def evaluate(workdir: Path) -> dict[str, Any]:
     )
     return {
         "step": step,
+        "weights": "moving average" if config.average_decay else "last",
         **at_masks(config, store, params, objective),
         **pseudo_perplexity(config, store, params, objective),
     }
@@ -158,7 +159,8 @@ def describe(figures: dict[str, Any]) -> str:
     """The figures as a small table."""
     f = figures
     return f"""\
-held-out documents, {f["eval_predictions"]:,} predicted tokens of {f["eval_rows"]:,} rows, step {f["step"]:,}
+held-out documents, {f["eval_predictions"]:,} predicted tokens of {f["eval_rows"]:,} rows, step {f["step"]:,}\
+{", moving average of the weights" if f.get("weights") == "moving average" else ""}
                                  model   unigram      gain   accuracy
   cross-entropy, nat          {f["eval_loss"]:8.4f}  {f["unigram_loss"]:8.4f}  {f["gain_over_unigram"]:8.4f}   \
 {f["eval_accuracy"]:8.1%}

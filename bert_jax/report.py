@@ -6,6 +6,7 @@
 What it reads, each file optional; one that is missing leaves out what would show it:
   config.json      the configuration; a variant is {"name": …, "options": {…}}
   metrics.jsonl    one object a logged step: step, loss, learning_rate, tokens_per_second, …
+  layers.jsonl     one object each so many steps: step; trust_ratio, update_norm, parameter_norm of each layer by name
   evaluation.json  eval_loss, unigram_loss [nat], eval_accuracy, unigram_accuracy, pseudo_perplexity,
                    unigram_perplexity, step, eval_predictions (masked tokens), eval_rows, pseudo_perplexity_tokens
   data.json        splits {name: {documents, sentences, tokens}}, share_of_padding,
@@ -24,6 +25,7 @@ from typing import Any
 from absl import flags
 
 from bert_jax import cli
+from bert_jax.layers_log import FILE as LAYERS
 from bert_jax.metrics import FILE, read_metrics
 from bert_jax.reporting import charts, sections
 from bert_jax.reporting.style import CSS
@@ -36,6 +38,7 @@ class Run:
 
     config: dict[str, Any]
     records: list[dict[str, Any]]
+    layers: list[dict[str, Any]]
     evaluation: dict[str, Any]
     data: dict[str, Any]
     summary: dict[str, Any]
@@ -80,10 +83,11 @@ def read_run(workdir: Path) -> Run:
     """Reads the files that a report is made of."""
     if not workdir.is_dir():
         raise DataError(f"{workdir} is no folder; give the work folder of a run as --workdir")
-    metrics = workdir / FILE
+    metrics, layers = workdir / FILE, workdir / LAYERS
     return Run(
         config=_read(workdir / "config.json"),
         records=read_metrics(metrics) if metrics.exists() else [],
+        layers=read_metrics(layers) if layers.exists() else [],
         evaluation=_read(workdir / "evaluation.json"),
         data=_read(workdir / "data.json"),
         summary=_read(workdir / "summary.json"),
@@ -98,6 +102,7 @@ def page(run: Run, workdir: Path) -> str:
     header += sections.headline(run.evaluation, run.summary, run.records)
     body = [
         sections.training(run.records, run.evaluation),
+        sections.layers(run.layers),
         sections.held_out(run.evaluation),
         sections.examples(run.examples),
         sections.text(run.data),

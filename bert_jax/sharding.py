@@ -54,12 +54,16 @@ def check(config: configs.Config, mesh: jax.sharding.Mesh) -> None:
     """Raises ConfigError if the model or the batch cannot be split over the mesh."""
     copies, tensor = mesh.shape["data"] * mesh.shape["fsdp"], mesh.shape["tensor"]
     for i, phase in enumerate(config.phases):
-        rows = phase.batch_size // phase.microbatches
-        if rows % copies:
-            raise ConfigError(
-                f"config.phases.{i}.batch_size / microbatches is {rows} rows, which data × fsdp = {copies} devices "
-                f"do not divide; the nearest that they do is {max(1, round(rows / copies)) * copies}"
-            )
+        for name, rows in (
+            ("batch_size / microbatches", phase.batch_size // phase.microbatches),
+            ("batch_warmup.first", phase.batch_warmup.first),
+            ("batch_warmup.increment", phase.batch_warmup.increment),
+        ):
+            if rows % copies:
+                raise ConfigError(
+                    f"config.phases.{i}.{name} is {rows} rows, which data × fsdp = {copies} devices "
+                    f"do not divide; the nearest that they do is {max(1, round(rows / copies)) * copies}"
+                )
     for name, size, axis in (
         ("heads", config.model.heads, tensor),
         ("mlp_width", config.model.mlp_width, tensor),

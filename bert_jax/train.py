@@ -19,11 +19,13 @@ import numpy as np
 
 from bert_jax import cli, config_flags, distributed, sharding, start
 from bert_jax.checkpoint import Checkpointer
-from bert_jax.config import Config
+from bert_jax.config import Config, Phase
 from bert_jax.kernels import explain, request_for
+from bert_jax.layers_log import LayersLog
 from bert_jax.metrics import MetricsLog, read_metrics
 from bert_jax.objectives import Objective, Vocabulary
-from bert_jax.train_state import abstract_state, phase_at
+from bert_jax.rollback import Watch, go_back, regular_checkpoints, skipped_rows
+from bert_jax.train_state import abstract_state, batch_sizes_of, phase_at, statistics_of
 from bert_jax.train_step import jit_train_step
 from bert_jax.variants import ConfigError, load, module
 from data_pipeline import pipeline
@@ -51,8 +53,13 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     store = open_store(config, workdir)
     objective = make_objective(config, store)
     examples = [open_examples(config, store, number) for number in range(len(config.phases))]
+    # Compiled when they are first called; those that also give the statistics, only if these are wanted.
+    updates, updates_with_statistics = (
+        [jit_train_step(config, phase, objective, mesh, statistics) for phase in config.phases]
+        for statistics in (False, config.statistics_every > 0)
+    )
 
-    with Checkpointer(workdir, config.checkpoints) as checkpoints, Stop() as stop:
+    with Checkpointer(workdir, config.checkpoints, regular_checkpoints(config)) as checkpoints, Stop() as stop:
         # -------------------------------------------------------- state: where training starts, see start.py
         state, begun = start.begin(config, store, mesh, checkpoints)
         step = int(state["step"])
@@ -63,28 +70,44 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
         with Progress(config, workdir, step) as progress:
             for line in (begun, *kernels(config, mesh)):
                 progress.log.say(line)
-            agreed, stopping = distributed.Agreement(), False
+            agreed, stopping, failed = distributed.Agreement(), False, None
+            watch = Watch(config.guard)
             losses: list[jax.Array] = []  # since the last checkpoint
             while step < config.steps and not stopping:
                 number, phase, done = phase_at(config, step)
-                update = jit_train_step(config, phase, objective, mesh)
-                for batch in device_batches(examples[number], phase.batch_size, done, phase.steps, mesh):
-                    state, metrics = update(state, batch)
+                left_out = skipped_rows(state, number)
+                for batch in device_batches(examples[number], phase, done, mesh, left_out):
                     step += 1
+                    wanted = config.statistics_every and step % config.statistics_every == 0
+                    state, metrics = (updates_with_statistics if wanted else updates)[number](state, batch)
                     progress.step(step, metrics)
                     losses.append(metrics["loss"])
                     stopping = agreed(stop.asked)
-                    if step % config.checkpoints.every_steps == 0 or step == config.steps or stopping:
-                        mean = float(np.mean(jax.device_get(losses)))
-                        checkpoints.save(step, state, config, store.fingerprint, loss=mean)
+                    due = step % config.checkpoints.every_steps == 0 or step == config.steps or stopping
+                    if failed := watch(step, metrics, now=due):
+                        break
+                    if due:
+                        checkpoints.save(step, state, config, store.fingerprint, loss=mean_of_finite(losses))
                         losses = []
                     if stopping:
                         break
+                if failed:
+                    begin = lambda: start.begin(config, store, mesh, checkpoints)[0]
+                    state = go_back(state, failed, config, checkpoints, begin, progress.log.say)
+                    step, losses, watch = int(state["step"]), [], Watch(config.guard)
+                    progress.go_back(step)
             checkpoints.wait()
     if step < config.steps:
         print(f"stopped at step {step} of {config.steps}; the checkpoint is in {workdir}", file=sys.stderr)
         raise KeyboardInterrupt
     return {"steps": step, **progress.last}
+
+
+def mean_of_finite(losses: list[jax.Array]) -> float | None:
+    """The mean loss of the steps whose loss was finite (the guard skips others), if there were any."""
+    values = np.array(jax.device_get(losses))
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else None
 
 
 def check(config: Config) -> jax.sharding.Mesh:
@@ -96,6 +119,8 @@ def check(config: Config) -> jax.sharding.Mesh:
     mesh = sharding.make_mesh(config.mesh)
     sharding.check(config, mesh)
     abstract_state(config, mesh)
+    if config.statistics_every:
+        statistics_of(config)
     load("bert_jax.objectives", config.objective)(config.model, Vocabulary(config.model.vocab_size, 0, 0, 0, 0))
     module("data_pipeline.rows", config.data.rows.name)
     kernels(config, mesh)
@@ -182,14 +207,22 @@ def histogram(counts: np.ndarray, bins: int) -> dict[str, list[int]]:
 
 
 def device_batches(
-    examples: Any, batch_size: int, done: int, steps: int, mesh: jax.sharding.Mesh
+    examples: Any, phase: Phase, done: int, mesh: jax.sharding.Mesh, left_out: int = 0
 ) -> Iterator[dict[str, jax.Array]]:
-    """Batches number `done` to `steps` − 1 on the mesh, the next one on its way while this one is used."""
+    """The phase's batches from number `done` on the mesh, the next one on its way while this one is used.
+
+    `left_out` rows of the stream, before the first batch, are not read.
+    """
     host = pipeline.batches(
-        examples, batch_size, done, process_index=jax.process_index(), process_count=jax.process_count()
+        examples,
+        batch_sizes_of(phase),
+        done,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        first_example=left_out,
     )
     ahead: list[dict[str, jax.Array]] = []
-    for _, batch in zip(range(done, steps), host, strict=False):
+    for _, batch in zip(range(done, phase.steps), host, strict=False):
         ahead.append(sharding.put_batch(batch, mesh))
         if len(ahead) > 1:
             yield ahead.pop(0)
@@ -200,16 +233,26 @@ class Progress:
     """Logs every `log_every` steps, one logged step late, so that reading never makes the devices wait."""
 
     def __init__(self, config: Config, workdir: Path, step: int):
-        self.log = MetricsLog(workdir, step, config.steps, enabled=jax.process_index() == 0)
+        self._every, self._steps, self._workdir = config.log_every, config.steps, workdir
+        self._open(step)
+
+    def _open(self, step: int) -> None:
+        self.log = MetricsLog(self._workdir, step, self._steps, enabled=jax.process_index() == 0)
         self.last: dict[str, Any] = {}
-        self._every, self._steps = config.log_every, config.steps
         self._waiting: list[tuple[int, dict[str, jax.Array], list[jax.Array]]] = []
         self._tokens: list[jax.Array] = []
-        logged = read_metrics(workdir / "metrics.jsonl") if step and (workdir / "metrics.jsonl").exists() else []
+        self._layers = LayersLog(self._workdir, step, enabled=jax.process_index() == 0)
+        file = self._workdir / "metrics.jsonl"
+        logged = read_metrics(file) if step and file.exists() else []
         self._read_step, self._read_time = step, time.perf_counter()
         self._seconds = logged[-1]["train_seconds"] if logged else 0.0
         self._first = step + 1
         self.last = logged[-1] if logged else {}
+
+    def go_back(self, step: int) -> None:
+        """Forgets what was logged after `step`: the loop does those steps anew."""
+        self.log.close()
+        self._open(step)
 
     def __enter__(self) -> "Progress":
         self.log.__enter__()
@@ -218,11 +261,14 @@ class Progress:
     def __exit__(self, *error: Any) -> None:
         if error[0] is None:
             self._read(keep=0)
+            self._layers.write()
         self.log.__exit__(*error)
 
     def step(self, step: int, metrics: dict[str, jax.Array]) -> None:
         """Notes one update's metrics, still on the device."""
         self._tokens.append(metrics.pop("tokens"))
+        if "statistics" in metrics:
+            self._layers(step, metrics.pop("statistics"))
         if step % self._every == 0 or step in (self._first, self._steps):
             self._waiting.append((step, metrics, self._tokens))
             self._tokens = []

@@ -1,6 +1,10 @@
-"""The train state, {step, params, opt_state}: abstract shapes and sharded initialisation."""
+"""The train state, {step, params, opt_state}: abstract shapes and sharded initialisation.
 
-from collections.abc import Mapping
+A run that may roll back (config.guard) also has "roll_backs": how many were `done`, and `skipped_rows`, int32
+[phases], the rows of each phase's text that they leave out.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -8,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bert_jax import sharding
+from bert_jax import averaging, guard, sharding
 from bert_jax.config import Config, Phase
 from bert_jax.modeling import bert
-from bert_jax.variants import load
+from bert_jax.variants import ConfigError, load, module
+from data_pipeline import batch_sizes
+from data_pipeline.batch_sizes import BatchSizes
 
 State = dict[str, Any]
 
@@ -32,9 +38,64 @@ def phase_at(config: Config, step: int) -> tuple[int, Phase, int]:
     raise ValueError(f"step is {step} past the last phase")
 
 
-def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """The optimizer that the config names, on the phases' learning rates."""
-    return load("bert_jax.optimizers", config.optimizer)(learning_rate(config))
+def batch_sizes_of(phase: Phase) -> BatchSizes:
+    """The batch size of each step of the phase, and where in the phase's text it begins."""
+    warmup = phase.batch_warmup
+    if not warmup.tokens:
+        return batch_sizes.constant(phase.batch_size)
+    return batch_sizes.warm_up(warmup.first, phase.batch_size, warmup.increment, warmup.tokens // phase.length)
+
+
+def make_optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
+    """The optimizer that the config names, on the phases' learning rates, with the average and the guard it asks for.
+
+    Its `update` takes the norm of the gradient before clipping as `norm`.
+    """
+    optimizer = load("bert_jax.optimizers", config.optimizer)(learning_rate(config))
+    if config.average_decay:
+        optimizer = averaging.wrap(optimizer, config.average_decay)
+    if config.guard.on:
+        options = config.guard
+        optimizer = guard.wrap(optimizer, factor=options.factor, decay=options.decay, grace=options.grace)
+    return optax.with_extra_args_support(optimizer)
+
+
+def statistics_of(config: Config) -> Callable[[Any, Any, Any], dict[str, Any]]:
+    """(gradients, opt_state, params) → what the next update does to each layer, by the optimizer's own `statistics`.
+
+    Raises:
+      ConfigError: the optimizer has none.
+    """
+    optimizer = module("bert_jax.optimizers", config.optimizer.name)
+    if not hasattr(optimizer, "statistics"):
+        raise ConfigError(
+            f"config.statistics_every is {config.statistics_every}, but the optimizer {config.optimizer.name} has no "
+            "statistics of its layers; set it to 0, or take lamb"
+        )
+    statistics = load("bert_jax.optimizers", config.optimizer, "statistics")
+    wrappers = config.guard.on + (config.average_decay > 0)
+
+    def of_layers(gradients: Any, opt_state: Any, params: Any) -> dict[str, Any]:
+        for _ in range(wrappers):
+            opt_state = opt_state.inner
+        return statistics(gradients, opt_state, params)
+
+    return of_layers
+
+
+def weights_to_use(config: Config) -> tuple[str, ...]:
+    """Where in the state the weights to evaluate and to export are: the average, if one is kept."""
+    if not config.average_decay:
+        return ("params",)
+    return ("opt_state", "inner", "average") if config.guard.on else ("opt_state", "average")
+
+
+def no_roll_backs(config: Config) -> State:
+    """What a fresh state remembers of roll-backs; nothing in a run that never rolls back."""
+    if not config.guard.rolls_back:
+        return {}
+    zeros = jnp.zeros((len(config.phases),), jnp.int32)
+    return {"roll_backs": {"done": jnp.zeros((), jnp.int32), "skipped_rows": zeros}}
 
 
 def abstract_state(config: Config, mesh: jax.sharding.Mesh) -> State:
@@ -45,8 +106,10 @@ def abstract_state(config: Config, mesh: jax.sharding.Mesh) -> State:
         "step": jax.ShapeDtypeStruct((), jnp.int32),
         "params": params,
         "opt_state": jax.eval_shape(optimizer.init, params),
+        **jax.eval_shape(lambda: no_roll_backs(config)),
     }
     shardings = sharding.state_shardings(config.model, optimizer, params, mesh)
+    shardings |= jax.tree.map(lambda _: shardings["step"], no_roll_backs(config))
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
 
 
@@ -70,7 +133,8 @@ def init_state(
         if bias is not None:
             params["mlm_head"]["bias"] = jnp.asarray(bias)
         params |= imported
-        return {"step": jnp.zeros((), jnp.int32), "params": params, "opt_state": optimizer.init(params)}
+        fresh = {"step": jnp.zeros((), jnp.int32), "params": params, "opt_state": optimizer.init(params)}
+        return fresh | no_roll_backs(config)
 
     shardings = jax.tree.map(lambda x: x.sharding, abstract_state(config, mesh))
     given = {name: jax.tree.map(place, part, shardings["params"][name]) for name, part in (imported or {}).items()}

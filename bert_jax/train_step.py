@@ -7,48 +7,58 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bert_jax import sharding
+from bert_jax import guard, sharding
 from bert_jax.config import Config, Phase
 from bert_jax.objectives import Batch, Objective
-from bert_jax.train_state import State, abstract_state, learning_rate, make_optimizer
+from bert_jax.train_state import State, abstract_state, learning_rate, make_optimizer, statistics_of
 
-Metrics = dict[str, jax.Array]
+Metrics = dict[str, Any]  # of float32 and int32 scalars, and "statistics"
 CORRUPTION, DROPOUT = 0, 1  # streams of the run's random key
 
 
-def jit_train_step(config: Config, phase: Phase, objective: Objective, mesh: jax.sharding.Mesh) -> Any:
+def jit_train_step(
+    config: Config, phase: Phase, objective: Objective, mesh: jax.sharding.Mesh, statistics: bool = False
+) -> Any:
     """The phase's update, compiled once: the state comes out laid out as it went in, and is donated."""
-    train_step = sharding.on_mesh(mesh, make_train_step(config, phase, objective))
+    train_step = sharding.on_mesh(mesh, make_train_step(config, phase, objective, statistics))
     laid_out = jax.tree.map(lambda x: x.sharding, abstract_state(config, mesh))
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     return jax.jit(train_step, donate_argnums=0, out_shardings=(laid_out, everywhere))
 
 
 def make_train_step(
-    config: Config, phase: Phase, objective: Objective
+    config: Config, phase: Phase, objective: Objective, statistics: bool = False
 ) -> Callable[[State, Batch], tuple[State, Metrics]]:
-    """The update of one phase. Random draws depend on (seed, step, row of the global batch) alone."""
+    """The update of one phase. Random draws depend on (seed, step, row of the global batch) alone.
+
+    With `statistics` the metrics hold those of every layer too, under that name.
+    """
     optimizer, rate = make_optimizer(config), learning_rate(config)
+    of_layers = statistics_of(config) if statistics else None
+    part = phase.batch_size // phase.microbatches  # rows; a batch that still grows has fewer parts as large
 
     def train_step(state: State, batch: Batch) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed + 1), state["step"])
         corrupted = objective.corrupt(batch, jax.random.fold_in(key, CORRUPTION))
-        gradients, sums = accumulate(
-            objective, state["params"], corrupted, jax.random.fold_in(key, DROPOUT), phase.microbatches
-        )
+        parts = max(1, batch["tokens"].shape[0] // part)
+        gradients, sums = accumulate(objective, state["params"], corrupted, jax.random.fold_in(key, DROPOUT), parts)
         weight = jnp.maximum(sums["weight"], 1)
         gradients = jax.tree.map(lambda g: g / weight, gradients)
         gradients, norm = clip(gradients, config.clip_norm)
-        updates, opt_state = optimizer.update(gradients, state["opt_state"], state["params"])
+        made = state["step"] - guard.counts(state["opt_state"]).get("skipped", 0)
+        updates, opt_state = optimizer.update(gradients, state["opt_state"], state["params"], norm=norm)
         params = optax.apply_updates(state["params"], updates)
         metrics = {
             "loss": sums["loss"] / weight,
             "accuracy": sums["correct"] / weight,
-            "learning_rate": jnp.asarray(rate(state["step"]), jnp.float32),
+            "learning_rate": jnp.asarray(rate(made), jnp.float32),
             "gradient_norm": norm,
             "tokens": (batch["segments"] > 0).sum(),
+            **guard.counts(opt_state),
         }
-        return {"step": state["step"] + 1, "params": params, "opt_state": opt_state}, metrics
+        if of_layers:
+            metrics["statistics"] = of_layers(gradients, state["opt_state"], state["params"])
+        return state | {"step": state["step"] + 1, "params": params, "opt_state": opt_state}, metrics
 
     return train_step
 

@@ -17,6 +17,7 @@ class Opened:
     params: Params
     tokenizer: Tokenizer | None  # None where the folder has none
     family: str  # of PyTorch models it came from, such as "roberta"; "" for none
+    averaged: bool = False  # the parameters are a moving average over a run's updates
 
 
 def read(path: Path) -> Opened:
@@ -88,4 +89,4 @@ def read_workdir(path: Path) -> Opened:
 
     run, params, _ = restore_params(path)
     store = Path(run.data.store or path / "store")
-    return Opened(run.model, params, tokenizer.read(store), "")
+    return Opened(run.model, params, tokenizer.read(store), "", averaged=run.average_decay > 0)

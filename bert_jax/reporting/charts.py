@@ -163,6 +163,11 @@ def _frame(axes: "Axes", colours: Colours, steps: np.ndarray | None, number: Num
 
 
 def _svg(draw: Callable[["Axes", Colours], None], size: Size, words: str) -> str:
+    return svg(lambda figure, colours: draw(figure.add_subplot(facecolor="none"), colours), size, words)
+
+
+def svg(draw: Callable[["Figure", Colours], None], size: Size, words: str) -> str:
+    """What `draw` puts into an empty figure, as an <svg> element of the page; `words` name it for a screen reader."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -175,8 +180,7 @@ def _svg(draw: Callable[["Axes", Colours], None], size: Size, words: str) -> str
     }
     with rc_context(as_text):
         figure = Figure(figsize=size, layout="constrained", facecolor="none")
-        axes = figure.add_subplot(facecolor="none")
-        draw(axes, PLACEHOLDERS)
+        draw(figure, PLACEHOLDERS)
         return _inline(figure, words)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax.reporting import charts
+from bert_jax.reporting.layers import QUANTITIES, layer_charts
 from bert_jax.reporting.numbers import compact, decimals, duration, percent, ratio, short, whole
 
 Facts = Mapping[str, Any]
@@ -21,6 +22,7 @@ Records = Sequence[Facts]
 FILES = {
     "config.json": "the whole configuration",
     "metrics.jsonl": "one line of numbers a logged step, in full precision",
+    "layers.jsonl": "trust ratio and norms of each layer, one line each so many steps",
     "tensorboard": "the same numbers as TensorBoard events",
     "checkpoints": "parameters and optimizer state, to go on from",
     "store": "the prepared text: tokens, offsets, manifest, tokenizer",
@@ -90,6 +92,14 @@ def training(records: Records, evaluation: Facts) -> str:
     small = _small_curve("Learning rate", "", records, "learning_rate", ratio)
     small += _small_curve("Throughput", "tokens per second, padding not counted", records, "tokens_per_second", short)
     return _section("Training", "", figure + (f'<div class="grid two">{small}</div>' if small else ""))
+
+
+def layers(records: Records) -> str:
+    """What the optimizer did to each layer, from layers.jsonl."""
+    drawn = layer_charts(records)
+    figures = "".join(_figure(*QUANTITIES[name], chart) for name, chart in drawn.items())
+    note = "A line for each layer, from the first (pale) to the last; logarithmic scales, over the steps."
+    return _section("Layers", note, f'<div class="grid">{figures}</div>') if figures else ""
 
 
 def held_out(evaluation: Facts) -> str:

@@ -11,6 +11,7 @@ import runs
 
 from bert_jax import train
 from bert_jax.cli import STOPPED
+from bert_jax.config import Phase
 from bert_jax.distributed import LOST, Place, find_place
 from bert_jax.variants import ConfigError
 
@@ -65,7 +66,8 @@ def test_a_host_reads_only_its_rows(monkeypatch) -> None:
     monkeypatch.setattr(train.jax, "process_index", lambda: 1)
     monkeypatch.setattr(train.jax, "process_count", lambda: 4)
     monkeypatch.setattr(train.sharding, "put_batch", lambda batch, mesh: batch)
-    assert len(list(train.device_batches(Examples(), 32, 2, 5, mesh=None))) == 3
+    phase = Phase(steps=5, length=8, batch_size=32, learning_rate=1e-3)
+    assert len(list(train.device_batches(Examples(), phase, 2, mesh=None))) == 3
     rows = {row for first, size in Examples.asked for row in range(first, first + size)}
     assert rows
     assert {row % 32 // 8 for row in rows} == {1}  # the second quarter of each batch, and nothing else

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax import sharding
-from bert_jax.config import Config, Mesh, Model, Phase
+from bert_jax import averaging, sharding
+from bert_jax.config import Config, Guard, Mesh, Model, Phase
 from bert_jax.objectives import Vocabulary, mlm
 from bert_jax.train_state import abstract_state, init_state, learning_rate, phase_at
 from bert_jax.train_step import accumulate, clip, jit_train_step
@@ -65,6 +65,20 @@ def test_every_split_of_the_mesh_gives_the_same_run(mesh: Mesh, alone: tuple[dic
     state, losses = run(make_config(mesh), devices=mesh.data * mesh.fsdp * mesh.tensor, steps=10)
     np.testing.assert_allclose(losses, alone[1], rtol=1e-5)
     assert state["step"] == 10
+
+
+def test_guard_and_average_on_a_split_mesh_leave_the_run_alone(alone: tuple[dict, list[float]]) -> None:
+    mesh = Mesh(data=1, fsdp=2, tensor=2)
+    config = make_config(mesh, guard=Guard(on=True), average_decay=0.9)
+    state, losses = run(config, devices=4, steps=10)
+    np.testing.assert_allclose(losses, alone[1], rtol=1e-5)
+    average = averaging.average(state["opt_state"])
+    assert jax.tree.structure(average) == jax.tree.structure(state["params"])
+    laid_out = abstract_state(config, sharding.make_mesh(mesh))
+    for a, p in zip(
+        jax.tree.leaves(averaging.average(laid_out["opt_state"])), jax.tree.leaves(laid_out["params"]), strict=True
+    ):
+        assert a.sharding == p.sharding
 
 
 @pytest.mark.parametrize("parts", [2, 4, 8])
