@@ -66,5 +66,6 @@ setup(
         "chinese": ["jieba==0.42.1"],
         "beam": ["apache-beam==2.77.0"],
         "sweep": ["optuna==5.0.0"],
+        "bench": ["datasets==5.2.0", "torch==2.13.0", "transformers==5.23.0"],
     },
 )

@@ -37,6 +37,7 @@ _STARTERS = _words(
     " their then there these they this those though through thus to today under unlike until we what when where"
     " whether which while who why with yet you your"
 )
+_ABBREVIATIONS = _BEFORE_NAMES | _BEFORE_NUMBERS | _MAY_END
 
 
 def build(*, wrapped: bool = False) -> Splitter:
@@ -68,7 +69,11 @@ def _sentences(paragraph: str) -> list[str]:
 
 def _point_ends(paragraph: str, start: int, point: int, following: int) -> bool:
     """Whether the point at `point`, in a sentence from `start`, ends it before the text at `following`."""
-    match = _LAST_WORD.search(paragraph, max(start, point - 40), point)
+    before = max(start, point - 40)
+    plain = paragraph[max(before, paragraph.rfind(" ", before, point) + 1) : point]
+    if plain.isalpha() and len(plain) > 1 and plain.lower() not in _ABBREVIATIONS:
+        return True  # most often; the rest only finds the word more carefully
+    match = _LAST_WORD.search(paragraph, before, point)
     if match is None:
         return True
     word = match[0]

@@ -8,7 +8,8 @@ A kind's file has these functions:
 
 and, where the package's own do not fit,
 
-    words(lines) -> words                           cuts lines where the ids can be cut, END after each line
+    words(lines) -> bytes                           lines cut where the ids can be cut: the words in UTF-8, CUT
+                                                    after each, and the word END after each line
     word_encoder(backend) -> (word -> ids)          what the backend gives for such a word
 
 `word_counts()` gives the words of the training text, split at whitespace, with how often each
@@ -20,10 +21,10 @@ open gives the same ids by construction. What makes it quick is that a text's id
 its words one after the other: a word is encoded once and remembered.
 """
 
-import array
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,9 +39,8 @@ from data_pipeline.errors import DataError
 WordCounts = Callable[[], Mapping[str, int]]
 
 END = "\0"  # the word that stands for the end of a line; never part of a text
-_END_ID = np.uint32(0xFFFFFFFF)
+CUT = b"\xff"  # after each word; never part of UTF-8
 _REMEMBERED_WORDS = 1 << 19  # about 100 MB
-_WORDS_AT_ONCE = 1 << 16  # the memory of remembered words stays bounded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Tokenizer:
         self.specials = specials
         self._backend = tokenizers.Tokenizer.from_str(definition)
         self._file = variants.module("data_pipeline.tokenizers", kind)
-        self._words_of: Callable[[Sequence[str]], list[str]] = getattr(self._file, "words", words)
+        self._words_of: Callable[[Sequence[str]], bytes] = getattr(self._file, "words", words)
         self.vocab_size: int = self._backend.get_vocab_size()
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
             self._special_id(piece) for piece in dataclasses.astuple(specials)
@@ -106,15 +106,13 @@ class Tokenizer:
         """
         if any(END in line for line in lines):
             lines = [line.replace(END, "") for line in lines]
-        words = self._words_of(lines)
-        ids = []
-        for start in range(0, len(words), _WORDS_AT_ONCE):
-            ids.append(b"".join(map(self._words.__getitem__, words[start : start + _WORDS_AT_ONCE])))
-            self._words.forget()
-        tokens = np.frombuffer(b"".join(ids), dtype=np.uint32)
-        ends = np.flatnonzero(tokens == _END_ID)
-        lengths = np.diff(ends - np.arange(ends.size), prepend=0)
-        return tokens[tokens != _END_ID], lengths.astype(np.uint32)
+        kinds, which = _distinct(self._words_of(lines))
+        numbers = self._words.numbers(kinds)[which]
+        starts, lengths = self._words.starts[numbers], self._words.lengths[numbers]
+        ends = np.cumsum(lengths)
+        places = np.repeat(starts - (ends - lengths), lengths) + np.arange(lengths.sum())
+        of_lines = np.diff(ends[numbers == _Words.END], prepend=0)
+        return self._words.ids[places], of_lines.astype(np.uint32)
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
         """The text of some ids."""
@@ -173,9 +171,20 @@ class Tokenizer:
             (folder / f"{file}.json").write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
 
 
-def words(lines: Sequence[str]) -> list[str]:
-    """The words between the spaces of lines, with END after each line."""
-    return f" {END} ".join([*lines, ""]).split(" ")
+def words(lines: Sequence[str]) -> bytes:
+    """The words between the spaces of lines, CUT after each, the word END after each line."""
+    return f" {END} ".join([*lines, ""]).encode().replace(b" ", CUT)
+
+
+def _distinct(words: bytes) -> tuple[list[bytes], np.ndarray]:
+    """The different words, CUT at their ends, and which of them each word is."""
+    import pyarrow as pa
+
+    ends = np.flatnonzero(np.frombuffer(words, np.uint8) == CUT[0]) + 1
+    offsets = np.concatenate([[0], ends]).astype(np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(words)]
+    encoded = pa.Array.from_buffers(pa.binary(), len(ends), buffers).dictionary_encode()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
 
 
 def word_encoder(backend: Any) -> Callable[[str], list[int]]:
@@ -189,23 +198,33 @@ def word_encoder(backend: Any) -> Callable[[str], list[int]]:
     return encode
 
 
-class _Words(dict[str, bytes]):
-    """The ids of words as the bytes of uint32, each encoded when first asked for."""
+class _Words:
+    """The ids of the words met so far. Word number i has `ids[starts[i] : starts[i] + lengths[i]]`."""
+
+    END = 0  # the number of the word END, which has no ids
 
     def __init__(self, encode: Callable[[str], Sequence[int]]):
         self._encode = encode
-        self[END] = _END_ID.tobytes()
+        self._clear()
 
-    def __missing__(self, word: str) -> bytes:
-        ids = array.array("I", self._encode(word)).tobytes()
-        self[word] = ids
-        return ids
+    def _clear(self) -> None:
+        self._numbers = {END.encode() + CUT: self.END}
+        self.ids = np.zeros(0, np.uint32)
+        self.starts = self.lengths = np.zeros(1, np.int64)
 
-    def forget(self) -> None:
-        """Starts again when there are too many: rare words are most of them and are met once."""
-        if len(self) > _REMEMBERED_WORDS:
-            self.clear()
-            self[END] = _END_ID.tobytes()
+    def numbers(self, words: Sequence[bytes]) -> np.ndarray:
+        """The number of each word, [len(words)] int64, encoding those that are new; earlier numbers may end."""
+        if len(self._numbers) > _REMEMBERED_WORDS:  # starts again: rare words are most of them and are met once
+            self._clear()
+        new = [word for word in words if word not in self._numbers]
+        self._numbers.update(zip(new, itertools.count(len(self._numbers)), strict=False))
+        encoded = [self._encode(word[:-1].decode()) for word in new]
+        lengths = np.fromiter(map(len, encoded), np.int64, len(new))
+        starts = self.ids.size + np.cumsum(lengths) - lengths
+        ids = np.fromiter(itertools.chain.from_iterable(encoded), np.uint32, lengths.sum())
+        self.ids = np.concatenate([self.ids, ids])
+        self.starts, self.lengths = np.append(self.starts, starts), np.append(self.lengths, lengths)
+        return np.fromiter(map(self._numbers.__getitem__, words), np.int64, len(words))
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from data_pipeline.errors import DataError
-from data_pipeline.tokenizers import END, Specials, Tokenizer, WordCounts
+from data_pipeline.tokenizers import CUT, END, Specials, Tokenizer, WordCounts
 
 _SPACE_SIGN = "Ġ"  # how a space is written in the vocabulary
 _CUT = "\ud800"  # in no text: half of a surrogate pair
+_CUT_BYTES = _CUT.encode("utf-8", "surrogatepass")
 
 
 def build(word_counts: WordCounts, *, file: str = "") -> Tokenizer:
@@ -60,10 +61,11 @@ def _bytes() -> dict[str, int]:
 _BYTES = _bytes()
 
 
-def words(lines: Sequence[str]) -> list[str]:
-    """Words with the space before them, END after each line."""
+def words(lines: Sequence[str]) -> bytes:
+    """Words with the space before them, CUT after each, the word END after each line."""
     marked = [" ".join(line.split()).replace(" ", f"{_CUT} ") for line in lines]
-    return f"{_CUT}{END}{_CUT}".join([*marked, ""]).split(_CUT)
+    joined = f"{_CUT}{END}{_CUT}".join([*marked, ""])
+    return joined.encode("utf-8", "surrogatepass").replace(_CUT_BYTES, CUT)
 
 
 def _is_byte_level(definition: Any) -> bool:

@@ -8,6 +8,7 @@ whitespace one space. It keeps the zero-width joiners, which Persian and Indic s
 
 import collections
 import dataclasses
+import functools
 import hashlib
 import io
 import itertools
@@ -29,6 +30,9 @@ _SPACES = (
     r"\x{2581}\x{3000}]+"
 )
 _SPACE_SIGN = "▁"
+_RUNS = re.compile(f"{_SPACE_SIGN}?(?:[A-Za-z]+|[^A-Za-z]+)")
+_CROSSES_RUNS = re.compile(r"[A-Za-z][!-@\[-`{-~]|[!-@\[-`{-~][A-Za-z]")
+_REMEMBERED_RUNS = 1 << 17  # about 40 MB
 _LONGEST_WORD = 500  # characters; longer ones are cut for training
 _TRAINING_CHARACTERS = 4_000_000  # of different words, the commonest first: more changes little and costs minutes
 _SEEDS_PER_PIECE = 10  # candidates that unigram training starts from
@@ -73,17 +77,37 @@ def surface(piece: str) -> bytes:
 
 
 def word_encoder(backend: Any) -> Callable[[str], list[int]]:
+    """Encodes ASCII by runs of letters and of other characters, where no piece of the vocabulary goes across.
+
+    A text has far fewer such runs than words. The ids are the same: every piece lies within one run, so the best
+    pieces of a word are the best ones of each run. (Scores are float32, whose sums in float64 are exact.)
+    """
     normalize, tokenize = backend.normalizer.normalize_str, backend.model.tokenize
-    keeps_ascii = _keeps_ascii(normalize)
-    specials = [re.escape(token.content) for token in backend.get_added_tokens_decoder().values()]
-    special = re.compile("|".join(specials))
+    specials = {token.content for token in backend.get_added_tokens_decoder().values()}
+    pieces = backend.get_vocab(with_added_tokens=False).keys() - specials
+    printable = {chr(code) for code in range(0x21, 0x7F)}
+    kept = _keeps_ascii(normalize) and _only({*printable} - {special[0] for special in specials})
+    in_runs = not any(map(_CROSSES_RUNS.search, pieces)) and _only(printable & pieces)
+
+    @functools.lru_cache(_REMEMBERED_RUNS)
+    def ids_of(text: str) -> list[int]:
+        return [token.id for token in tokenize(text)]
 
     def encode(word: str) -> list[int]:
-        if not (keeps_ascii and word.isascii() and word.isprintable() and not special.search(word)):
-            word = normalize(word)
-        return [token.id for part in word.split(" ") if part for token in tokenize(_SPACE_SIGN + part)]
+        ids = []
+        for part in [word] if kept and kept(word) else normalize(word).split(" "):
+            if part:
+                text = _SPACE_SIGN + part
+                for run in _RUNS.findall(text) if in_runs and in_runs(part) else [text]:
+                    ids += ids_of(run)
+        return ids
 
     return encode
+
+
+def _only(characters: set[str]) -> Callable[[str], Any]:
+    """Whether a text has these characters alone."""
+    return re.compile("[" + "".join(map(re.escape, sorted(characters))) + "]*").fullmatch
 
 
 def _keeps_ascii(normalize: Callable[[str], str]) -> bool:

@@ -2,6 +2,7 @@
 
 import collections
 import io
+import json
 import random
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
-from data_pipeline.tokenizers import load_tokenizer, sentencepiece
+from data_pipeline.tokenizers import Specials, Tokenizer, load_tokenizer, sentencepiece
 from tests.data_pipeline import hostile
 
 TEXT = " ".join(hostile.EXAMPLES[2:10]) + (
@@ -75,6 +76,34 @@ def test_lines_have_the_ids_of_their_text(tokenizer, text):
     tokens, lengths = tokenizer.encode_lines([text])
     assert tokens.tolist() == expected
     assert lengths.tolist() == [len(expected)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.text("eeehnrtTMASK.,;:-[]0 ^é", max_size=80))
+@example(text="the,the;the... [the][MASK],mill-river: .the 0the0 ^the^ thé,the")
+def test_words_in_runs_have_the_ids_of_their_text(tokenizer, text):
+    test_lines_have_the_ids_of_their_text.hypothesis.inner_test(tokenizer, text)
+
+
+def test_pieces_across_runs_keep_words_whole(tokenizer):
+    """Where a piece holds letters and other characters, as in a model trained without splitting by script."""
+    definition = json.loads(tokenizer.definition)
+    if definition["model"]["type"] == "BPE":
+        definition["model"]["merges"].append(["r", "."])
+        definition["model"]["vocab"]["r."] = 130
+    else:
+        definition["model"]["vocab"].append(["r.", -0.5])
+    crossing = Tokenizer("sentencepiece", json.dumps(definition), Specials())
+    text = "the river.river mill.r.e"
+    assert 130 in crossing.encode(text)
+    assert crossing.encode_lines([text])[0].tolist() == crossing.encode(text)
+
+
+def test_words_are_forgotten_when_there_are_many(tokenizer, monkeypatch):
+    monkeypatch.setattr("data_pipeline.tokenizers._REMEMBERED_WORDS", 3)
+    again = Tokenizer(tokenizer.kind, tokenizer.definition, tokenizer.specials)
+    for text in ("the old mill", "the river and the mill", "", "the mill the mill froze"):
+        assert again.encode_lines([text, text])[0].tolist() == 2 * tokenizer.encode(text)
 
 
 @settings(max_examples=50, deadline=None)
