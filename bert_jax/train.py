@@ -147,7 +147,8 @@ def open_store(config: Config, workdir: Path) -> Store:
       ConfigError: its vocabulary is not the model's.
       DataError: there is none, or it is damaged.
     """
-    store = Store.open(config.data.store or workdir / "store")
+    cache = int(config.data.cache_gb * 1e9) or None
+    store = Store.open(config.data.store or workdir / "store", verify="once", cache_bytes=cache)
     spare = config.model.vocab_size - store.vocab_size  # some encoders have more embeddings than pieces
     if spare < 0 or (spare and not config.init_from):
         raise ConfigError(

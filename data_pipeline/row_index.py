@@ -8,7 +8,6 @@ renamed when whole; where the store cannot be written, it goes to a cache folder
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import shutil
 import tempfile
@@ -19,8 +18,9 @@ import numpy as np
 
 from bert_jax.variants import Variant, load
 from data_pipeline.errors import DataError
+from data_pipeline.remote import cache_folder
 from data_pipeline.rows import RowFormat, specials
-from data_pipeline.store import Split, Store
+from data_pipeline.store import Split, read_manifest
 
 _VERSION = 1
 _ARRAYS: dict[str, np.dtype] = {
@@ -69,10 +69,10 @@ def open_index(split: Split, rows_format: Variant, length: int, isolate: bool) -
     if not split.shards:
         raise DataError("the split has no documents; prepare the store with more text or another data.held_out")
     row_format = load("data_pipeline.rows", rows_format)(length, isolate)
-    store = Store.open(split.shards[0].path.parent)
+    store = split.shards[0].path.parent
     key = {
         "version": _VERSION,
-        "store": store.fingerprint,
+        "store": read_manifest(store).fingerprint,
         "shards": [shard.facts.name for shard in split.shards],
         "format": rows_format.name,
         "options": dict(sorted(rows_format.options.items())),
@@ -81,7 +81,7 @@ def open_index(split: Split, rows_format: Variant, length: int, isolate: bool) -
     }
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     name = f"{split.shards[0].facts.split}-{rows_format.name}-{length}-{digest}"
-    homes = [store.path / "rows", _cache() / "rows"]
+    homes = [store / "rows", cache_folder() / "rows"]
     for home in homes:
         if _is_whole(home / name, key):
             return _mapped(home / name, row_format, length)
@@ -192,7 +192,3 @@ def _writable(folder: pathlib.Path) -> bool:
             return True
     except OSError:
         return False
-
-
-def _cache() -> pathlib.Path:
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "bert_jax"

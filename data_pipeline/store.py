@@ -17,24 +17,29 @@ each starting at a multiple of eight bytes:
     document ids        d lines of UTF-8
 
 The tokens are pieces of text only: rows add [CLS] and [SEP]. Shards never mix two sources.
+
+A store on a remote path is read through a local cache (data_pipeline/remote.py).
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from data_pipeline import remote
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Tokenizer, load_tokenizer
 
 VERSION = 1
 SPLITS = ("train", "held_out")
+Verify = Literal["size", "once", "checksums"]
 ALIGNMENT = 8  # bytes; every section starts at a multiple
 
 
@@ -81,12 +86,28 @@ def _contents_hash(contents: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
-def _read_manifest(path: Path) -> Manifest:
-    file, remedy = path / "manifest.json", "restore the store from a copy or prepare it again"
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """The manifest of a store, local or remote.
+
+    Raises:
+      DataError: there is none, of another format version, or damaged.
+    """
+    return _parse_manifest(path, _manifest_bytes(path))
+
+
+def _manifest_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
-        contents = json.loads(file.read_bytes())
+        if remote.is_remote(path):
+            return remote.read(os.fspath(path), "manifest.json")
+        return (Path(path) / "manifest.json").read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path} is not a store: it has no manifest.json; data_pipeline.prepare makes one") from None
+
+
+def _parse_manifest(path: str | os.PathLike[str], written: bytes) -> Manifest:
+    file, remedy = f"{path}/manifest.json", "restore the store from a copy or prepare it again"
+    try:
+        contents = json.loads(written)
     except ValueError:
         raise DataError(f"{file} is damaged: it is not JSON; {remedy}") from None
     if not isinstance(contents, dict) or contents.get("format") != "bert_jax store":
@@ -132,16 +153,29 @@ def layout(facts: ShardFacts, vocab_size: int) -> dict[str, tuple[int, int, np.d
 
 
 class Shard:
-    """One shard, memory-mapped when first read: n tokens, s sentences, d documents."""
+    """One shard, memory-mapped when first read: n tokens, s sentences, d documents.
 
-    def __init__(self, path: Path, facts: ShardFacts, vocab_size: int, first_document: int):
+    Args:
+      wait: called before the first read; returns when the file is here.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        facts: ShardFacts,
+        vocab_size: int,
+        first_document: int,
+        wait: Callable[[], Any] = lambda: None,
+    ):
         self.path = path
+        self._wait = wait
         self.facts = facts
         self.vocab_size = vocab_size
         self.first_document = first_document  # number of its first document within the split
 
     @functools.cached_property
     def _bytes(self) -> np.ndarray:
+        self._wait()
         return np.memmap(self.path, dtype=np.uint8, mode="r")
 
     def _section(self, name: str) -> np.ndarray:
@@ -201,24 +235,45 @@ class Split:
 class Store:
     """A store that was opened; see the module's head for what it holds."""
 
-    def __init__(self, path: Path, manifest: Manifest):
-        self.path = path
+    def __init__(self, path: Path, manifest: Manifest, cache: remote.Cache | None = None):
+        self.path = path  # where its files are, or are fetched to
+        self._cache = cache
         self.manifest = manifest
         self.vocab_size = manifest.vocab_size
         self.fingerprint = manifest.fingerprint
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], verify: Literal["size", "checksums"] = "size") -> "Store":
-        """Opens a store after checking it: sizes are quick, checksums read every byte.
+    def open(cls, path: str | os.PathLike[str], verify: Verify = "size", *, cache_bytes: int | None = None) -> "Store":
+        """Opens a store after checking it.
+
+        Args:
+          path: its folder, local or remote.
+          verify: "size" is quick; "checksums" reads every byte; "once" reads every byte of files that it has not
+            found whole before, on this machine and unchanged since. What is fetched is always read whole.
+          cache_bytes: that stores on remote paths may take on this machine; by default all but a tenth of the disk.
 
         Raises:
           DataError: no store there, another format version, or a file that is missing, cut or changed.
         """
+        if remote.is_remote(path):
+            return cls._open_remote(os.fspath(path), cache_bytes)
         path = Path(path)
-        manifest = _read_manifest(path)
+        manifest = read_manifest(path)
         for name, facts in manifest.files.items():
             _check_file(path, name, facts, verify)
         return cls(path, manifest)
+
+    @classmethod
+    def _open_remote(cls, url: str, cache_bytes: int | None) -> "Store":
+        written = _manifest_bytes(url)
+        manifest = _parse_manifest(url, written)
+        files = {name: (facts.bytes, facts.sha256) for name, facts in manifest.files.items()}
+        cache = remote.Cache(url, written, manifest.fingerprint, files, cache_bytes)
+        small = [name for name in files if not name.endswith(".shard")]
+        cache.start(sorted(files, key=lambda name: name not in small))
+        for name in small:
+            cache.wait(name)
+        return cls(cache.folder, manifest, cache)
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
@@ -237,7 +292,9 @@ class Store:
         shards, documents = [], 0
         for facts in self.manifest.shards:
             if facts.split == name:
-                shards.append(Shard(self.path / f"{facts.name}.shard", facts, self.vocab_size, documents))
+                file = f"{facts.name}.shard"
+                wait = functools.partial(self._cache.wait, file) if self._cache else lambda: None
+                shards.append(Shard(self.path / file, facts, self.vocab_size, documents, wait))
                 documents += facts.documents
         return Split(tuple(shards))
 
@@ -250,8 +307,37 @@ def _check_file(path: Path, name: str, facts: FileFacts, verify: str) -> None:
         raise DataError(f"{path / name} is missing; {remedy}") from None
     if size != facts.bytes:
         raise DataError(f"{path / name} has {size} bytes where the manifest says {facts.bytes}; {remedy}")
-    if verify == "checksums" and describe_file(path / name).sha256 != facts.sha256:
+    if verify == "size" or (verify == "once" and _was_whole(path / name, facts)):
+        return
+    if describe_file(path / name).sha256 != facts.sha256:
         raise DataError(f"{path / name} is damaged: its checksum differs from the manifest's; {remedy}")
+    if verify == "once":
+        _note_whole(path / name, facts)
+
+
+def _was_whole(file: Path, facts: FileFacts) -> bool:
+    try:
+        return _note_of(file, facts).read_text() == _state(file)
+    except OSError:
+        return False
+
+
+def _note_whole(file: Path, facts: FileFacts) -> None:
+    note = _note_of(file, facts)
+    with contextlib.suppress(OSError):  # without the note it is read again
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(_state(file))
+
+
+def _note_of(file: Path, facts: FileFacts) -> Path:
+    name = hashlib.sha256(f"{file.resolve()} {facts.sha256}".encode()).hexdigest()
+    return remote.cache_folder() / "whole" / name[:32]
+
+
+def _state(file: Path) -> str:
+    """What changes with a file's contents, as far as its file system tells."""
+    stat = file.stat()
+    return f"{stat.st_dev} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
 def describe_file(path: Path) -> FileFacts:
