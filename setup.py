@@ -33,7 +33,7 @@ setup(
         "matplotlib==3.11.2",
         "optax==0.2.8",
         "orbax-checkpoint==0.12.8",
-        "pyarrow==26.0.1",
+        "pyarrow==25.0.1",
         "pydantic==2.13.5",
         "safetensors==0.8.0",
         "sentencepiece==0.2.3",

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class EncodePart:
     held_out: float
 
     @functools.cached_property
-    def _tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> Tokenizer:
         return load_tokenizer(self.tokenizer_folder)
 
     @functools.cached_property
@@ -77,15 +77,19 @@ class EncodePart:
 
     @functools.cached_property
     def _word_starts(self) -> WordStarts:
-        return variants.load("data_pipeline.words", self.words)(self._tokenizer)
+        return variants.load("data_pipeline.words", self.words)(self.tokenizer)
 
     def __call__(self, task: Task) -> Task:
         if task.part is not None:
-            documents: dict[str, list[Document]] = {split: [] for split in SPLITS}
-            for document in task.part.read():
-                documents[split_of(document, self.held_out)].append(document)
-            save_pieces(task.file, {split: self.encode(documents[split]) for split in SPLITS})
+            save_pieces(task.file, self.pieces(task.part))
         return dataclasses.replace(task, part=None)
+
+    def pieces(self, part: Part) -> dict[str, Piece]:
+        """The tokens of a part's documents, by split."""
+        documents: dict[str, list[Document]] = {split: [] for split in SPLITS}
+        for document in part.read():
+            documents[split_of(document, self.held_out)].append(document)
+        return {split: self.encode(documents[split]) for split in SPLITS}
 
     def encode(self, documents: Iterable[Document]) -> Piece:
         """Documents without a token are left out, and so are sentences."""
@@ -95,7 +99,7 @@ class EncodePart:
             ids.append(document.id)
             sentences_of.append(len(sentences))
             lines += sentences
-        encoded = [self._tokenizer.encode_lines(batch) for batch in _batches(lines)]
+        encoded = [self.tokenizer.encode_lines(batch) for batch in _batches(lines)]
         tokens = np.concatenate([tokens for tokens, _ in encoded] or [np.zeros(0, np.uint32)])
         lengths = np.concatenate([lengths for _, lengths in encoded] or [np.zeros(0, np.uint32)])
         document_of = np.repeat(np.arange(len(ids)), sentences_of)
@@ -134,16 +138,21 @@ def _batches(lines: list[str]) -> Iterator[list[str]]:
 
 
 def save_pieces(file: Path, pieces: dict[str, Piece]) -> None:
+    with replacing(file, durable=False) as opened:
+        write_pieces(opened, pieces)
+
+
+def write_pieces(file: IO[bytes], pieces: dict[str, Piece]) -> None:
+    """Writes what `load_pieces` reads."""
     arrays: dict[str, Any] = {}
     for split, piece in pieces.items():
         for name, value in vars(piece).items():
             array = np.frombuffer(json.dumps(value).encode(), np.uint8) if name == "ids" else value
             arrays[f"{split}.{name}"] = array
-    with replacing(file, durable=False) as opened:
-        np.savez(opened, **arrays)
+    np.savez(file, **arrays)
 
 
-def load_pieces(file: Path) -> dict[str, Piece]:
+def load_pieces(file: Path | IO[bytes]) -> dict[str, Piece]:
     with np.load(file) as arrays:
         return {
             split: Piece(

@@ -26,7 +26,7 @@ from typing import Any
 from absl import flags
 
 from bert_jax import config, config_flags, variants
-from data_pipeline import clean
+from data_pipeline import clean, remote
 from data_pipeline.encoding import CountWords, EncodePart
 from data_pipeline.errors import DataError
 from data_pipeline.shards import SHARD_BYTES, write_shards
@@ -58,14 +58,14 @@ def prepare(data: config.Data, output: Path, *, downloads: Path | None = None, p
     Raises:
       ConfigError, DataError: one line on what cannot be used. Nothing unfinished has the output's name.
     """
-    if store := _made_already(data, output):
+    if store := made_already(data, output):
         _say(progress, f"{output} is prepared already: {_summary(store)}")
         return store
     work = output.with_name(f"{output.name}.preparing")
     downloads = output.parent / "downloads" if downloads is None else downloads
     try:
         with _locked(work):
-            store = _made_already(data, output) or _prepare(data, output, work, downloads, progress)
+            store = made_already(data, output) or _prepare(data, output, work, downloads, progress)
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -82,8 +82,17 @@ def description(data: config.Data) -> dict[str, Any]:
     return json.loads(json.dumps({name: facts[name] for name in _FIXED_BY}))
 
 
-def _made_already(data: config.Data, output: Path) -> Store | None:
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+def made_already(data: config.Data, output: str | Path) -> Store | None:
+    """The store at `output`, or None where there is nothing.
+
+    Raises:
+      DataError: it was made with another configuration, or something else is there.
+    """
+    if remote.is_remote(output):
+        files, path = remote.connect(str(output))
+        if not files.exists(f"{path}/manifest.json"):
+            return None
+    elif not (place := Path(output)).exists() or (place.is_dir() and not any(place.iterdir())):
         return None
     store = Store.open(output)
     made, wanted = store.manifest.made.get("data", {}), description(data)
@@ -129,7 +138,7 @@ def _locked(work: Path) -> Iterator[None]:
 
 def _prepare(data: config.Data, output: Path, work: Path, downloads: Path, progress: bool) -> Store:
     try:
-        sources = _sources(data, downloads)
+        sources = open_sources(data, downloads)
         for source in sources:
             _say(progress and bool(source.about), source.about)
         _begin(work, data, sources)
@@ -139,30 +148,36 @@ def _prepare(data: config.Data, output: Path, work: Path, downloads: Path, progr
             with _bar("cleaning", sum(source.size for source in sources), progress) as advance:
                 sources, made["cleaning"] = clean.clean(sources, data.cleaning, work / "cleaning", workers, advance)
             _say(progress, clean.describe(made["cleaning"]))
-        tokenizer = _tokenizer(data, sources, work, workers, progress)
+        tokenizer = make_tokenizer(data, sources, work, workers, progress)
         encode = EncodePart(work / "tokenizer", data.sentences, data.words, data.held_out)
         variants.load("data_pipeline.words", data.words)(tokenizer)  # an error now, not in every worker
         with _bar("tokenizing", sum(source.size for source in sources), progress) as advance:
             shards = write_shards(sources, encode, tokenizer.vocab_size, work, workers, advance)
-        _check_splits(shards, data.held_out)
+        check_splits(shards, data.held_out)
     except DataError:
         shutil.rmtree(work)  # the text has to change, so nothing of it can be used
         raise
     folder = work / "store"
     tokenizer.save(folder / "tokenizer")
-    made["sources"] = _source_facts(data, sources, shards)
+    made["sources"] = source_facts(data, sources, shards)
     write_manifest(folder, vocab_size=tokenizer.vocab_size, shards=shards, tokenizer=tokenizer.fingerprint, made=made)
     os.rename(folder, output)
     return Store.open(output)
 
 
-def _sources(data: config.Data, downloads: Path) -> list[Source]:
+def open_sources(data: config.Data, downloads: Path) -> list[Source]:
+    """The configured sources.
+
+    Raises:
+      ConfigError, DataError: none, no such source, or nothing to read.
+    """
     if not data.sources:
         raise DataError("config.data.sources is empty; name one, such as use('text_files', paths='corpus/*.txt')")
     return [variants.load("data_pipeline.sources", variant)(downloads) for variant in data.sources]
 
 
-def _check_splits(shards: list[ShardFacts], held_out: float) -> None:
+def check_splits(shards: list[ShardFacts], held_out: float) -> None:
+    """Raises DataError where a split has no document."""
     documents = {split: sum(shard.documents for shard in shards if shard.split == split) for split in SPLITS}
     if not any(documents.values()):
         raise DataError("config.data.sources hold no text; check their paths and fields")
@@ -172,7 +187,8 @@ def _check_splits(shards: list[ShardFacts], held_out: float) -> None:
             raise DataError(f"config.data.held_out={held_out} of {total} documents leaves none to {split}; change it")
 
 
-def _source_facts(data: config.Data, sources: list[Source], shards: list[ShardFacts]) -> list[dict[str, Any]]:
+def source_facts(data: config.Data, sources: list[Source], shards: list[ShardFacts]) -> list[dict[str, Any]]:
+    """What the manifest says of each source."""
     facts = []
     for i, (variant, source) in enumerate(zip(data.sources, sources, strict=True)):
         mine = [shard for shard in shards if shard.source == i]
@@ -201,7 +217,8 @@ def _begin(work: Path, data: config.Data, sources: list[Source]) -> None:
         unfinished.unlink()
 
 
-def _tokenizer(data: config.Data, sources: list[Source], work: Path, workers: int, progress: bool) -> Tokenizer:
+def make_tokenizer(data: config.Data, sources: list[Source], work: Path, workers: int, progress: bool) -> Tokenizer:
+    """The configured tokenizer, in `work/tokenizer` too; the one that is there if an earlier run has finished it."""
     folder = work / "tokenizer"
     if not folder.exists():
         build = variants.load("data_pipeline.tokenizers", data.tokenizer)

@@ -45,12 +45,16 @@ def read(url: str, name: str) -> bytes:
       FileNotFoundError: there is none.
       DataError: the path cannot be reached at all.
     """
-    files, root = _connect(url)
+    files, root = connect(url)
     return files.cat_file(f"{root}/{name}")
 
 
-def _connect(url: str) -> tuple[Any, str]:
-    """The file system of fsspec, and the path within it."""
+def connect(url: str) -> tuple[Any, str]:
+    """The file system of fsspec that a path, local or remote, is on, and the path within it.
+
+    Raises:
+      DataError: there is no such protocol, or no package for it.
+    """
     import fsspec
 
     try:
@@ -149,7 +153,7 @@ class Cache:
         part = path.with_name(f"{path.name}.{os.getpid()}.{uuid.uuid4().hex}{_UNFINISHED}")
         size, digest = 0, hashlib.sha256()
         try:
-            files, root = _connect(self.url)
+            files, root = connect(self.url)
             with files.open(f"{root}/{name}", "rb") as remote, open(part, "wb") as local:
                 while block := remote.read(_BLOCK):
                     local.write(block)

@@ -3,13 +3,13 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from data_pipeline.encoding import EncodePart, Task, load_pieces
-from data_pipeline.sources import Source
+from data_pipeline.sources import Part, Source
 from data_pipeline.store import SPLITS, ShardFacts
-from data_pipeline.store_writer import ShardWriter, replacing
+from data_pipeline.store_writer import Piece, ShardWriter, replacing
 from data_pipeline.workers import ordered_map
 
 SHARD_BYTES = 1 << 30  # of text; about 240 million tokens of English
@@ -40,18 +40,26 @@ def write_shards(
     return facts
 
 
-def _tasks(sources: Sequence[Source], work: Path) -> Iterator[Task]:
-    """Every part in order; a shard begins where a source does, and after SHARD_BYTES."""
+def numbered(sources: Sequence[Source]) -> Iterator[tuple[int, int, int, Part]]:
+    """Every part in order, as (its shard, its number within it, its source, the part).
+
+    A shard begins where a source does, and after SHARD_BYTES.
+    """
     shard = -1
     for i, source in enumerate(sources):
         filled, number = SHARD_BYTES, 0
         for part in source.parts():
             if filled >= SHARD_BYTES:
                 shard, filled, number = shard + 1, 0, 0
-            file = work / "parts" / f"{shard:05d}-{number:06d}.npz"
-            finished = file.exists() or _facts_file(work, shard).exists()
-            yield Task(shard, i, file, part.size, None if finished else part)
+            yield shard, number, i, part
             filled, number = filled + part.size, number + 1
+
+
+def _tasks(sources: Sequence[Source], work: Path) -> Iterator[Task]:
+    for shard, number, source, part in numbered(sources):
+        file = work / "parts" / f"{shard:05d}-{number:06d}.npz"
+        finished = file.exists() or _facts_file(work, shard).exists()
+        yield Task(shard, source, file, part.size, None if finished else part)
 
 
 def _facts_file(work: Path, shard: int) -> Path:
@@ -62,15 +70,22 @@ def _joined(work: Path, shard: int, source: int, files: Sequence[Path], vocab_si
     """The facts of a shard of each split, from the files of its parts or from an earlier run."""
     facts_file = _facts_file(work, shard)
     if not facts_file.exists():
-        writers = [ShardWriter(work / "store", split, shard, source=source, vocab_size=vocab_size) for split in SPLITS]
-        with writers[0], writers[1]:
-            for file in files:
-                pieces = load_pieces(file)
-                for split, writer in zip(SPLITS, writers, strict=True):
-                    writer.append(pieces[split])
-        facts = [dataclasses.asdict(writer.facts) for writer in writers if writer.facts is not None]
+        joined = join(map(load_pieces, files), work / "store", shard, source, vocab_size)
+        facts = [dataclasses.asdict(each) for each in joined]
         with replacing(facts_file) as opened:
             opened.write(json.dumps(facts).encode())
     for file in files:
         file.unlink(missing_ok=True)
     return [ShardFacts(**facts) for facts in json.loads(facts_file.read_text())]
+
+
+def join(
+    pieces: Iterable[dict[str, Piece]], folder: Path, shard: int, source: int, vocab_size: int
+) -> list[ShardFacts]:
+    """Writes the shard of each split from its pieces in order; gives the facts of those that have documents."""
+    writers = [ShardWriter(folder, split, shard, source=source, vocab_size=vocab_size) for split in SPLITS]
+    with writers[0], writers[1]:
+        for by_split in pieces:
+            for split, writer in zip(SPLITS, writers, strict=True):
+                writer.append(by_split[split])
+    return [writer.facts for writer in writers if writer.facts is not None]

@@ -126,21 +126,33 @@ def write_manifest(
     counts = np.zeros(vocab_size, np.uint64)
     for facts in shards:
         if facts.split == "train":
-            tokens = Shard(folder / f"{facts.name}.shard", facts, vocab_size, 0).tokens
-            for start in range(0, tokens.size, 1 << 22):  # bincount makes 64-bit copies: keep them small
-                counts += np.bincount(tokens[start : start + (1 << 22)], minlength=vocab_size).astype(np.uint64)
+            counts += count_tokens(Shard(folder / f"{facts.name}.shard", facts, vocab_size, 0))
     counts.astype("<u8").tofile(folder / "token_counts")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
     manifest = Manifest(
         vocab_size=vocab_size,
         tokenizer=tokenizer,
-        shards=tuple(sorted(shards, key=lambda facts: (SPLITS.index(facts.split), facts.name))),
+        shards=in_order(shards),
         files={path.relative_to(folder).as_posix(): describe_file(path) for path in files},
         made=made,
     )
     with replacing(folder / "manifest.json") as file:
         file.write(manifest.to_json().encode())
     return manifest
+
+
+def in_order(shards: Iterable[ShardFacts]) -> tuple[ShardFacts, ...]:
+    """As a manifest lists them."""
+    return tuple(sorted(shards, key=lambda facts: (SPLITS.index(facts.split), facts.name)))
+
+
+def count_tokens(shard: Shard) -> np.ndarray:
+    """uint64 [V]: how often each id occurs."""
+    counts = np.zeros(shard.vocab_size, np.uint64)
+    for start in range(0, shard.tokens.size, 1 << 22):  # bincount makes 64-bit copies: keep them small
+        part = shard.tokens[start : start + (1 << 22)]
+        counts += np.bincount(part, minlength=shard.vocab_size).astype(np.uint64)
+    return counts
 
 
 def write_store(

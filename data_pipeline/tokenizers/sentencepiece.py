@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from data_pipeline.errors import DataError
-from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts
+from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts, _sentencepiece_model
 
 # Written out, so that the Unicode version of a library plays no part.
 _INVISIBLE = (
@@ -189,7 +189,7 @@ def _train(words: list[tuple[str, int]], vocab_size: int, algorithm: str, covera
         )
     except RuntimeError as error:
         raise _vocabulary_error(str(error), vocab_size) from error
-    return _parsed(model.getvalue())
+    return _sentencepiece_model.parse(model.getvalue())
 
 
 def _vocabulary_error(message: str, vocab_size: int) -> Exception:
@@ -206,7 +206,7 @@ def _given(path: str) -> Tokenizer:
 
     try:
         with open(os.path.expanduser(path), "rb") as file:
-            proto = _parsed(file.read())
+            proto = _sentencepiece_model.parse(file.read())
     except OSError as error:
         raise DataError(f"config.data.tokenizer.options.model={path!r}: {error.strerror}") from None
     except DecodeError:
@@ -216,13 +216,6 @@ def _given(path: str) -> Tokenizer:
     _check_given(proto, path)
     specials = _given_specials(proto)
     return Tokenizer("sentencepiece", _definition(proto, _given_normalizer(proto), specials), specials)
-
-
-def _parsed(data: bytes) -> Any:
-    from sentencepiece import sentencepiece_model_pb2
-
-    model_type: Any = getattr(sentencepiece_model_pb2, "ModelProto")  # noqa: B009, made when imported
-    return model_type.FromString(data)
 
 
 def _check_given(proto: Any, path: str) -> None:
