@@ -20,14 +20,14 @@ FLAGS = flags.FLAGS
 _overrides: dict[str, str] = {}
 
 
-def config_flag() -> None:
+def config_flag(required: bool = True) -> None:
     """--config"""
     flags.DEFINE_string(
         "config",
         None,
         "Configuration file (configs/demo.py). Any field can be overridden: --config.model.layers=2 "
         "--config.phases.0.steps=100 --config.optimizer=adamw --config.optimizer.weight_decay=0.1",
-        required=True,
+        required=required,
     )
 
 

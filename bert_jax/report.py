@@ -18,7 +18,6 @@ What it reads, each file optional; one that is missing leaves out what would sho
 
 import dataclasses
 import json
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from bert_jax import cli
 from bert_jax.layers_log import FILE as LAYERS
 from bert_jax.metrics import FILE, read_metrics
 from bert_jax.reporting import charts, sections
-from bert_jax.reporting.style import CSS
+from bert_jax.reporting.style import html_page
 from data_pipeline.errors import DataError
 
 
@@ -109,22 +108,7 @@ def page(run: Run, workdir: Path) -> str:
         sections.files(workdir),
         sections.configuration(run.config),
     ]
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(name)} – pretraining report</title>
-<link rel="icon" href="data:,">
-<style>{CSS}</style>
-</head>
-<body>
-<header>{header}</header>
-<main>{"".join(body)}</main>
-<footer>Made by bert_jax from the files of the work folder.</footer>
-</body>
-</html>
-"""
+    return html_page(f"{name} – pretraining report", header, "".join(body), "from the files of the work folder")
 
 
 def _read(path: Path) -> dict[str, Any]:

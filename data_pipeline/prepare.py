@@ -1,5 +1,7 @@
 """From text to the store: `python -m data_pipeline.prepare --config=configs/demo.py --output=stores/demo`.
 
+`--inspect=stores/demo`, perhaps with `--html=page.html`, shows one (bert_jax/inspection.py).
+
     sources ─▶ parts ─▶ documents ─▶ cleaning ─▶ sentences ─▶ tokens ─▶ shards
 
 The sources come in parts of a few megabytes (data_pipeline/sources). Worker processes turn parts
@@ -17,6 +19,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -257,18 +260,32 @@ def _bar(what: str, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
     """A progress bar over bytes of text; gives the function that advances it."""
     import tqdm
 
-    with tqdm.tqdm(desc=what, total=total or None, unit="B", unit_scale=True, disable=not shown) as bar:
+    options = {} if sys.stderr.isatty() else {"mininterval": 30, "maxinterval": 30}  # in a log, a line now and then
+    with tqdm.tqdm(desc=what, total=total or None, unit="B", unit_scale=True, disable=not shown, **options) as bar:
         yield lambda size: bar.update(size) and None
 
 
 def define_flags() -> None:
-    """--output, --downloads"""
-    flags.DEFINE_string("output", None, "Folder of the store that is made.", required=True)
+    """--config, --output, --downloads, --inspect, --html"""
+    config_flags.config_flag(required=False)
+    flags.DEFINE_string("output", None, "Folder of the store that is made.")
     flags.DEFINE_string("downloads", None, "Folder that keeps what sources fetch; beside the output by default.")
+    flags.DEFINE_string("inspect", None, "Folder of a store to show; nothing is made. --config is optional then.")
+    flags.DEFINE_string("html", "", "With --inspect: also write a page to this file.")
+    message = "give --config and --output to prepare a store, or --inspect to show one"
+    flags.register_multi_flags_validator(
+        ["config", "output", "inspect"], lambda f: f["inspect"] or (f["config"] and f["output"]), message
+    )
 
 
 def main() -> dict[str, Any]:
-    """Prepares the store that the command line asks for and gives its figures."""
+    """Prepares the store that the command line asks for and gives its figures; or shows one."""
+    if flags.FLAGS.inspect:
+        from bert_jax import inspection  # knows models and objectives, which nothing else here does
+
+        store = Store.open(flags.FLAGS.inspect)
+        usual = config_flags.override(inspection.default_config(store), config_flags.given())
+        return inspection.run(store, config_flags.from_flags() if flags.FLAGS.config else usual, flags.FLAGS.html)
     flags_ = flags.FLAGS
     started = time.monotonic()
     output = Path(flags_.output)
@@ -284,4 +301,4 @@ def main() -> dict[str, Any]:
 if __name__ == "__main__":
     from bert_jax import cli
 
-    cli.run(main, config_flags.config_flag, define_flags)
+    cli.run(main, define_flags)

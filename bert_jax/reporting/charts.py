@@ -54,13 +54,16 @@ def curve_chart(name: str, curve: Curve, number: Number, size: Size) -> str:
     return _svg(lambda axes, colours: _draw_curve(axes, colours, curve, number), size, words)
 
 
-def histogram_chart(edges: Sequence[float], counts: Sequence[int], size: Size) -> str:
-    """SVG of rows by their number of tokens: counts[i] rows of edges[i] up to edges[i + 1] tokens."""
+def histogram_chart(edges: Sequence[float], counts: Sequence[int], size: Size, what: str = "row") -> str:
+    """SVG of rows (or `what`) by their number of tokens: counts[i] of edges[i] up to edges[i + 1] tokens.
+
+    Edges that grow by a factor are drawn on a logarithmic axis.
+    """
     fullest = int(np.argmax(counts))
     share = counts[fullest] / max(sum(counts), 1)
     bar = f"{edges[fullest]:g} to {edges[fullest + 1]:g} tokens"
-    words = f"Histogram of row lengths: {percent(share)} of {whole(sum(counts))} rows have {bar}."
-    return _svg(lambda axes, colours: _draw_histogram(axes, colours, edges, counts), size, words)
+    words = f"Histogram of {what} lengths: {percent(share)} of {whole(sum(counts))} {what}s have {bar}."
+    return _svg(lambda axes, colours: _draw_histogram(axes, colours, edges, counts, what), size, words)
 
 
 def png(
@@ -134,13 +137,20 @@ def _draw_curve(axes: "Axes", colours: Colours, curve: Curve, number: Number) ->
     _frame(axes, colours, steps, number)
 
 
-def _draw_histogram(axes: "Axes", colours: Colours, edges: Sequence[float], counts: Sequence[int]) -> None:
+def _draw_histogram(axes: "Axes", colours: Colours, edges: Sequence[float], counts: Sequence[int], what: str) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     left, widths = np.asarray(edges[:-1], float), np.diff(np.asarray(edges, float))
     axes.bar(left, counts, widths * 0.9, align="edge", color=colours["line"])
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, 1.08 * max(counts) or 1.0)
     _frame(axes, colours, None, short)
-    axes.set_xlabel("tokens in a row", color=colours["ink"])
+    axes.set_xlabel(f"tokens in a {what}", color=colours["ink"])
+    if len(edges) > 4 and edges[-1] - edges[-2] > 2 * (edges[-1] - edges[0]) / len(counts):
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_locator(LogLocator(base=4, numticks=8))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: whole(value)))
 
 
 def _frame(axes: "Axes", colours: Colours, steps: np.ndarray | None, number: Number) -> None:

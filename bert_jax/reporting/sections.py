@@ -57,19 +57,19 @@ def headline(evaluation: Facts, summary: Facts, records: Records) -> str:
     """The numbers that a reader wants first."""
     tiles = []
     if "eval_loss" in evaluation:
-        tiles.append(_tile("Held-out loss", decimals(evaluation["eval_loss"], 2), "nat", _against_unigram(evaluation)))
+        tiles.append(tile("Held-out loss", decimals(evaluation["eval_loss"], 2), "nat", _against_unigram(evaluation)))
     if "eval_accuracy" in evaluation:
-        tiles.append(_tile("Held-out accuracy", percent(evaluation["eval_accuracy"]), "", "of the masked tokens"))
+        tiles.append(tile("Held-out accuracy", percent(evaluation["eval_accuracy"]), "", "of the masked tokens"))
     if "pseudo_perplexity" in evaluation:
-        tiles.append(_tile("Pseudo-perplexity", compact(evaluation["pseudo_perplexity"]), "", "on held-out documents"))
+        tiles.append(tile("Pseudo-perplexity", compact(evaluation["pseudo_perplexity"]), "", "on held-out documents"))
     if "train_seconds" in summary:
         total = f"{duration(summary['total_seconds'])} in all" if "total_seconds" in summary else ""
-        tiles.append(_tile("Training time", duration(summary["train_seconds"]), "", total))
+        tiles.append(tile("Training time", duration(summary["train_seconds"]), "", total))
     speed = summary.get("tokens_per_second") or _median(records, "tokens_per_second")
     if speed:
-        tiles.append(_tile("Throughput", compact(speed), "tokens/s", "padding not counted"))
+        tiles.append(tile("Throughput", compact(speed), "tokens/s", "padding not counted"))
     if "parameters" in summary:
-        tiles.append(_tile("Parameters", compact(summary["parameters"]), "", whole(summary["parameters"])))
+        tiles.append(tile("Parameters", compact(summary["parameters"]), "", whole(summary["parameters"])))
     return f'<dl class="tiles">{"".join(tiles)}</dl>' if tiles else ""
 
 
@@ -88,10 +88,10 @@ def training(records: Records, evaluation: Facts) -> str:
         f'<div class="{shown}">{charts.loss_chart(loss, baseline, held_out, size)}</div>'
         for shown, size in (("wide", charts.WIDE), ("narrow", charts.NARROW))
     )
-    figure = _figure("Loss", "nat per masked token", f'<ul class="legend">{"".join(legend)}</ul>{drawn}')
+    main = figure("Loss", "nat per masked token", f'<ul class="legend">{"".join(legend)}</ul>{drawn}')
     small = _small_curve("Learning rate", "", records, "learning_rate", ratio)
     small += _small_curve("Throughput", "tokens per second, padding not counted", records, "tokens_per_second", short)
-    return _section("Training", "", figure + (f'<div class="grid two">{small}</div>' if small else ""))
+    return section("Training", "", main + (f'<div class="grid two">{small}</div>' if small else ""))
 
 
 def layers(records: Records) -> str:
@@ -105,8 +105,8 @@ def layers(records: Records) -> str:
 def held_out(evaluation: Facts) -> str:
     """The evaluation beside the unigram baseline of the same positions."""
     rows = [
-        [label, number(evaluation[name]), number(evaluation[baseline]) if baseline in evaluation else "–"]
-        for label, name, baseline, number in (
+        [words, number(evaluation[name]), number(evaluation[baseline]) if baseline in evaluation else "–"]
+        for words, name, baseline, number in (
             ("Cross-entropy (nat)", "eval_loss", "unigram_loss", lambda value: decimals(value, 3)),
             ("… where [MASK] is shown", "mask_loss", "mask_unigram_loss", lambda value: decimals(value, 3)),
             ("Accuracy", "eval_accuracy", "unigram_accuracy", percent),
@@ -126,8 +126,8 @@ def held_out(evaluation: Facts) -> str:
     if "pseudo_perplexity_tokens" in evaluation:
         tokens = whole(evaluation["pseudo_perplexity_tokens"])
         note += f" For the pseudo-perplexity, {tokens} tokens were each masked alone."
-    table = _table("", ["Measure", "This model", "Unigram"], rows)
-    return _section("Held-out evaluation", note, f'<div class="card">{table}</div>')
+    measures = table("", ["Measure", "This model", "Unigram"], rows)
+    return section("Held-out evaluation", note, f'<div class="card">{measures}</div>')
 
 
 def examples(fills: Records) -> str:
@@ -135,7 +135,7 @@ def examples(fills: Records) -> str:
     most = max((p["probability"] for fill in fills for mask in fill["masks"] for p in mask), default=0.0)
     cards = "".join(_example(fill, most) for fill in fills)
     note = "The most probable tokens for each gap; the first stands in the sentence. All bars share one scale."
-    return _section("Filling in the mask", note, f'<div class="grid two">{cards}</div>') if cards else ""
+    return section("Filling in the mask", note, f'<div class="grid two">{cards}</div>') if cards else ""
 
 
 def text(data: Facts) -> str:
@@ -144,25 +144,25 @@ def text(data: Facts) -> str:
     counted = ("documents", "sentences", "tokens")
     splits = data.get("splits", {})
     if splits:
-        rows = [[_label(name), *(_count(split, c) for c in counted)] for name, split in splits.items()]
-        beside.append(f'<div class="card">{_table("Size", ["Split", *map(_label, counted)], rows)}</div>')
+        rows = [[label(name), *(_count(split, c) for c in counted)] for name, split in splits.items()]
+        beside.append(f'<div class="card">{table("Size", ["Split", *map(label, counted)], rows)}</div>')
     lengths = data.get("row_lengths", {})
     if lengths.get("counts"):
         drawn = charts.histogram_chart(lengths["edges"], lengths["counts"], charts.SMALL)
-        beside.append(_figure("Row lengths", "rows by their number of tokens", drawn))
+        beside.append(figure("Row lengths", "rows by their number of tokens", drawn))
     if beside:
         cards.append(f'<div class="grid two">{"".join(beside)}</div>')
     if data.get("sources"):
         rows = [[source["name"], source.get("about", "–"), _count(source, "documents")] for source in data["sources"]]
         cards.append(
-            f'<div class="card">{_table("Sources", ["Source", "What it is", "Documents"], rows, words=2)}</div>'
+            f'<div class="card">{table("Sources", ["Source", "What it is", "Documents"], rows, words=2)}</div>'
         )
     if data.get("cleaning"):
         cards.append(f'<div class="card">{cleaning_table(data["cleaning"])}</div>')
     note = ""
     if "share_of_padding" in data:
         note = f"{percent(data['share_of_padding'])} of the positions in the rows of training are padding."
-    return _section("The text", note, "".join(cards)) if cards or note else ""
+    return section("The text", note, "".join(cards)) if cards or note else ""
 
 
 def cleaning_table(report: Facts) -> str:
@@ -172,9 +172,9 @@ def cleaning_table(report: Facts) -> str:
         reasons = [f"{reason} {whole(count)}" for reason, count in rule["reasons"].items()]
         what = ", ".join(reasons) or (f"{whole(rule['changed'])} documents changed" if "changed" in rule else "–")
         share = percent(rule["documents"] / max(1, report["documents"]))
-        rows.append([_label(rule["name"]), what, whole(rule["documents"]), share, compact(rule["characters"])])
+        rows.append([label(rule["name"]), what, whole(rule["documents"]), share, compact(rule["characters"])])
     heads = ["Rule", "What it found", "Documents removed", "Share", "Characters"]
-    return _table("Cleaning", heads, rows, words=2)
+    return table("Cleaning", heads, rows, words=2)
 
 
 def files(workdir: Path) -> str:
@@ -185,7 +185,7 @@ def files(workdir: Path) -> str:
         if (workdir / name).exists()
     )
     body = f'<dl class="card files">{rows}</dl>'
-    return _section("Files", "In the work folder, beside this page.", body) if rows else ""
+    return section("Files", "In the work folder, beside this page.", body) if rows else ""
 
 
 def configuration(config: Facts) -> str:
@@ -197,14 +197,14 @@ def configuration(config: Facts) -> str:
         if _is_group(value):
             parts = value if isinstance(value, list) else [value]
             for number, part in enumerate(parts, start=1):
-                groups[f"{_label(name)} {number}" if len(parts) > 1 else _label(name)] = part
+                groups[f"{label(name)} {number}" if len(parts) > 1 else label(name)] = part
     tree = "".join(
         f"<section><h3>{escape(name)}</h3><dl>{_fields(fields)}</dl></section>"
         for name, fields in groups.items()
         if fields
     )
     folded = f'<summary>Every field of this run</summary><div class="tree">{tree}</div>'
-    return _section("Configuration", "", f'<details class="card">{folded}</details>')
+    return section("Configuration", "", f'<details class="card">{folded}</details>')
 
 
 def curve(records: Records, name: str) -> charts.Curve | None:
@@ -227,7 +227,7 @@ def _small_curve(name: str, unit: str, records: Records, metric: str, number: An
     found = curve(records, metric)
     if found is None:
         return ""
-    return _figure(name, unit, charts.curve_chart(name, found, number, charts.SMALL))
+    return figure(name, unit, charts.curve_chart(name, found, number, charts.SMALL))
 
 
 def _example(fill: Facts, most: float) -> str:
@@ -274,7 +274,7 @@ def _fields(fields: Facts, depth: int = 0) -> str:
             under = item["options"] if _is_variant(item) else item if isinstance(item, Mapping) else {}
             words = item["name"] if _is_variant(item) else "" if isinstance(item, Mapping) else _scalar(item)
             style = f' style="padding-left:{depth}rem"' if depth else ""
-            line = f"<div{style}><dt>{escape(_label(name))}</dt><dd>{escape(words)}</dd></div>"
+            line = f"<div{style}><dt>{escape(label(name))}</dt><dd>{escape(words)}</dd></div>"
             lines.append(line + _fields(under, depth + 1))
     return "".join(lines)
 
@@ -287,7 +287,7 @@ def _scalar(value: Any) -> str:
     return "none" if value is None or value == "" else str(value)
 
 
-def _label(name: str) -> str:
+def label(name: str) -> str:
     return name[:1].upper() + name[1:].replace("_", " ")
 
 
@@ -301,13 +301,13 @@ def _key(colour: str, kind: str, words: str) -> str:
     return f'<li><i class="{kind}" style="{paint}:var(--{colour})"></i>{words}</li>'
 
 
-def _tile(label: str, number: str, unit: str, note: str) -> str:
+def tile(name: str, number: str, unit: str, note: str) -> str:
     unit = f'<span class="unit">{unit}</span>' if unit else ""
     note = f'<dd class="note">{note}</dd>' if note else ""
-    return f'<div><dt>{label}</dt><dd class="number">{number}{unit}</dd>{note}</div>'
+    return f'<div><dt>{name}</dt><dd class="number">{number}{unit}</dd>{note}</div>'
 
 
-def _figure(name: str, unit: str, body: str) -> str:
+def figure(name: str, unit: str, body: str) -> str:
     caption = f"{name} <small>{unit}</small>" if unit else name
     return f'<figure class="card"><figcaption><h3>{caption}</h3></figcaption>{body}</figure>'
 
@@ -316,11 +316,11 @@ def _count(counts: Facts, name: str) -> str:
     return whole(counts[name]) if name in counts else "–"
 
 
-def _section(name: str, note: str, body: str) -> str:
+def section(name: str, note: str, body: str) -> str:
     return f"<section><h2>{name}</h2>{f'<p>{note}</p>' if note else ''}{body}</section>"
 
 
-def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
+def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
     """A table whose first `words` columns hold words, the others numbers; cells are escaped."""
 
     def cell(tag: str, scope: str, column: int, value: str) -> str:

@@ -1,4 +1,6 @@
-"""The style of the report's page: one sheet, no font or picture from elsewhere, light and dark."""
+"""The style of the pages: one sheet, no font or picture from elsewhere, light and dark."""
+
+from html import escape
 
 CSS = """
 :root {
@@ -90,6 +92,21 @@ td.words, th.words { text-align: left; }
 .bars .share { text-align: right; color: var(--quiet); font-variant-numeric: tabular-nums; }
 .bars .token { overflow-wrap: anywhere; line-height: 1.3; }
 
+.row { margin: 0; font-size: .97rem; line-height: 1.95; overflow-wrap: anywhere; }
+.row span { padding: .22em 0; white-space: pre-wrap; }
+.row .d0 { background: #3b7ddd2e; } .row .d1 { background: #e0912b38; } .row .d2 { background: #2aa37833; }
+.row .d3 { background: #b45bd02b; } .row .d4 { background: #d9534f2e; } .row .d5 { background: #7d8a992e; }
+.row .special { color: var(--quiet); font-size: .78em; padding: .35em .25em; }
+.row mark { padding: .1em .15em; border-radius: .25em; background: var(--accent); color: var(--page);
+  white-space: pre-wrap; }
+.row mark.random { background: none; color: inherit; box-shadow: inset 0 0 0 2px var(--warm); }
+.row mark.kept { background: none; color: inherit; box-shadow: inset 0 0 0 2px var(--good); }
+.row mark small { margin-left: .35em; font-size: .75em; opacity: .85; }
+.caption { margin: .7rem 0 0; color: var(--quiet); font-size: .85rem; }
+.samples { margin: .9rem 0 0; padding: 0; list-style: none; font-size: .93rem; }
+.samples li { padding: .5rem 0; border-top: 1px solid var(--edge); overflow-wrap: anywhere; }
+.samples b { font-weight: 600; } .samples small { color: var(--quiet); }
+
 .files { margin: 0; }
 .files div { display: grid; grid-template-columns: 13rem 1fr; gap: 0 1.2rem; padding: .5rem 0;
   border-top: 1px solid var(--edge); }
@@ -125,4 +142,24 @@ footer { margin-top: 3.5rem; padding-bottom: 3rem; color: var(--quiet); font-siz
   th, td { padding-left: .6rem; }
 }
 @media print { body { background: #fff; } .card { break-inside: avoid; } }
+"""
+
+
+def html_page(title: str, header: str, body: str, made_from: str) -> str:
+    """A whole page that needs nothing but itself; header and body are HTML, the other two text."""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<link rel="icon" href="data:,">
+<style>{CSS}</style>
+</head>
+<body>
+<header>{header}</header>
+<main>{body}</main>
+<footer>Made by bert_jax {escape(made_from)}.</footer>
+</body>
+</html>
 """

@@ -1,0 +1,114 @@
+"""What is shown of a store is what is in it, and masks are those of the objective."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import jax
+import numpy as np
+import pytest
+import runs
+
+from bert_jax import config_flags, inspection, train
+from bert_jax.reporting.store_page import page
+from data_pipeline.store import Store
+
+NASTY = "<script>alert('x')</script> & \"quoted\""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    return runs.make_recipe(tmp_path_factory.mktemp("recipe"))
+
+
+@pytest.fixture(scope="module")
+def facts(recipe):
+    return inspection.inspect(Store.open(recipe.parent / "store"), config_flags.read(str(recipe)))
+
+
+def test_counts_and_histograms_are_those_of_the_store(recipe, facts):
+    (shard,) = Store.open(recipe.parent / "store").split("train").shards
+    sentences = np.diff(shard.sentence_offsets.astype(int))
+    documents = np.diff(shard.sentence_offsets[shard.document_offsets].astype(int))
+    for what, lengths in {"sentence": sentences, "document": documents}.items():
+        found = facts[f"{what}_lengths"]
+        np.testing.assert_array_equal(found["counts"], np.histogram(lengths, found["edges"])[0])
+        assert sum(found["counts"]) == len(lengths)
+        assert found["median_from"] <= np.sort(lengths)[(len(lengths) - 1) // 2] <= found["median_to"]
+    tokens, counts = np.unique(shard.tokens, return_counts=True)
+    assert facts["never"] == runs.V - len(tokens)
+    most = tokens[counts.argmax()]
+    assert facts["frequent"][0] == (f" w{most - 5}", pytest.approx(counts.max() / counts.sum()))
+
+
+def test_rows_are_those_of_training_with_the_masks_of_the_objective(recipe, facts):
+    config = config_flags.read(str(recipe))
+    store = Store.open(recipe.parent / "store")
+    batch = train.open_examples(config, store, 0).batch(0, inspection.ROWS)
+    masked = jax.device_get(train.make_objective(config, store).corrupt(batch, jax.random.key(config.seed)))
+    assert len(facts["rows_shown"]) == inspection.ROWS
+    kinds = set()
+    for row, shown in enumerate(facts["rows_shown"]):
+        ids = [int(i) for i, segment in zip(batch["tokens"][row], batch["segments"][row], strict=True) if segment]
+        assert [token.text.strip() for token in shown] == [p.strip("▁") for p in store.tokenizer.pieces(ids)]
+        changed = {i for i, t in enumerate(shown) if t.shown is not None and t.shown != t.text}
+        assert changed == set(np.flatnonzero(masked["tokens"][row] != batch["tokens"][row]))
+        assert sum(t.shown is not None for t in shown) == masked["target_weights"][row].sum()
+        assert {t.document for t in shown if t.document} == {*batch["segments"][row].tolist()} - {0}
+        kinds |= {t.shown for t in shown if t.shown}
+    assert "[MASK]" in kinds
+
+
+class Page(HTMLParser):
+    def __init__(self, html: str):
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+        self.links: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.links += [value for name, value in attributes if name in ("src", "href", "xlink:href")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_is_whole_and_users_text_stays_text(facts):
+    samples = [{"id": NASTY, "text": NASTY, "reason": NASTY, "original_id": NASTY, "original": NASTY}]
+    rule = {"name": NASTY, "documents": 3, "characters": 9, "reasons": {NASTY: 3}, "samples": samples}
+    more = {
+        "cleaning": {"documents": 9, "characters": 9, "rules": [rule]},
+        "frequent": [(NASTY, 0.1)],
+        "sources": [{"name": NASTY, "about": NASTY, "documents": 3}],
+        "rows_shown": [[inspection.Token(NASTY, 1, NASTY + "!")]],
+        "name": f"stores/{NASTY.replace('/', '')}",
+    }
+    html = page({**facts, **more})
+    shown = Page(html)
+    assert "script" not in shown.tags
+    assert shown.text.count(NASTY) + shown.text.count(NASTY.replace(" ", "␣")) == 13
+    assert all(link.startswith(("data:", "#")) for link in shown.links)
+    assert not re.search(r"https?://(?!www\.w3\.org)", html)
+
+
+def test_the_command(recipe, tmp_path):
+    command = [sys.executable, "-m", "data_pipeline.prepare", f"--inspect={recipe.parent / 'store'}"]
+    done = subprocess.run(
+        [*command, f"--html={tmp_path / 'a.html'}", f"--json={tmp_path / 'a.json'}"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "row lengths in tokens" in done.stdout
+    assert "⟦w" in done.stdout
+    assert "\033[" not in done.stdout  # no colours where nobody sees them
+    assert (tmp_path / "a.html").read_text().startswith("<!DOCTYPE html>")
+    assert json.loads((tmp_path / "a.json").read_text())["vocab_size"] == runs.V
+    known = "[m for m in sys.modules if m.startswith(('bert_jax.modeling', 'bert_jax.objectives'))]"
+    clean = f"import sys, data_pipeline.prepare; print({known})"
+    assert subprocess.run([sys.executable, "-c", clean], capture_output=True, text=True).stdout.strip() == "[]"
+    nothing = subprocess.run(command[:3], capture_output=True, text=True)
+    assert nothing.returncode == 1
+    assert "give --config and --output to prepare a store, or --inspect to show one" in nothing.stderr
