@@ -38,6 +38,9 @@ def test_config_names_variants_that_exist(name: str) -> None:
     load("data_pipeline.tokenizers", config.data.tokenizer)
     module("data_pipeline.sentences", config.data.sentences.name)
     module("data_pipeline.rows", config.data.rows.name)
+    module("data_pipeline.words", config.data.words.name)
+    for rule in config.data.cleaning:
+        load("data_pipeline.cleaning", rule)
     load("bert_jax.objectives", config.objective)
 
 

@@ -97,9 +97,9 @@ def training(records: Records, evaluation: Facts) -> str:
 def layers(records: Records) -> str:
     """What the optimizer did to each layer, from layers.jsonl."""
     drawn = layer_charts(records)
-    figures = "".join(_figure(*QUANTITIES[name], chart) for name, chart in drawn.items())
+    figures = "".join(figure(*QUANTITIES[name], chart) for name, chart in drawn.items())
     note = "A line for each layer, from the first (pale) to the last; logarithmic scales, over the steps."
-    return _section("Layers", note, f'<div class="grid">{figures}</div>') if figures else ""
+    return section("Layers", note, f'<div class="grid">{figures}</div>') if figures else ""
 
 
 def held_out(evaluation: Facts) -> str:
