@@ -21,25 +21,25 @@ def choose_words(
       places int [B, P], all different in a row, and weights float [B, P]: 1 for the tokens of the words, of which there
       are at most as many as the rate asks of the row's candidates. P is the rate's share of L.
     """
-    rows, length = candidates.shape
-    slots = max(1, round(rate * length))
+    slots = max(1, round(rate * candidates.shape[1]))
     count = candidates.sum(1)
     wanted = jnp.clip(jnp.round(rate * count), jnp.minimum(count, 1), slots).astype(jnp.int32)
-
-    starts = candidates & (word_starts | ~jnp.pad(candidates, ((0, 0), (1, 0)))[:, :-1])
-    word = jnp.cumsum(starts, axis=1) - 1  # of each place; those before the first word are no candidates
-    row = jnp.arange(rows)[:, None]
-    sizes = jnp.zeros((rows, length), jnp.int32).at[row, word].add(candidates, mode="drop")
-    draw = jnp.where(sizes > 0, jax.random.uniform(key, (rows, length)), 2.0)
-    order = jnp.argsort(draw, axis=1)
-    sizes_drawn = jnp.take_along_axis(sizes, order, axis=1)
-    taken = jnp.zeros((rows, length), bool)
-    left = wanted
-    for _ in range(_ROUNDS):
-        fitting = jnp.where(~taken & (sizes_drawn > 0) & (sizes_drawn <= left[:, None]), sizes_drawn, 0)
-        taken |= (fitting > 0) & (jnp.cumsum(fitting, axis=1) <= left[:, None])
-        left = wanted - jnp.where(taken, sizes_drawn, 0).sum(1)
-    taken_word = jnp.zeros((rows, length), bool).at[row, order].set(taken)
-    chosen = candidates & jnp.take_along_axis(taken_word, jnp.maximum(word, 0), axis=1)
+    draws = jax.random.uniform(key, candidates.shape)
+    chosen = jax.vmap(_draw)(candidates, word_starts, draws, wanted)
     places = jnp.argsort(~chosen, axis=1, stable=True)[:, :slots]
     return places, jnp.take_along_axis(chosen, places, axis=1).astype(jnp.float32)
+
+
+def _draw(candidates: jax.Array, word_starts: jax.Array, draws: jax.Array, wanted: jax.Array) -> jax.Array:
+    """bool [L]: the candidates [L] of the words that a row takes, at most `wanted`; draws [L] are random."""
+    starts = candidates & (word_starts | ~jnp.roll(candidates, 1).at[0].set(False))
+    word = jnp.maximum(jnp.cumsum(starts) - 1, 0)  # of each place
+    sizes = jnp.zeros(draws.shape, jnp.int32).at[word].add(candidates)  # of each word, 0 where there is none
+    order = jnp.argsort(jnp.where(sizes > 0, draws, 2.0))
+    sizes = sizes[order]
+    taken, left = jnp.zeros(draws.shape, bool), wanted
+    for _ in range(_ROUNDS):
+        fitting = jnp.where(~taken & (sizes <= left), sizes, 0)
+        taken |= (fitting > 0) & (jnp.cumsum(fitting) <= left)
+        left = wanted - jnp.where(taken, sizes, 0).sum()
+    return candidates & jnp.zeros(draws.shape, bool).at[order].set(taken)[word]
