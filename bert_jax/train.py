@@ -265,7 +265,7 @@ class Progress:
             self._layers.write()
         self.log.__exit__(*error)
 
-    def step(self, step: int, metrics: dict[str, jax.Array]) -> None:
+    def step(self, step: int, metrics: dict[str, Any]) -> None:
         """Notes one update's metrics, still on the device."""
         self._tokens.append(metrics.pop("tokens"))
         if "statistics" in metrics:
