@@ -54,7 +54,7 @@ def small(store: Store, phase: Phase, **changes: Any) -> Config:
         max_length=phase.length,
         dropout=0.0,
         attention_dropout=0.0,
-        init=use("neighbours"),
+        init=use("neighbours", columns=16),
         unroll=2,
     )
     config = Config(
