@@ -157,7 +157,7 @@ def schedule(kernel: str, positions: str, dump: str) -> dict[str, Any]:
     attend = load("bert_jax.kernels", Variant(kernel))().attend
 
     def run(q: jax.Array, segments: jax.Array, gradient: jax.Array) -> Any:
-        tables = scheme.tables(FLAGS.length)
+        tables = scheme.tables(jnp.zeros_like(segments))
 
         def attention(q: jax.Array) -> jax.Array:
             wide = scheme.before(q, q, q, tables)

@@ -55,11 +55,16 @@ class Model:
     mlp_width: int = 3072  # F
     max_length: int = 512  # longest row in tokens; the size of an absolute position table
     token_types: int = 2  # T
+    embedding_width: int = 0  # E of the tables, with a dense layer from E to D (ALBERT); 0 for D and no such layer
+    sharing: Literal["none", "all", "attention", "mlp"] = "none"  # the part of a layer whose weights layers share
+    groups: int = 1  # with sharing, so many stretches of layers, each with weights of its own (ALBERT)
     positions: Variant = use("absolute")  # a file of bert_jax/positions
     kernel: Variant = use("auto")  # a file of bert_jax/kernels, or auto: the fastest that can
     norm: Literal["post", "pre"] = "post"  # where LayerNorm stands: after the residual sum (BERT) or before
     norm_epsilon: float = 1e-12  # as in Google's code
-    activation: Literal["gelu", "gelu_tanh"] = "gelu"  # erf (PyTorch) or tanh (Google's code)
+    activation: Literal["gelu", "gelu_tanh", "silu"] = "gelu"  # erf (PyTorch) or tanh (Google's code) or x · sigmoid
+    gated: bool = False  # the feed-forward's units are multiplied by linear ones: GeGLU, or SwiGLU with silu
+    biases: bool = True  # in dense layers and LayerNorms; the one of the vocabulary's logits always stays
     dropout: float = 0.1  # after the embeddings, attention's output and the feed-forward
     attention_dropout: float = 0.1  # on the attention probabilities
     init: Variant = use("normal")  # a file of bert_jax/inits: where training starts
@@ -76,6 +81,12 @@ class Model:
             _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
         _require(self.max_length >= 8, "model.max_length", self.max_length, "at least 8 tokens")
         _require(self.width % self.heads == 0, "model.heads", self.heads, f"a divisor of model.width={self.width}")
+        _require(self.embedding_width >= 0, "model.embedding_width", self.embedding_width, "0 (model.width) or more")
+        if self.sharing == "none":
+            _require(self.groups == 1, "model.groups", self.groups, "1 without model.sharing")
+        else:
+            divides = self.groups >= 1 and self.layers % self.groups == 0
+            _require(divides, "model.groups", self.groups, f"a divisor of model.layers={self.layers}")
         for name in ("dropout", "attention_dropout"):
             _require(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "at least 0 and below 1")
         _require(
@@ -89,6 +100,11 @@ class Model:
     def head_size(self) -> int:
         """H."""
         return self.width // self.heads
+
+    @property
+    def table_width(self) -> int:
+        """Columns of the embedding tables: E, or D without factorisation."""
+        return self.embedding_width or self.width
 
     @property
     def padded_vocab_size(self) -> int:

@@ -69,9 +69,10 @@ def check(config: configs.Config, mesh: jax.sharding.Mesh) -> None:
         ("mlp_width", config.model.mlp_width, tensor),
         ("padded_vocab_size", config.model.padded_vocab_size, tensor),
         ("width", config.model.width, mesh.shape["fsdp"]),
+        ("embedding_width", config.model.embedding_width, mesh.shape["fsdp"]),
     ):
         if size % axis:
-            which = "fsdp" if name == "width" else "tensor"
+            which = "fsdp" if name in ("width", "embedding_width") else "tensor"
             raise ConfigError(f"config.mesh.{which} is {axis}, which does not divide model.{name}={size}")
 
 

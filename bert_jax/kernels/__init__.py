@@ -95,7 +95,7 @@ def request_for(model: Model, length: int, dropout: bool) -> Request:
     positions = load("bert_jax.positions", model.positions)()
     scheme = nnx.eval_shape(lambda: positions(model, rngs=nnx.Rngs(params=0)))
     q = jax.ShapeDtypeStruct((1, length, model.heads, model.head_size), model.dtype)
-    tables = jax.eval_shape(lambda: scheme.tables(length))
+    tables = jax.eval_shape(scheme.tables, jax.ShapeDtypeStruct((1, length), "int32"))
     q, _, _ = jax.eval_shape(scheme.before, q, q, q, tables)
     relative = scheme.relative(tables)
     return Request(

@@ -61,6 +61,8 @@ def project(layers: tuple[Dense, ...], x: jax.Array) -> list[jax.Array]:
     """Several layers of one shape on the same x [B, L, D] in a single matrix product; each gives [B, L, N, H]."""
     dtype = layers[0].dtype
     kernel = jnp.stack([layer.kernel[...] for layer in layers], axis=1).astype(dtype)
-    bias = jnp.stack([layer.bias[...] for layer in layers]).astype(dtype)
-    together = jnp.einsum("bld,dsnh->blsnh", x.astype(dtype), kernel) + bias
+    together = jnp.einsum("bld,dsnh->blsnh", x.astype(dtype), kernel)
+    biases = [layer.bias[...] for layer in layers if layer.bias is not None]
+    if biases:
+        together += jnp.stack(biases).astype(dtype)
     return [together[:, :, i] for i in range(len(layers))]

@@ -1,5 +1,11 @@
-"""The encoder (Devlin et al. 2018): embeddings, a scan over stacked layers, and the parameters of its heads."""
+"""The encoder (Devlin et al. 2018): embeddings, a scan over stacked layers, and the parameters of its heads.
 
+With `model.sharing` (ALBERT, Lan et al. 2019, arXiv 1909.11942, section 3.1) the stack holds what is shared once for
+each group of neighbouring layers.
+"""
+
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,7 +17,7 @@ from bert_jax.kernels import choose, request_for
 from bert_jax.modeling.attention import Context
 from bert_jax.modeling.block import Block
 from bert_jax.modeling.heads import MlmHead, PairHead, Pooler
-from bert_jax.modeling.layers import LayerNorm, Table, bind, dropout, logical_axes, split_key
+from bert_jax.modeling.layers import Dense, LayerNorm, Table, bind, dropout, logical_axes, split_key
 from bert_jax.modeling.layers import init as init_module
 from bert_jax.variants import load
 
@@ -19,22 +25,28 @@ REMAT = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,
 }
+Layer = Callable[[jax.Array, dict, Any], jax.Array]  # x, its parameters, its dropout key
+PARTS = ("attention", "mlp")  # of a layer, each with its LayerNorm
 
 
 class Embeddings(nnx.Module):
-    """The sum of word, position and token-type vectors, then LayerNorm (post) or nothing (pre)."""
+    """The sum of word, position and token-type vectors, LayerNorm, dropout; factorised, a dense layer from E to D."""
 
     def __init__(self, model: Model, rngs: nnx.Rngs):
         self.word = Table(model.padded_vocab_size, model, rngs, axis="vocab")
         self.position = load("bert_jax.positions", model.positions)()(model, rngs)
         self.token_type = Table(model.token_types, model, rngs)
-        self.norm = LayerNorm(model)
+        self.norm = LayerNorm(model, model.table_width)
+        shape, axes = (model.embedding_width, model.width), (None, "embed")
+        self.projection = Dense(shape, axes, model, rngs) if model.embedding_width else None
+        self.rate = model.dropout
 
-    def __call__(self, batch: dict[str, jax.Array]) -> jax.Array:
-        """tokens, positions, token_types [B, L] → float32 [B, L, D]."""
+    def __call__(self, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
+        """tokens, positions, token_types [B, L] → [B, L, D]."""
         x = self.word(batch["tokens"].astype(jnp.int32)) + self.token_type(batch["token_types"])
         position = self.position.embed(batch["positions"])
-        return self.norm(x if position is None else x + position)
+        x = dropout(self.norm(x if position is None else x + position), self.rate, key)
+        return x if self.projection is None else self.projection(x)
 
 
 class FinalNorm(LayerNorm):
@@ -59,13 +71,21 @@ def parts(model: Model) -> dict[str, type[nnx.Module]]:
 
 
 def init(model: Model, key: jax.Array) -> dict:
-    """The parameters: a nested dict of float32 arrays, layers stacked on axis 0."""
+    """The parameters: a nested dict of float32 arrays, layers (or groups of them, where shared) stacked on axis 0."""
     names = [*parts(model), "layers", "init"]
     keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
     params = {name: init_module(module, model, keys[name]) for name, module in parts(model).items()}
     layer_keys = jax.random.split(keys["layers"], model.layers)
-    params["layers"] = jax.vmap(lambda layer_key: init_module(Block, model, layer_key))(layer_keys)
+    for part in PARTS:
+        of_part = lambda layer_key, part=part: init_module(Block, model, layer_key)[part]
+        stack = jax.vmap(of_part)(layer_keys[: model.groups if part in shared(model) else model.layers])
+        params.setdefault("layers", {})[part] = stack
     return load("bert_jax.inits", model.init)()(model, params, keys["init"])
+
+
+def shared(model: Model) -> tuple[str, ...]:
+    """The parts of a layer whose weights the layers of a group share."""
+    return {"none": (), "all": PARTS}.get(model.sharing, (model.sharing,))
 
 
 def abstract_params(model: Model) -> dict:
@@ -84,7 +104,7 @@ def parameter_axes(model: Model) -> dict:
 def count_parameters(model: Model) -> int:
     """Weights in the model, the vocabulary's padding not counted."""
     total = sum(x.size for x in jax.tree.leaves(abstract_params(model)))
-    return total - (model.padded_vocab_size - model.vocab_size) * (model.width + 1)
+    return total - (model.padded_vocab_size - model.vocab_size) * (model.table_width + 1)
 
 
 def encode(
@@ -114,24 +134,53 @@ def encode(
     context = Context(
         segments=batch["segments"] if model.isolate_documents else (batch["segments"] > 0).astype(jnp.int32),
         scheme=embeddings.position,
-        tables=embeddings.position.tables(length),
+        tables=embeddings.position.tables(batch["positions"]),
         kernel=kernel,
     )
 
-    def layer(x: jax.Array, inputs: Any, context: Context = context) -> tuple[jax.Array, None]:
-        layer_params, layer_key = inputs
-        return bind(Block, model, layer_params)(x, context, layer_key), None
+    def layer(x: jax.Array, layer_params: dict, layer_key: jax.Array | None, context: Context = context) -> jax.Array:
+        return bind(Block, model, layer_params)(x, context, layer_key)
 
-    x = dropout(embeddings(batch), model.dropout, embed_key).astype(model.dtype)
-    layers = (params["layers"], None if layers_key is None else jax.random.split(layers_key, model.layers))
+    x = embeddings(batch, embed_key).astype(model.dtype)
+    keys = None if layers_key is None else jax.random.split(layers_key, model.layers)
     at_places = context._replace(places=places)
     if places is not None and kernel.fewer_queries and not request.relative:
-        x, _ = jax.lax.scan(remat(layer, model), x, jax.tree.map(lambda p: p[:-1], layers), unroll=model.unroll)
-        x, _ = layer(x, jax.tree.map(lambda p: p[-1], layers), at_places)
+        x = through(model, remat(layer, model), functools.partial(layer, context=at_places), x, params["layers"], keys)
     else:
-        x, _ = jax.lax.scan(remat(layer, model), x, layers, unroll=model.unroll)
-        x = at_places.at_places(x)
+        x = at_places.at_places(through(model, remat(layer, model), None, x, params["layers"], keys))
     return bind(FinalNorm, model, params["final_norm"])(x) if model.norm == "pre" else x
+
+
+def through(model: Model, layer: Layer, last: Layer | None, x: jax.Array, params: dict, keys: Any) -> jax.Array:
+    """x [B, L, D] through all layers, of which the very last may be computed by a function of its own.
+
+    Args:
+      params: of the layers, the tree's "layers".
+      keys: one for each layer, or None.
+    """
+    common = {part: params[part] for part in shared(model)}
+    own = ({part: params[part] for part in PARTS if part not in common}, keys, jnp.arange(model.layers))
+    own = jax.tree.map(lambda p: p.reshape(model.groups, -1, *p.shape[1:]), own)
+
+    def stretch(x: jax.Array, group: Any) -> tuple[jax.Array, None]:
+        """Through the layers of one group."""
+        common, own = group
+        step = lambda x, own: (layer(x, common | own[0], own[1]), None)
+        return jax.lax.scan(step, x, own, unroll=model.unroll)[0], None
+
+    if model.groups > 1:
+        x, _ = jax.lax.scan(stretch, x, _at((common, own), slice(-1)))
+    common, own = _at((common, own), -1)
+    if last is None:
+        return stretch(x, (common, own))[0]
+    x, _ = stretch(x, (common, _at(own, slice(-1))))
+    layer_params, layer_key, _ = _at(own, -1)
+    return last(x, common | layer_params, layer_key)
+
+
+def _at(tree: Any, index: int | slice) -> Any:
+    """Each array of the tree at a place, or at some, of axis 0."""
+    return jax.tree.map(lambda p: p[index], tree)
 
 
 def remat(layer: Any, model: Model) -> Any:

@@ -17,17 +17,20 @@ class AttentionPart(Attention):
 
 
 class Mlp(nnx.Module):
-    """The feed-forward part with the LayerNorm that goes with it."""
+    """The feed-forward part with the LayerNorm that goes with it; gated units as Shazeer 2020 (arXiv 2002.05202)."""
 
     def __init__(self, model: Model, rngs: nnx.Rngs):
         self.up = Dense((model.width, model.mlp_width), ("embed", "mlp"), model, rngs)
+        self.gate = Dense((model.width, model.mlp_width), ("embed", "mlp"), model, rngs) if model.gated else None
         self.down = Dense((model.mlp_width, model.width), ("mlp", "embed"), model, rngs)
         self.norm = LayerNorm(model)
         self.activation = model.activation
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """x [B, L, D] → [B, L, D]."""
-        return self.down(activate(self.up(x), self.activation))
+        if self.gate is None:
+            return self.down(activate(self.up(x), self.activation))
+        return self.down(activate(self.gate(x), self.activation) * self.up(x))
 
 
 class Block(nnx.Module):
@@ -52,7 +55,9 @@ class Block(nnx.Module):
 
 
 def activate(x: jax.Array, name: str) -> jax.Array:
-    """GELU by the error function, or by its tanh approximation (Hendrycks and Gimpel 2016)."""
+    """GELU by the error function, or by its tanh approximation, or by a sigmoid (Hendrycks and Gimpel 2016)."""
+    if name == "silu":
+        return jax.nn.silu(x)
     if name == "gelu_tanh":
         return jax.nn.gelu(x, approximate=True)
     return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))  # jax.nn.gelu's erfc costs more and is no closer for BERT's range

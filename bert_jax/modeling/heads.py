@@ -10,16 +10,16 @@ from bert_jax.modeling.layers import Dense, LayerNorm, bind
 
 
 class MlmHead(nnx.Module):
-    """Dense, activation, LayerNorm, then the word embeddings as output weights, with a bias."""
+    """Dense from D to E, activation, LayerNorm, then the word embeddings as output weights, with a bias."""
 
     def __init__(self, model: Model, rngs: nnx.Rngs):
-        self.dense = Dense((model.width, model.width), ("embed", None), model, rngs)
-        self.norm = LayerNorm(model)
+        self.dense = Dense((model.width, model.table_width), ("embed", None), model, rngs)
+        self.norm = LayerNorm(model, model.table_width)
         self.bias = nnx.Param(jnp.zeros(model.padded_vocab_size), axes=("vocab",))
         self.activation = model.activation
 
     def __call__(self, hidden: jax.Array, words: jax.Array) -> jax.Array:
-        """hidden [..., D], words [Vp, D] → float32 [..., Vp]."""
+        """hidden [..., D], words [Vp, E] → float32 [..., Vp]."""
         x = self.norm(activate(self.dense(hidden), self.activation))
         logits = jnp.einsum("...d,vd->...v", x, words.astype(x.dtype), preferred_element_type=jnp.float32)
         return logits + self.bias[...]

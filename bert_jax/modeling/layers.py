@@ -23,47 +23,50 @@ Axes = tuple[str | None, ...]
 
 
 class Dense(nnx.Module):
-    """y = x · kernel + bias over the last `contract` axes of x."""
+    """y = x · kernel + bias over the last `contract` axes of x; without `model.biases` there is no bias."""
 
     def __init__(self, shape: Sequence[int], axes: Axes, model: Model, rngs: nnx.Rngs, contract: int = 1):
         self.contract = contract
         self.dtype = jnp.dtype(model.dtype)
         self.kernel = nnx.Param(truncated_normal(rngs.params(), shape, model.init_std), axes=axes)
-        self.bias = nnx.Param(jnp.zeros(shape[contract:]), axes=axes[contract:])
+        self.bias = nnx.Param(jnp.zeros(shape[contract:]), axes=axes[contract:]) if model.biases else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """x [..., *contracted] → [..., *rest of the kernel's shape], in the compute dtype."""
-        kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
         last, first = tuple(range(x.ndim - self.contract, x.ndim)), tuple(range(self.contract))
         # Not flattened to two dimensions first: XLA's CPU compiler then finds faster gradients.
-        return jax.lax.dot_general(x.astype(self.dtype), kernel, ((last, first), ((), ()))) + bias
+        kernel = self.kernel[...].astype(self.dtype)
+        y = jax.lax.dot_general(x.astype(self.dtype), kernel, ((last, first), ((), ())))
+        return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 
 
 class LayerNorm(nnx.Module):
     """Normalises the last axis in float32 (Ba et al. 2016); the result is in x's dtype."""
 
-    def __init__(self, model: Model):
+    def __init__(self, model: Model, width: int = 0):
+        """`width` is D if not given."""
         self.epsilon = model.norm_epsilon
-        self.scale = nnx.Param(jnp.ones(model.width), axes=("embed",))
-        self.bias = nnx.Param(jnp.zeros(model.width), axes=("embed",))
+        self.scale = nnx.Param(jnp.ones(width or model.width), axes=("embed",))
+        self.bias = nnx.Param(jnp.zeros(width or model.width), axes=("embed",)) if model.biases else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         y = x.astype(jnp.float32)
         y = y - y.mean(-1, keepdims=True)
         y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + self.epsilon)
-        return (y * self.scale[...] + self.bias[...]).astype(x.dtype)
+        y = y * self.scale[...]
+        return (y if self.bias is None else y + self.bias[...]).astype(x.dtype)
 
 
 class Table(nnx.Module):
-    """One row of `width` numbers for each index below `size`."""
+    """One row of E numbers (D without factorisation) for each index below `size`."""
 
     def __init__(self, size: int, model: Model, rngs: nnx.Rngs, axis: str | None = None):
         self.embedding = nnx.Param(
-            truncated_normal(rngs.params(), (size, model.width), model.init_std), axes=(axis, "embed")
+            truncated_normal(rngs.params(), (size, model.table_width), model.init_std), axes=(axis, "embed")
         )
 
     def __call__(self, indices: jax.Array) -> jax.Array:
-        """indices int [...] → float32 [..., D]."""
+        """indices int [...] → float32 [..., E]."""
         return self.embedding[...][indices]
 
 

@@ -20,13 +20,13 @@ class Positions(nnx.Module):
         del model, rngs
 
     def embed(self, positions: jax.Array) -> jax.Array | None:
-        """positions int [B, L] → what is added to the embeddings, [B, L, D], or None."""
+        """positions int [B, L] → what is added to the embeddings, [B, L, E], or None."""
         del positions
         return None
 
-    def tables(self, length: int) -> Any:
-        """What `before` and `after` need, computed once for all layers."""
-        del length
+    def tables(self, positions: jax.Array) -> Any:
+        """What `before` and `after` need of positions int [B, L], computed once for all layers."""
+        del positions
         return None
 
     def at(self, tables: Any, places: jax.Array) -> Any:

@@ -17,7 +17,7 @@ class Absolute(Positions):
     """One learned vector for each position below `max_length`."""
 
     def __init__(self, model: Model, rngs: nnx.Rngs):
-        table = truncated_normal(rngs.params(), (model.max_length, model.width), model.init_std)
+        table = truncated_normal(rngs.params(), (model.max_length, model.table_width), model.init_std)
         self.embedding = nnx.Param(table, axes=(None, "embed"))
 
     def embed(self, positions: jax.Array) -> jax.Array:

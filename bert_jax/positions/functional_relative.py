@@ -21,6 +21,7 @@ from flax import nnx
 from bert_jax.config import Model
 from bert_jax.kernels import Relative
 from bert_jax.positions import Positions
+from bert_jax.positions._sinusoids import check_pairs, rotate, sinusoids
 from bert_jax.variants import ConfigError
 
 
@@ -51,15 +52,12 @@ class FunctionalRelative(Positions):
 
     def __init__(self, model: Model, rngs: nnx.Rngs, max_distance: int = 0):
         super().__init__(model, rngs)
-        if model.head_size % 2:
-            raise ConfigError(
-                f"config.model.heads is {model.heads}: heads of {model.head_size} cannot hold "
-                "pairs of sine and cosine; the head size must be even for functional_relative positions"
-            )
+        check_pairs(model)
         self.head_size = model.head_size
         self.max_distance = max_distance
 
-    def tables(self, length: int) -> Tables | jax.Array:
+    def tables(self, positions: jax.Array) -> Tables | jax.Array:
+        length = positions.shape[1]  # distances within a document do not depend on where it starts
         if self.max_distance and length > self.max_distance + 1:
             return sinusoids(jnp.arange(2 * self.max_distance + 1), self.head_size)
         keys = jnp.arange(length)
@@ -83,28 +81,3 @@ class FunctionalRelative(Positions):
             return out
         own, sinusoid = jnp.split(out, 2, axis=-1)
         return own + rotate(sinusoid, tables.queries, 1)
-
-
-def rotate(x: jax.Array, table: jax.Array, sign: int) -> jax.Array:
-    """Turns each pair (sine, cosine) of x [B, L, N, H] by `sign` times the angles of table [L, H] or [B, L, H]."""
-    pairs = lambda even, odd: jnp.stack([even, odd], -1).reshape(table.shape)[..., None, :]
-    sine, cosine = sign * table[..., 0::2], table[..., 1::2]
-    turned = x * pairs(cosine, cosine) + exchange(x) * pairs(-sine, sine)
-    return turned.astype(x.dtype)
-
-
-def exchange(x: jax.Array) -> jax.Array:
-    """x [..., H] with the two of each pair (2m, 2m + 1) exchanged, float32.
-
-    An exact product with a permutation: strided columns, which say the same, cost a TPU half a training step.
-    """
-    size = x.shape[-1]
-    swap = jnp.eye(size, dtype=x.dtype)[jnp.arange(size) ^ 1]
-    return jnp.matmul(x, swap, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
-
-
-def sinusoids(positions: jax.Array, size: int) -> jax.Array:
-    """positions [...] → [..., size]: column 2m is sin(p w_m), column 2m+1 cos(p w_m), with w_m = 10000^(−2m/size)."""
-    pairs = jnp.arange((size + 1) // 2, dtype=jnp.float32)
-    angles = positions[..., None].astype(jnp.float32) * 10000.0 ** (-2.0 * pairs / size)
-    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], -1).reshape(*positions.shape, -1)[..., :size]

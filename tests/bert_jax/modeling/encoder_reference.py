@@ -1,0 +1,97 @@
+"""The whole encoder in NumPy float64, one row, one layer and one head at a time, from the papers' formulas."""
+
+import math
+
+import numpy as np
+
+from bert_jax.config import Model
+
+
+def run(model: Model, params: dict, batch: dict[str, np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+    """The hidden states after each layer, [B, L, D] each (the final norm in the last), and the logits [B, L, V]."""
+    rows = [row(model, params, {name: x[b] for name, x in batch.items()}) for b in range(len(batch["tokens"]))]
+    states = [np.stack(layer) for layer in zip(*rows, strict=True)]
+    head, words = params["mlm_head"], params["embeddings"]["word"]["embedding"]
+    x = norm(model, head["norm"], activate(model, dense(head["dense"], states[-1])))
+    return states, (x @ words.T + head["bias"])[..., : model.vocab_size]
+
+
+def row(model: Model, params: dict, batch: dict[str, np.ndarray]) -> list[np.ndarray]:
+    tables = params["embeddings"]
+    x = tables["word"]["embedding"][batch["tokens"]] + tables["token_type"]["embedding"][batch["token_types"]]
+    if model.positions.name == "absolute":
+        x = x + tables["position"]["embedding"][batch["positions"]]
+    x = norm(model, tables["norm"], x)
+    if model.embedding_width:
+        x = dense(tables["projection"], x)
+    states = []
+    for layer in range(model.layers):
+        attention, mlp = (of_layer(model, params["layers"][part], layer) for part in ("attention", "mlp"))
+        for part, function in ((attention, attend), (mlp, feed_forward)):
+            if model.norm == "pre":
+                x = x + function(model, part, norm(model, part["norm"], x), batch)
+            else:
+                x = norm(model, part["norm"], x + function(model, part, x, batch))
+        states.append(x)
+    if model.norm == "pre":
+        states[-1] = norm(model, params["final_norm"], x)
+    return states
+
+
+def of_layer(model: Model, part: dict, layer: int) -> dict:
+    """The weights of a layer: of its group, as ALBERT numbers groups, where only so many are stored."""
+    stored = len(part["norm"]["scale"])
+    place = layer if stored == model.layers else int(layer / (model.layers / stored))
+    return {name: {leaf: x[place] for leaf, x in module.items()} for name, module in part.items()}
+
+
+def attend(model: Model, part: dict, x: np.ndarray, batch: dict[str, np.ndarray]) -> np.ndarray:
+    size, out = model.width // model.heads, np.zeros_like(x)
+    for head in range(model.heads):
+        q, k, v = (
+            x @ part[name]["kernel"][:, head] + (part[name]["bias"][head] if model.biases else 0)
+            for name in ("query", "key", "value")
+        )
+        if model.positions.name == "rotary":
+            turns = [rotation(p, size, model.positions.options.get("base", 10000)) for p in batch["positions"]]
+            q, k = (np.stack([turn @ y for turn, y in zip(turns, z, strict=True)]) for z in (q, k))
+        scores = q @ k.T / math.sqrt(size)
+        scores[batch["segments"][:, None] != batch["segments"][None, :]] = -np.inf
+        p = np.exp(scores - scores.max(-1, keepdims=True))
+        out = out + (p / p.sum(-1, keepdims=True)) @ v @ part["output"]["kernel"][head]
+    return out + (part["output"]["bias"] if model.biases else 0)
+
+
+def rotation(position: int, size: int, base: float) -> np.ndarray:
+    """The matrix of RoFormer's equation 15."""
+    matrix = np.zeros((size, size))
+    for m in range(size // 2):
+        angle = position * base ** (-2 * m / size)
+        matrix[2 * m : 2 * m + 2, 2 * m : 2 * m + 2] = [
+            [math.cos(angle), -math.sin(angle)],
+            [math.sin(angle), math.cos(angle)],
+        ]
+    return matrix
+
+
+def feed_forward(model: Model, part: dict, x: np.ndarray, batch: dict[str, np.ndarray]) -> np.ndarray:
+    if model.gated:
+        return dense(part["down"], activate(model, dense(part["gate"], x)) * dense(part["up"], x))
+    return dense(part["down"], activate(model, dense(part["up"], x)))
+
+
+def activate(model: Model, x: np.ndarray) -> np.ndarray:
+    if model.activation == "silu":
+        return x / (1 + np.exp(-x))
+    if model.activation == "gelu_tanh":
+        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+
+
+def dense(part: dict, x: np.ndarray) -> np.ndarray:
+    return x @ part["kernel"] + part.get("bias", 0)
+
+
+def norm(model: Model, part: dict, x: np.ndarray) -> np.ndarray:
+    mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    return (x - mean) / np.sqrt(variance + model.norm_epsilon) * part["scale"] + part.get("bias", 0)

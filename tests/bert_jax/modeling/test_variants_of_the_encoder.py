@@ -1,0 +1,148 @@
+"""Rotary positions, gated units, factorised embeddings, shared layers, no biases: against NumPy in float64."""
+
+import dataclasses
+import functools
+
+import encoder_reference
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_bert import make_batch
+
+from bert_jax import flops
+from bert_jax.config import Model
+from bert_jax.modeling import bert, heads
+from bert_jax.variants import ConfigError, use
+
+BASE = Model(vocab_size=101, layers=4, width=18, heads=3, mlp_width=20, max_length=37, init_std=0.3)
+ROTARY = use("rotary")
+VARIANTS: list[dict] = [
+    {},
+    {"norm": "pre", "activation": "gelu_tanh"},
+    {"positions": ROTARY},
+    {"positions": use("rotary", base=160_000.0), "norm": "pre", "gated": True, "biases": False},
+    {"gated": True, "activation": "silu"},
+    {"embedding_width": 7},
+    {"embedding_width": 7, "norm": "pre", "positions": ROTARY},
+    {"sharing": "all", "embedding_width": 7},
+    {"sharing": "all", "groups": 2, "norm": "pre", "gated": True},
+    {"sharing": "attention"},
+    {"sharing": "attention", "groups": 4, "biases": False},
+    {"sharing": "mlp", "groups": 2, "positions": ROTARY},
+]
+
+
+def random_params(model: Model) -> dict:
+    """Every parameter random, norms and biases too; as NumPy float32."""
+    rng = np.random.default_rng(0)
+    draw = lambda path, x: (path[-1].key == "scale") + rng.normal(0, 0.3, x.shape).astype(np.float32)
+    return jax.tree_util.tree_map_with_path(draw, bert.abstract_params(model))
+
+
+@pytest.mark.parametrize("change", VARIANTS, ids=str)
+def test_equal_to_the_formulas(change: dict) -> None:
+    model = dataclasses.replace(BASE, **change)
+    params, batch = random_params(model), make_batch()
+    states, logits = encoder_reference.run(model, jax.tree.map(np.float64, params), batch)
+    places = np.array([[36, 0, 11], [3, 3, 20]])
+    for at in (None, places):
+        wanted = [x if at is None else np.take_along_axis(x, at[..., None], 1) for x in (states[-1], logits)]
+        hidden = jax.jit(functools.partial(bert.encode, model))(params, batch, places=at)
+        for ours, exact in zip((hidden, heads.mlm_logits(model, params, hidden)), wanted, strict=True):
+            assert np.abs(ours - exact).max() <= 1e-5 * np.abs(exact).max()
+
+
+def unshared(model: Model, params: dict) -> tuple[Model, dict]:
+    """The same encoder with weights of its own in each layer."""
+    repeat = lambda x: jnp.repeat(x, model.layers // x.shape[0], axis=0)
+    return dataclasses.replace(model, sharing="none", groups=1), params | {
+        "layers": jax.tree.map(repeat, params["layers"])
+    }
+
+
+@pytest.mark.parametrize(("sharing", "remat"), [("all", "full"), ("attention", "none")])
+def test_a_shared_weight_gets_the_sum_of_its_layers_gradients(sharing: str, remat: str) -> None:
+    model = dataclasses.replace(BASE, sharing=sharing, groups=2, remat=remat)
+    params, batch, key = random_params(model), make_batch(), jax.random.key(1)
+    places = np.array([[36, 0, 11], [3, 5, 20]])
+
+    def gradients(model: Model, params: dict) -> dict:
+        loss = lambda p: jnp.sin(bert.encode(model, p, batch, key, places)).sum()
+        return jax.jit(jax.grad(loss))(params)
+
+    ours, theirs = gradients(model, params), gradients(*unshared(model, params))
+
+    def compare(a: jax.Array, b: jax.Array) -> None:
+        b = b if a.shape == b.shape else b.reshape(a.shape[0], -1, *a.shape[1:]).sum(1)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * float(jnp.abs(b).max()))
+
+    jax.tree.map(compare, ours, theirs)
+
+
+@pytest.mark.parametrize("change", VARIANTS, ids=str)
+def test_axes_counts_and_operations(change: dict) -> None:
+    """Each array has an axis name a dimension; counts are those of the formulas."""
+    model = dataclasses.replace(BASE, **change)
+    params, axes = bert.abstract_params(model), bert.parameter_axes(model)
+    jax.tree.map(lambda x, axes: None if len(axes) == x.ndim else pytest.fail(str(axes)), params, axes)
+    d, f, e, v = model.width, model.mlp_width, model.embedding_width or model.width, model.vocab_size
+    bias = int(model.biases)
+    norm = lambda size: size + bias * size
+    attention = 4 * (d * d + bias * d) + norm(d)
+    mlp = (1 + model.gated) * (d * f + bias * f) + f * d + bias * d + norm(d)
+    tables = v + model.token_types + (model.max_length if model.positions.name == "absolute" else 0)
+    rest = tables * e + norm(e) + (d * e + bias * e + norm(e) + v)
+    rest += (e * d + bias * d if model.embedding_width else 0) + (norm(d) if model.norm == "pre" else 0)
+    stored = {part: model.groups if model.sharing in (part, "all") else 4 for part in ("attention", "mlp")}
+    assert bert.count_parameters(model) == rest + stored["attention"] * attention + stored["mlp"] * mlp
+
+    jaxpr = jax.make_jaxpr(functools.partial(bert.encode, model))(bert.abstract_params(model), make_batch())
+    tokens = 2 * 37
+    layer = 4 * d * d + (2 + model.gated) * d * f + 2 * 37 * d
+    turns = 2 * d * model.head_size if model.positions.name == "rotary" else 0  # pairs are exchanged by a product
+    wanted = 2 * tokens * (4 * (layer + turns) + model.embedding_width * d)
+    assert flops.matmul_flops(jaxpr.jaxpr) == wanted
+
+
+@pytest.mark.parametrize(
+    "change", [{"sharing": "attention", "groups": 2}, {"sharing": "all", "positions": ROTARY}], ids=str
+)
+def test_depth_costs_no_instruction(change: dict) -> None:
+    def instructions(layers: int) -> int:
+        model = dataclasses.replace(BASE, **change, layers=layers)
+        lowered = jax.jit(functools.partial(bert.encode, model)).lower(bert.abstract_params(model), make_batch())
+        return lowered.as_text().count("\n")
+
+    assert instructions(24) == instructions(4)
+
+
+def test_rotary_scores_depend_on_the_distance_alone() -> None:
+    """Far along, where float32 angles are coarse, and with positions that start again or go on."""
+    model = dataclasses.replace(BASE, positions=ROTARY)
+    params, batch = random_params(model), make_batch()
+    encode = jax.jit(functools.partial(bert.encode, model))
+    moved = batch | {"positions": batch["positions"] + 1000}
+    np.testing.assert_allclose(encode(params, batch), encode(params, moved), atol=2e-3)
+    stretched = batch | {"positions": batch["positions"] * 2}
+    assert np.abs(encode(params, batch) - encode(params, stretched)).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"groups": 2}, "config.model.groups is 2; it must be 1 without model.sharing"),
+        ({"sharing": "all", "groups": 3}, "config.model.groups is 3; it must be a divisor of model.layers=4"),
+        ({"embedding_width": -1}, "config.model.embedding_width is -1"),
+        ({"heads": 18}, None),
+    ],
+)
+def test_refusals(change: dict, message: str | None) -> None:
+    if message:
+        with pytest.raises(ConfigError, match=message):
+            dataclasses.replace(BASE, **change)
+    else:
+        with pytest.raises(ConfigError, match=r"heads of 1 cannot hold .* must be even for rotary positions"):
+            bert.abstract_params(dataclasses.replace(BASE, positions=ROTARY, **change))
+    with pytest.raises(ConfigError, match=r"config.model.positions.base is 1.0; it must be above 1"):
+        bert.abstract_params(dataclasses.replace(BASE, positions=use("rotary", base=1.0)))
