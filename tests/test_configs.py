@@ -1,16 +1,19 @@
 """Every shipped configuration is checked, built abstractly, and counted against PyTorch."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
-from bert_jax import config_flags
+from bert_jax import compile_tpu, config_flags
 from bert_jax.config import Config
 from bert_jax.modeling import bert
-from bert_jax.sharding import check, make_mesh
-from bert_jax.train_state import abstract_state
-from bert_jax.variants import load, module
+from bert_jax.sharding import check, make_mesh, put_batch
+from bert_jax.train_state import abstract_state, init_state
+from bert_jax.train_step import jit_train_step
+from bert_jax.variants import load, module, use
 
 FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 NAMES = [path.stem for path in FILES]
@@ -42,6 +45,75 @@ def test_config_names_variants_that_exist(name: str) -> None:
     for rule in config.data.cleaning:
         load("data_pipeline.cleaning", rule)
     load("bert_jax.objectives", config.objective)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config_of_true_size_compiles_abstractly(name: str) -> None:
+    """The update of the last phase, as far as it goes without code for a machine."""
+    config = compile_tpu.one_phase(read(name), phase=-1, batch_size=0)
+    mesh = make_mesh(config.mesh, jax.devices()[:1])
+    update = jit_train_step(config, config.phases[0], compile_tpu.make_objective(config), mesh)
+    lowered = update.lower(abstract_state(config, mesh), compile_tpu.abstract_batch(config, mesh))
+    state, metrics = lowered.out_info
+    assert metrics["loss"].shape == ()
+    assert jax.tree.map(lambda x: x.shape, state["params"]) == jax.tree.map(
+        lambda x: x.shape, bert.abstract_params(config.model)
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config_shrunk_runs_two_steps(name: str) -> None:
+    config = shrunk(read(name))
+    mesh = make_mesh(config.mesh, jax.devices()[:1])
+    state = init_state(config, mesh, np.ones(101))
+    before = jax.device_get(state["params"])
+    update = jit_train_step(config, config.phases[0], compile_tpu.make_objective(config), mesh)
+    for step in range(2):
+        state, metrics = update(state, put_batch(random_batch(config, step), mesh))
+        assert 3 < float(metrics["loss"]) < 7  # an even guess among 101 is 4.6
+    still = [
+        jax.tree_util.keystr(path)
+        for path, same in jax.tree_util.tree_leaves_with_path(
+            jax.tree.map(lambda old, new: np.array_equal(old, new), before, jax.device_get(state["params"]))
+        )
+        if same
+    ]
+    assert all("pooler" in path or "pair_head" in path for path in still)  # the masked tokens' loss does not read them
+
+
+def shrunk(config: Config) -> Config:
+    """The configuration at a size for seconds, all its kinds of parts kept."""
+    model = dataclasses.replace(
+        config.model,
+        vocab_size=101,
+        layers=2,
+        width=24,
+        heads=3,
+        mlp_width=20,
+        max_length=37,
+        embedding_width=min(config.model.embedding_width, 7),
+        init=use("normal"),
+    )
+    phase = config.phases[0]
+    parts = min(phase.microbatches, 2)
+    phases = (dataclasses.replace(phase, length=37, batch_size=2 * parts, microbatches=parts), *config.phases[1:])
+    phases = tuple(dataclasses.replace(phase, length=37) for phase in phases)
+    evaluation = dataclasses.replace(config.evaluation, length=0)
+    return dataclasses.replace(config, model=model, phases=phases, evaluation=evaluation)
+
+
+def random_batch(config: Config, seed: int) -> dict[str, np.ndarray]:
+    """A batch of two documents a row."""
+    rows, rng = config.phases[0].batch_size, np.random.default_rng(seed)
+    places = np.concatenate([np.arange(15), np.arange(22)])
+    return {
+        "tokens": rng.integers(5, 101, (rows, 37)).astype(np.int32),
+        "segments": np.tile(np.repeat([1, 2], [15, 22]), (rows, 1)).astype(np.int32),
+        "positions": np.tile(places, (rows, 1)).astype(np.int32),
+        "token_types": np.zeros((rows, 37), np.int32),
+        "word_starts": rng.random((rows, 37)) < 0.7,
+        "pair_label": rng.integers(0, 2, rows).astype(np.int32),
+    }
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from bert_jax import config, variants
 from bert_jax.formats.table import FormatError, Rule
 from bert_jax.variants import use
@@ -16,6 +18,8 @@ ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
+    "silu": "silu",
+    "swish": "silu",
 }
 
 # Fields of the model that choose how it is computed or trained, not what the encoder computes.
@@ -34,6 +38,7 @@ class Family:
     architectures: Mapping[frozenset[str], str]  # the class that has exactly these heads, besides the pooler
     special_ids: Settings  # what config.json says of them where there is no tokenizer to ask
     code: tuple[str, ...] = ()  # files of bert_jax/formats/code that a folder carries, for transformers to run
+    constants: Callable[[config.Model], dict[str, np.ndarray]] = lambda model: {}  # arrays stored that are no weights
 
 
 def load(name: str) -> Family:
@@ -147,11 +152,22 @@ def norm(ours: str, theirs: str) -> list[Rule]:
 
 def encoder_rules(prefix: str) -> list[Rule]:
     """Everything below the heads but the positions, as BERT, RoBERTa and NEZHA name it."""
-    layer = f"{prefix}.encoder.layer.{{layer}}"
+    return [*embedding_rules(prefix), *layer_rules(prefix), *dense("pooler", f"{prefix}.pooler.dense")]
+
+
+def embedding_rules(prefix: str) -> list[Rule]:
+    """The embeddings but the positions, as all name them."""
     return [
         embedding("embeddings/word", f"{prefix}.embeddings.word_embeddings", vocabulary=True),
         embedding("embeddings/token_type", f"{prefix}.embeddings.token_type_embeddings"),
         *norm("embeddings/norm", f"{prefix}.embeddings.LayerNorm"),
+    ]
+
+
+def layer_rules(prefix: str) -> list[Rule]:
+    """The layers, as BERT, RoBERTa, NEZHA and RoFormer name them."""
+    layer = f"{prefix}.encoder.layer.{{layer}}"
+    return [
         *dense("layers/attention/query", f"{layer}.attention.self.query"),
         *dense("layers/attention/key", f"{layer}.attention.self.key"),
         *dense("layers/attention/value", f"{layer}.attention.self.value"),
@@ -160,22 +176,25 @@ def encoder_rules(prefix: str) -> list[Rule]:
         *dense("layers/mlp/up", f"{layer}.intermediate.dense"),
         *dense("layers/mlp/down", f"{layer}.output.dense"),
         *norm("layers/mlp/norm", f"{layer}.output.LayerNorm"),
-        *dense("pooler", f"{prefix}.pooler.dense"),
     ]
 
 
 def pretraining_head_rules() -> list[Rule]:
     """The heads of BERT's pretraining, as BERT and NEZHA name them."""
+    return [*mlm_head_rules(), *dense("pair_head", "cls.seq_relationship")]
+
+
+def mlm_head_rules() -> list[Rule]:
+    """The masked-language-model head, as BERT, NEZHA and RoFormer name it."""
     return [
         *dense("mlm_head/dense", "cls.predictions.transform.dense"),
         *norm("mlm_head/norm", "cls.predictions.transform.LayerNorm"),
         Rule("mlm_head/bias", "cls.predictions.bias", vocabulary=True),
-        *dense("pair_head", "cls.seq_relationship"),
     ]
 
 
 def pretraining_tied(prefix: str) -> dict[str, str]:
-    """What the decoder of BERT and NEZHA repeats."""
+    """What the decoder of BERT, NEZHA and RoFormer repeats."""
     return {
         "cls.predictions.decoder.weight": f"{prefix}.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",

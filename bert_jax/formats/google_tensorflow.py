@@ -1,4 +1,4 @@
-"""Google's TensorFlow checkpoints of BERT, and NEZHA's: bert_config.json beside bert_model.ckpt.*.
+"""Google's TensorFlow checkpoints of BERT and ALBERT, and NEZHA's: bert_config.json beside bert_model.ckpt.*.
 
 Kernels are [in, out] as ours are. Their GELU is the tanh approximation, whatever PyTorch made of the same weights.
 """
@@ -9,11 +9,13 @@ import numpy as np
 
 from bert_jax import config
 from bert_jax.formats import family, table, weights
+from bert_jax.formats.families import albert
 from bert_jax.formats.table import FormatError, Params, Rule
 from bert_jax.modeling import bert
 from bert_jax.variants import use
 
 OF_TRAINING = ("adam_m", "adam_v", "lamb_m", "lamb_v")  # last parts of the names of an optimizer's moments
+HUB = "module/"  # what TensorFlow Hub puts before every name
 COUNTERS = ("global_step", "loss_scale", "good_steps", "bad_steps")
 
 
@@ -30,15 +32,18 @@ def read(folder: Path) -> tuple[config.Model, Params]:
     """
     checkpoint = only(folder, "*.index").with_suffix("")
     tensors, model = read_checkpoint(checkpoint), read_model(folder)
-    found = {table.part(rule.ours) for rule in rules() if rule.names(1)[0] in tensors}
-    model = family.with_heads(model, found)
-    return model, table.restore(rules(), model, bert.abstract_params(model), tensors, str(checkpoint))
+    rules = albert_rules() if model.embedding_width else bert_rules()
+    model = family.with_heads(model, table.parts_in(rules, tensors))
+    return model, table.restore(rules, model, bert.abstract_params(model), tensors, str(checkpoint))
 
 
 def read_model(folder: Path) -> config.Model:
     """The encoder's configuration alone, without heads."""
     settings = weights.read_json(only(folder, "*config.json"))
-    return family.common_model(settings | {"hidden_act": activation(settings)}, positions=positions(settings))
+    settings |= {"hidden_act": activation(settings)}
+    if "embedding_size" in settings:
+        return albert.model(settings)
+    return family.common_model(settings, positions=positions(settings))
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, np.ndarray]:
@@ -52,7 +57,8 @@ def read_checkpoint(checkpoint: Path) -> dict[str, np.ndarray]:
     try:
         reader = tf.train.load_checkpoint(str(checkpoint))
         names = [name for name in reader.get_variable_to_shape_map() if name not in COUNTERS]
-        return {name: reader.get_tensor(name) for name in names if name.rsplit("/", 1)[-1] not in OF_TRAINING}
+        weights = [name for name in names if name.rsplit("/", 1)[-1] not in OF_TRAINING]
+        return {name.removeprefix(HUB): reader.get_tensor(name) for name in weights}
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise FormatError(
             f"{checkpoint} cannot be read as a TensorFlow checkpoint: {str(error).splitlines()[0]}"
@@ -72,23 +78,51 @@ def positions(settings: dict) -> config.Variant:
     return use("absolute")
 
 
-def rules() -> list[Rule]:
-    """The table of names."""
+def bert_rules() -> list[Rule]:
+    """The names of BERT and NEZHA."""
     layer = "bert/encoder/layer_{layer}"
+    return [
+        *attention(f"{layer}/attention"),
+        *norm("layers/attention/norm", f"{layer}/attention/output"),
+        *dense("layers/mlp/up", f"{layer}/intermediate/dense"),
+        *dense("layers/mlp/down", f"{layer}/output/dense"),
+        *norm("layers/mlp/norm", f"{layer}/output"),
+        *around_the_layers(),
+    ]
+
+
+def albert_rules() -> list[Rule]:
+    """The names of ALBERT."""
+    layer = "bert/encoder/transformer/group_{layer}/inner_group_0"
+    return [
+        *attention(f"{layer}/attention_1"),
+        *norm("layers/attention/norm", layer),
+        *dense("layers/mlp/up", f"{layer}/ffn_1/intermediate/dense"),
+        *dense("layers/mlp/down", f"{layer}/ffn_1/intermediate/output/dense"),
+        *norm("layers/mlp/norm", layer, "LayerNorm_1"),
+        *dense("embeddings/projection", "bert/encoder/embedding_hidden_mapping_in"),
+        *around_the_layers(),
+    ]
+
+
+def attention(theirs: str) -> list[Rule]:
+    """Queries, keys, values and output."""
+    return [
+        *dense("layers/attention/query", f"{theirs}/self/query"),
+        *dense("layers/attention/key", f"{theirs}/self/key"),
+        *dense("layers/attention/value", f"{theirs}/self/value"),
+        *dense("layers/attention/output", f"{theirs}/output/dense", inputs=2),
+    ]
+
+
+def around_the_layers() -> list[Rule]:
+    """Embeddings and heads."""
     head = "cls/predictions/transform"
     return [
         Rule("embeddings/word/embedding", "bert/embeddings/word_embeddings", inputs=1, vocabulary=True),
         Rule("embeddings/position/embedding", "bert/embeddings/position_embeddings", inputs=1),
         Rule("embeddings/token_type/embedding", "bert/embeddings/token_type_embeddings", inputs=1),
         *norm("embeddings/norm", "bert/embeddings"),
-        *dense("layers/attention/query", f"{layer}/attention/self/query"),
-        *dense("layers/attention/key", f"{layer}/attention/self/key"),
-        *dense("layers/attention/value", f"{layer}/attention/self/value"),
-        *dense("layers/attention/output", f"{layer}/attention/output/dense", inputs=2),
-        *norm("layers/attention/norm", f"{layer}/attention/output"),
-        *dense("layers/mlp/up", f"{layer}/intermediate/dense"),
-        *dense("layers/mlp/down", f"{layer}/output/dense"),
-        *norm("layers/mlp/norm", f"{layer}/output"),
         *dense("pooler", "bert/pooler/dense"),
         *dense("mlm_head/dense", f"{head}/dense"),
         *norm("mlm_head/norm", head),
@@ -103,10 +137,10 @@ def dense(ours: str, theirs: str, inputs: int = 1) -> list[Rule]:
     return [Rule(f"{ours}/kernel", f"{theirs}/kernel", inputs=inputs), Rule(f"{ours}/bias", f"{theirs}/bias")]
 
 
-def norm(ours: str, theirs: str) -> list[Rule]:
+def norm(ours: str, theirs: str, name: str = "LayerNorm") -> list[Rule]:
     """A LayerNorm."""
     names = (("scale", "gamma"), ("bias", "beta"))
-    return [Rule(f"{ours}/{mine}", f"{theirs}/LayerNorm/{google}") for mine, google in names]
+    return [Rule(f"{ours}/{mine}", f"{theirs}/{name}/{google}") for mine, google in names]
 
 
 def only(folder: Path, pattern: str) -> Path:

@@ -18,7 +18,7 @@ from bert_jax.modeling import bert
 CONFIG = "config.json"
 CODE = Path(__file__).with_name("code")
 BUFFERS = ("position_ids", "token_type_ids", "positions_encoding")  # constants that older versions stored
-DEFAULTS = {"absolute": "bert", "functional_relative": "nezha"}  # the family of a position scheme
+DEFAULTS = ("bert", "albert", "roformer", "nezha", "bert_jax")  # the first of them that expresses an encoder is taken
 
 
 def read(folder: Path) -> tuple[config.Model, Params]:
@@ -31,8 +31,8 @@ def read(folder: Path) -> tuple[config.Model, Params]:
     tensors = normalised(family, weights.read(folder), settings, str(folder))
     model = family.model(settings)
     rules = family.rules(model, settings)
-    found = {table.part(rule.ours) for rule in rules if rule.names(model.layers)[0] in tensors}
-    model = families.with_heads(model, found)
+    model = families.with_heads(model, table.parts_in(rules, tensors))
+    check_constants(family.constants(model), tensors, str(folder))
     return model, table.restore(rules, model, bert.abstract_params(model), tensors, str(folder))
 
 
@@ -60,27 +60,65 @@ def write(
     """Writes config.json and model.safetensors into an existing folder.
 
     Args:
-      name: of the family; if not given, that of the model's position scheme.
+      name: of the family; if not given, the first of DEFAULTS that expresses the encoder.
       special_ids: the tokenizer's pad_token_id, bos_token_id and eos_token_id; the family's usual ones if not given.
 
     Raises:
       FormatError: the family cannot express this encoder.
     """
-    name = name or DEFAULTS.get(model.positions.name, "bert")
+    name, (settings, tensors) = (
+        (name, expressed(model, params, name, special_ids)) if name else first_that_can(model, params, special_ids)
+    )
+    for file in families.load(name).code:
+        shutil.copyfile(CODE / file, folder / file)
+    weights.write_json(folder / CONFIG, settings)
+    weights.write_safetensors(folder / weights.SAFETENSORS, tensors, {"format": "pt"})
+
+
+def first_that_can(
+    model: config.Model, params: Params, special_ids: Settings | None
+) -> tuple[str, tuple[Settings, dict[str, np.ndarray]]]:
+    """The first family of DEFAULTS that expresses the encoder, and what `expressed` gives for it."""
+    for name in DEFAULTS[:-1]:
+        try:
+            return name, expressed(model, params, name, special_ids)
+        except FormatError:
+            continue
+    return DEFAULTS[-1], expressed(model, params, DEFAULTS[-1], special_ids)
+
+
+def expressed(
+    model: config.Model, params: Params, name: str, special_ids: Settings | None
+) -> tuple[Settings, dict[str, np.ndarray]]:
+    """The content of config.json and the arrays of model.safetensors, in the layout of a family.
+
+    Raises:
+      FormatError: the family cannot express this encoder.
+    """
     family = families.load(name)
     settings = family.settings(
         model, {key: (special_ids or {}).get(key, usual) for key, usual in family.special_ids.items()}
     )
     families.check_expresses(family, name, model, settings)
-    tensors = table.export(family.rules(model, settings), model, params)
+    tensors = table.export(family.rules(model, settings), model, params) | family.constants(model)
     heads = frozenset(head for head in HEADS if head in params and head != "pooler")
+    if heads not in family.architectures:
+        raise FormatError(f"the {name} layout has no model with the heads {', '.join(sorted(heads))} and no other")
     if not heads:
         tensors = {tensor.removeprefix(f"{family.prefix}."): array for tensor, array in tensors.items()}
-    settings |= {"model_type": name, "architectures": [family.architectures[heads]], "dtype": "float32"}
-    for file in family.code:
-        shutil.copyfile(CODE / file, folder / file)
-    weights.write_json(folder / CONFIG, settings)
-    weights.write_safetensors(folder / weights.SAFETENSORS, tensors, {"format": "pt"})
+    return settings | {"model_type": name, "architectures": [family.architectures[heads]], "dtype": "float32"}, tensors
+
+
+def check_constants(constants: dict[str, np.ndarray], tensors: dict[str, np.ndarray], source: str) -> None:
+    """Takes a family's constants out of `tensors`.
+
+    Raises:
+      FormatError: one is there and is another than this encoder computes with.
+    """
+    for name, wanted in constants.items():
+        found = tensors.pop(name, wanted)
+        if found.shape != wanted.shape or not np.allclose(found, wanted, rtol=0, atol=1e-3):
+            raise FormatError(f"{name} of {source} is no weight, and not what this encoder has in its place")
 
 
 def normalised(
@@ -94,9 +132,12 @@ def normalised(
     tensors = {modern(name): array for name, array in tensors.items() if name.rsplit(".", 1)[-1] not in BUFFERS}
     if not any(name.startswith(f"{family.prefix}.") for name in tensors):
         tensors = {f"{family.prefix}.{name}": array for name, array in tensors.items()}
-    decoder, decoder_bias = family.tied
-    if settings.get("tie_word_embeddings") is False and family.tied[decoder_bias] in tensors and decoder not in tensors:
-        raise FormatError(f"{source} lacks {decoder}, though its configuration says that it is not the word embeddings")
+    if settings.get("tie_word_embeddings") is False and family.tied:
+        decoder, decoder_bias = family.tied
+        if family.tied[decoder_bias] in tensors and decoder not in tensors:
+            raise FormatError(
+                f"{source} lacks {decoder}, though its configuration says that it is not the word embeddings"
+            )
     for copy, original in family.tied.items():
         if copy not in tensors:
             continue

@@ -29,7 +29,7 @@ class Rule:
     Ours may have many axes ([D, N, H]); theirs is a vector (`inputs` 0), or a matrix whose rows are
     the first `inputs` axes of ours and whose columns are the rest, `transposed` where the foreign
     format keeps [out, in]. Under `layers`, ours has a leading axis and theirs one array for each
-    layer, with its number in place of `{layer}`.
+    layer (or group of layers that share it), with its number in place of `{layer}`.
     """
 
     ours: str  # path in the tree, joined by "/"
@@ -43,9 +43,9 @@ class Rule:
     def stacked(self) -> bool:
         return self.ours.startswith("layers/")
 
-    def names(self, layers: int) -> list[str]:
-        """Theirs, one for each layer, or the one name."""
-        return [self.theirs.format(layer=i) for i in range(layers)] if self.stacked else [self.theirs]
+    def names(self, shape: Sequence[int]) -> list[str]:
+        """Theirs, one for each index of axis 0 of ours where layers are stacked, or the one name."""
+        return [self.theirs.format(layer=i) for i in range(shape[0])] if self.stacked else [self.theirs]
 
     def their_shape(self, model: config.Model, shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of one of theirs, given the whole shape of ours."""
@@ -112,7 +112,7 @@ def export(rules: Sequence[Rule], model: config.Model, params: Params) -> dict[s
     tensors = {}
     for path, leaf in leaves.items():
         rule, array = ours[path], np.asarray(leaf)
-        for name, part in zip(rule.names(model.layers), array if rule.stacked else [array], strict=True):
+        for name, part in zip(rule.names(array.shape), array if rule.stacked else [array], strict=True):
             tensors[name] = rule.export(model, part)
     return tensors
 
@@ -128,19 +128,21 @@ def restore(
       FormatError: lists every missing, unknown and misshapen array at once.
     """
     abstract = dict(flatten(shapes))
-    present = {part(rule.ours) for rule in rules if any(name in tensors for name in rule.names(model.layers))}
+    present = parts_in(rules, tensors)
     rules = [
         rule for rule in rules if rule.ours in abstract and (part(rule.ours) in present or part(rule.ours) not in HEADS)
     ]
     wanted = {
-        name: rule.their_shape(model, abstract[rule.ours].shape) for rule in rules for name in rule.names(model.layers)
+        name: rule.their_shape(model, abstract[rule.ours].shape)
+        for rule in rules
+        for name in rule.names(abstract[rule.ours].shape)
     }
     check(wanted, tensors, source)
     leaves = {}
     for rule in rules:
         shape = abstract[rule.ours].shape
         each = shape[1:] if rule.stacked else shape
-        arrays = [rule.restore(model, tensors[name], each) for name in rule.names(model.layers)]
+        arrays = [rule.restore(model, tensors[name], each) for name in rule.names(shape)]
         leaves[rule.ours] = np.stack(arrays) if rule.stacked else arrays[0]
     return unflatten(leaves)
 
@@ -159,6 +161,11 @@ def check(wanted: Mapping[str, Sequence[int]], tensors: Mapping[str, np.ndarray]
     if any(problems.values()):
         listed = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
         raise FormatError(f"the weights of {source} do not fit its configuration; {listed}")
+
+
+def parts_in(rules: Sequence[Rule], tensors: Mapping[str, np.ndarray]) -> set[str]:
+    """The parts of the tree beside the layers of which something is there."""
+    return {part(rule.ours) for rule in rules if rule.theirs in tensors}
 
 
 def part(path: str) -> str:

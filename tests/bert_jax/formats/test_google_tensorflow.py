@@ -39,6 +39,36 @@ def google(name: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
     return (name.replace("/weight", "/kernel"), tensor.T) if name.endswith("/weight") else (name, tensor)
 
 
+def google_albert(name: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
+    """As `google`, of ALBERT: its names are BERT's with other parts in the middle."""
+    layer = "bert/encoder/transformer/group_{}/inner_group_0"
+    parts = name.split(".")
+    if name.startswith("albert.encoder.albert_layer_groups"):
+        place = {
+            "attention.query": "attention_1/self/query",
+            "attention.key": "attention_1/self/key",
+            "attention.value": "attention_1/self/value",
+            "attention.dense": "attention_1/output/dense",
+            "attention.LayerNorm": "LayerNorm",
+            "ffn": "ffn_1/intermediate/dense",
+            "ffn_output": "ffn_1/intermediate/output/dense",
+            "full_layer_layer_norm": "LayerNorm_1",
+        }[".".join(parts[6:-1])]
+        kinds = ("gamma", "beta") if "LayerNorm" in place else ("kernel", "bias")
+        full = f"{layer.format(parts[3])}/{place}/{kinds[parts[-1] == 'bias']}"
+        return full, tensor.T if full.endswith("kernel") else tensor
+    for old, new in (
+        ("albert.pooler", "bert.pooler.dense"),
+        ("albert", "bert"),
+        ("predictions.bias", "cls.predictions.bias"),
+        ("predictions", "cls.predictions.transform"),
+        ("sop_classifier.classifier", "cls.seq_relationship"),
+    ):
+        if name.startswith(old):
+            return google(new + name.removeprefix(old), tensor)
+    raise AssertionError(name)
+
+
 def write(folder, variables, settings=SETTINGS):
     """A folder as Google's zip files hold it, with what training leaves behind."""
     first = next(iter(variables))
@@ -78,6 +108,18 @@ def test_it_computes_the_same_as_pytorch(tmp_path, pytorch, variables, rows):
     pooled = encoder(rows.tokens, rows.mask, rows.types)["pooled"]
     pair = heads.pair_logits(encoder.config, encoder.params, pooled)
     assert reference.distance(pair, said["seq_relationship_logits"]) <= 1e-5
+
+
+@pytest.mark.parametrize(("groups", "hub"), [(1, "module/"), (2, "")])
+def test_albert_computes_the_same_as_pytorch(tmp_path, rows, groups, hub):
+    settings = SETTINGS | {"embedding_size": 9, "num_hidden_groups": groups, "inner_group_num": 1}
+    config = transformers.AlbertConfig(**settings, hidden_act="gelu_new")
+    pytorch = reference.random_model(transformers.AlbertForPreTraining, config, 0)
+    named = dict(google_albert(name, parameter.detach().numpy()) for name, parameter in pytorch.named_parameters())
+    write(tmp_path, {hub + name: value for name, value in named.items()}, settings)
+    encoder = bert_jax.load(tmp_path)
+    assert (encoder.config.sharing, encoder.config.pair_head) == ("none" if groups == 2 else "all", True)
+    reference.assert_same(encoder, reference.run(pytorch, rows), rows, every_layer=True)
 
 
 def test_nezha_has_no_position_table(tmp_path, variables, rows):

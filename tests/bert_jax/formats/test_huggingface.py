@@ -1,4 +1,4 @@
-"""BERT and RoBERTa against the library transformers, in both directions."""
+"""BERT, RoBERTa, ALBERT and RoFormer against the library transformers, in both directions."""
 
 import dataclasses
 import json
@@ -28,6 +28,11 @@ FAMILIES = {
         [transformers.BertModel, transformers.BertForMaskedLM, transformers.BertForPreTraining],
     ),
     "roberta": (transformers.RobertaConfig, [transformers.RobertaModel, transformers.RobertaForMaskedLM]),
+    "albert": (
+        transformers.AlbertConfig,
+        [transformers.AlbertModel, transformers.AlbertForMaskedLM, transformers.AlbertForPreTraining],
+    ),
+    "roformer": (transformers.RoFormerConfig, [transformers.RoFormerModel, transformers.RoFormerForMaskedLM]),
 }
 SMALL = {
     "vocab_size": 101,
@@ -38,7 +43,7 @@ SMALL = {
     "max_position_embeddings": 41,
 }
 random_architectures = settings(
-    max_examples=6,
+    max_examples=5,
     phases=(Phase.generate,),
     deadline=None,
     derandomize=True,
@@ -59,8 +64,18 @@ def rows_for(config, seed=0, length=37):
 
 
 def state(model) -> dict[str, torch.Tensor]:
-    """What save_pretrained would write: parameters, without what is tied."""
+    """What save_pretrained would write: parameters, without what is tied, and constants."""
     return dict(model.named_parameters())
+
+
+def fitted(family: str, architecture: dict, seed: int) -> dict:
+    """The architecture with what is the family's own."""
+    width, layers = architecture["hidden_size"], architecture["num_hidden_layers"]
+    if family == "roberta":
+        return architecture | {"hidden_act": "gelu"}  # its head is always of that kind
+    if family == "albert":
+        return architecture | {"embedding_size": [5, 9, width][seed % 3], "num_hidden_groups": [1, layers][seed % 2]}
+    return architecture | ({"embedding_size": [None, 9, width][seed % 3]} if family == "roformer" else {})
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -70,9 +85,7 @@ def test_random_architectures_compute_the_same_and_come_back_bit_for_bit(
     tmp_path_factory, family, architecture, which, seed
 ):
     config_class, kinds = FAMILIES[family]
-    if family == "roberta":
-        architecture["hidden_act"] = "gelu"  # its head is always of that kind
-    config = config_class(**architecture)
+    config = config_class(**fitted(family, architecture, seed))
     model, folder = saved(tmp_path_factory, kinds[which % len(kinds)], config, seed)
     encoder = bert_jax.load(folder)
     rows = rows_for(config, seed)
@@ -279,7 +292,12 @@ BASE = Model(vocab_size=101, layers=1, width=12, heads=3, mlp_width=20, max_leng
     [
         ({"norm": "pre"}, "bert", "model.norm='pre'"),
         ({"positions": use("functional_relative", max_distance=5)}, "bert", "model.positions="),
-        ({"norm": "pre", "positions": use("functional_relative", max_distance=5)}, "", "model.norm='pre'"),
+        ({"sharing": "all"}, "albert", "model.embedding_width=0"),
+        ({"embedding_width": 7, "sharing": "attention"}, "albert", "model.sharing='attention'"),
+        ({"positions": use("rotary"), "pooler": True}, "roformer", "no place for the parameters pooler/bias"),
+        ({"positions": use("rotary", base=9.0)}, "roformer", "model.positions="),
+        ({"gated": True}, "bert", "model.gated=True"),
+        ({"biases": False}, "bert", "model.biases=False"),
         ({}, "nezha", "model.positions="),
         ({"activation": "gelu_tanh"}, "roberta", "hidden_act='gelu_new'"),
     ],

@@ -14,6 +14,7 @@ import transformers
 from hypothesis import strategies as st
 
 from bert_jax.encoder import Encoder
+from bert_jax.modeling import heads
 
 transformers.utils.logging.disable_progress_bar()
 torch.set_num_threads(1)
@@ -38,12 +39,17 @@ def random_rows(rng: np.random.Generator, batch: int, length: int, vocabulary: i
     return Rows(tokens, mask, rng.integers(0, types, (batch, length)))
 
 
+def trained(model) -> dict[str, torch.Tensor]:
+    """The parameters by name, without what is tied or constant."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
 def random_model(kind, config, seed: int):
     """A PyTorch model with every parameter random, LayerNorms and biases too."""
     torch.manual_seed(seed)
     model = kind(config).eval()
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for name, parameter in trained(model).items():
             center = 1.0 if "norm.weight" in name.lower() else 0.0
             parameter.normal_(center, 0.15)
     return model
@@ -79,9 +85,20 @@ def run(model, rows: Rows) -> dict[str, np.ndarray]:
 
 
 def first_layers(encoder: Encoder, number: int) -> Encoder:
-    """The encoder cut after so many layers."""
-    params = encoder.params | {"layers": jax.tree.map(lambda x: x[:number], encoder.params["layers"])}
-    return Encoder(dataclasses.replace(encoder.config, layers=number), params)
+    """The encoder cut after so many layers, each with weights of its own."""
+    layers = encoder.config.layers
+    of_layers = lambda x: np.repeat(x, layers // x.shape[0], axis=0)[:number]
+    params = encoder.params | {"layers": jax.tree.map(of_layers, encoder.params["layers"])}
+    return Encoder(dataclasses.replace(encoder.config, layers=number, sharing="none", groups=1), params)
+
+
+def after_norm(encoder: Encoder, state: np.ndarray) -> np.ndarray:
+    """What a pre-LN encoder that ended here would say of a hidden state."""
+    if encoder.config.norm == "post":
+        return state
+    norm, x = encoder.params["final_norm"], np.asarray(state, np.float64)
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + encoder.config.norm_epsilon)
+    return x * norm["scale"] + norm.get("bias", 0)
 
 
 def distance(ours, theirs: np.ndarray, mask: np.ndarray | None = None) -> float:
@@ -96,12 +113,15 @@ def assert_same(encoder: Encoder, theirs: dict[str, np.ndarray], rows: Rows, eve
     states = theirs["hidden_states"]
     far = distance(out["hidden"], states[-1], rows.mask)
     if every_layer or far > TOLERANCE:
-        for number, state in enumerate(states[1:], 1):
+        for number, state in enumerate([*(after_norm(encoder, x) for x in states[1:-1]), states[-1]], 1):
             hidden = first_layers(encoder, number)(rows.tokens, rows.mask, rows.types)["hidden"]
             assert distance(hidden, state, rows.mask) <= TOLERANCE, f"layer {number} of {len(states) - 1} departs"
     assert far <= TOLERANCE
     for name, logits in theirs.items():
         if name in ("logits", "prediction_logits"):
             assert distance(out["logits"], logits, rows.mask) <= TOLERANCE
+        elif name in ("seq_relationship_logits", "sop_logits"):
+            pair = heads.pair_logits(encoder.config, encoder.params, out["pooled"])
+            assert distance(pair, logits) <= TOLERANCE
         elif name == "pooler_output":
             assert distance(out["pooled"], logits) <= TOLERANCE

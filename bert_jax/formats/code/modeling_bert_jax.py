@@ -1,0 +1,296 @@
+"""The encoders of bert_jax for the library transformers, those included that it has no class for.
+
+    AutoModelForMaskedLM.from_pretrained(folder, trust_remote_code=True)
+
+BERT (Devlin et al. 2018) with, each as config.json says: LayerNorm after each part or before it; absolute, rotary or
+functional relative positions; plain or gated units; embeddings of another width than the layers; weights shared
+across layers; biases or none.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.activations import ACT2FN
+from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOutput
+from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
+
+
+class BertJaxConfig(PretrainedConfig):
+    """BERT's configuration and what is chosen beyond it."""
+
+    model_type = "bert_jax"
+
+    def __init__(
+        self,
+        vocab_size=30522,
+        embedding_size=0,  # of the tables; 0 for hidden_size and no layer between
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        hidden_act="gelu",
+        gated=False,
+        biases=True,
+        norm="post",  # or "pre"
+        sharing="none",  # or "all", "attention", "mlp": the part whose weights the layers of a group share
+        groups=1,
+        positions=None,  # {"name": "absolute"}, {"name": "rotary", "base": 10000.0} or
+        # {"name": "functional_relative", "max_distance": 64}, where 0 is for no clipping
+        max_position_embeddings=512,
+        type_vocab_size=2,
+        pooler=False,
+        hidden_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.1,
+        initializer_range=0.02,
+        layer_norm_eps=1e-12,
+        pad_token_id=0,
+        **others,
+    ):
+        super().__init__(**others)
+        self.pad_token_id = pad_token_id
+        self.vocab_size = vocab_size
+        self.embedding_size = embedding_size
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.intermediate_size = intermediate_size
+        self.hidden_act = hidden_act
+        self.gated = gated
+        self.biases = biases
+        self.norm = norm
+        self.sharing = sharing
+        self.groups = groups
+        self.positions = positions or {"name": "absolute"}
+        self.max_position_embeddings = max_position_embeddings
+        self.type_vocab_size = type_vocab_size
+        self.pooler = pooler
+        self.hidden_dropout_prob = hidden_dropout_prob
+        self.attention_probs_dropout_prob = attention_probs_dropout_prob
+        self.initializer_range = initializer_range
+        self.layer_norm_eps = layer_norm_eps
+
+
+def sinusoids(positions, size, base):
+    """positions [...] → the sines and the cosines of their angles, [..., size / 2] each."""
+    frequencies = base ** (-torch.arange(0, size, 2, device=positions.device, dtype=torch.float32) / size)
+    angles = positions.float()[..., None] * frequencies
+    return angles.sin(), angles.cos()
+
+
+def rotate(x, sines, cosines):
+    """Turns the pairs (2m, 2m + 1) of x [B, N, L, H] by the angles of [L, H / 2]."""
+    even, odd = x[..., 0::2], x[..., 1::2]
+    return torch.stack([even * cosines - odd * sines, odd * cosines + even * sines], -1).flatten(-2)
+
+
+def relative_table(length, size, clip, device):
+    """The vector of each distance from −reach to reach, [2·reach+1, H], and its row for each pair, [L, L].
+
+    With clipping at `clip` the sinusoid is fed the distance plus `clip`, as in NEZHA's code.
+    """
+    reach = min(clip or length - 1, length - 1)
+    sines, cosines = sinusoids(torch.arange(-reach, reach + 1, device=device) + clip, size, 10000.0)
+    index = torch.arange(length, device=device)
+    return torch.stack([sines, cosines], -1).flatten(1), (index[None] - index[:, None]).clamp(-reach, reach) + reach
+
+
+def dense(config, inputs, outputs):
+    return nn.Linear(inputs, outputs, bias=config.biases)
+
+
+def layer_norm(config, size):
+    return nn.LayerNorm(size, eps=config.layer_norm_eps, bias=config.biases)
+
+
+class BertJaxAttention(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        width = config.hidden_size
+        self.heads, self.size = config.num_attention_heads, width // config.num_attention_heads
+        self.query, self.key, self.value, self.output = (dense(config, width, width) for _ in range(4))
+        self.norm = layer_norm(config, width)
+        self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
+
+    def forward(self, x, bias, angles, relative):
+        """x [B, L, D], bias [B, 1, 1, L] → [B, L, D] and probabilities [B, N, L, L]."""
+        q, k, v = (
+            layer(x).unflatten(-1, (self.heads, self.size)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        if angles is not None:
+            q, k = rotate(q, *angles), rotate(k, *angles)
+        scores = q @ k.transpose(-1, -2)
+        if relative is not None:
+            table, rows = relative[0], relative[1].expand(*q.shape[:2], -1, -1)
+            scores = scores + (q @ table.T).gather(-1, rows)
+        probabilities = self.dropout((scores * self.size**-0.5 + bias).softmax(-1))
+        out = probabilities @ v
+        if relative is not None:
+            shares = probabilities.new_zeros(*rows.shape[:3], len(table))
+            out = out + shares.scatter_add(-1, rows, probabilities) @ table
+        return self.output(out.transpose(1, 2).flatten(2)), probabilities
+
+
+class BertJaxMlp(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        width, units = config.hidden_size, config.intermediate_size
+        self.up = dense(config, width, units)
+        self.gate = dense(config, width, units) if config.gated else None
+        self.down = dense(config, units, width)
+        self.norm = layer_norm(config, width)
+        self.activation = ACT2FN[config.hidden_act]
+
+    def forward(self, x):
+        if self.gate is None:
+            return self.down(self.activation(self.up(x)))
+        return self.down(self.activation(self.gate(x)) * self.up(x))
+
+
+class BertJaxPreTrainedModel(PreTrainedModel):
+    config_class = BertJaxConfig
+    base_model_prefix = "encoder"
+
+    def _init_weights(self, module):
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(module.weight, std=self.config.initializer_range)
+        if isinstance(module, nn.LayerNorm):
+            nn.init.ones_(module.weight)
+        if getattr(module, "bias", None) is not None:
+            nn.init.zeros_(module.bias)
+
+
+class BertJaxModel(BertJaxPreTrainedModel):
+    def __init__(self, config):
+        super().__init__(config)
+        width, tables = config.hidden_size, config.embedding_size or config.hidden_size
+        stored = {
+            part: config.groups if config.sharing in (part, "all") else config.num_hidden_layers
+            for part in ("attention", "mlp")
+        }
+        self.word = nn.Embedding(config.vocab_size, tables)
+        absolute = config.positions["name"] == "absolute"
+        self.position = nn.Embedding(config.max_position_embeddings, tables) if absolute else None
+        self.token_type = nn.Embedding(config.type_vocab_size, tables)
+        self.norm = layer_norm(config, tables)
+        self.projection = dense(config, tables, width) if config.embedding_size else None
+        self.attention = nn.ModuleList(BertJaxAttention(config) for _ in range(stored["attention"]))
+        self.mlp = nn.ModuleList(BertJaxMlp(config) for _ in range(stored["mlp"]))
+        self.final_norm = layer_norm(config, width) if config.norm == "pre" else None
+        self.pooler = dense(config, width, width) if config.pooler else None
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.post_init()
+
+    def get_input_embeddings(self):
+        return self.word
+
+    def set_input_embeddings(self, embeddings):
+        self.word = embeddings
+
+    def embed(self, tokens, types, positions):
+        x = self.word(tokens) + self.token_type(types)
+        x = self.dropout(self.norm(x if self.position is None else x + self.position(positions)))
+        return x if self.projection is None else self.projection(x)
+
+    def layer(self, number, x, *context):
+        """x [B, L, D] → the same after a layer, and the layer's probabilities."""
+        of_group = lambda part: part[number * len(part) // self.config.num_hidden_layers]
+        attention, mlp = of_group(self.attention), of_group(self.mlp)
+        if self.config.norm == "pre":
+            found, probabilities = attention(attention.norm(x), *context)
+            x = x + self.dropout(found)
+            return x + self.dropout(mlp(mlp.norm(x))), probabilities
+        found, probabilities = attention(x, *context)
+        x = attention.norm(x + self.dropout(found))
+        return mlp.norm(x + self.dropout(mlp(x))), probabilities
+
+    def forward(
+        self,
+        input_ids,
+        attention_mask=None,
+        token_type_ids=None,
+        output_hidden_states=False,
+        output_attentions=False,
+        **unused,
+    ):
+        """input_ids, attention_mask (0 is padding) and token_type_ids [B, L]."""
+        config, (_, length) = self.config, input_ids.shape
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        positions = torch.arange(length, device=input_ids.device)
+        x = self.embed(input_ids, types, positions)
+        bias = (1 - mask[:, None, None, :].to(x.dtype)) * torch.finfo(x.dtype).min
+        size, scheme = config.hidden_size // config.num_attention_heads, config.positions
+        angles = relative = None
+        if scheme["name"] == "rotary":
+            angles = [table.to(x.dtype) for table in sinusoids(positions, size, scheme["base"])]
+        elif scheme["name"] == "functional_relative":
+            table, rows = relative_table(length, size, scheme["max_distance"], x.device)
+            relative = table.to(x.dtype), rows
+        states, attentions = [x], []
+        for number in range(config.num_hidden_layers):
+            x, probabilities = self.layer(number, x, bias, angles, relative)
+            states.append(x)
+            attentions.append(probabilities)
+        if self.final_norm is not None:
+            x = states[-1] = self.final_norm(x)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=x,
+            pooler_output=None if self.pooler is None else torch.tanh(self.pooler(x[:, 0])),
+            hidden_states=tuple(states) if output_hidden_states else None,
+            attentions=tuple(attentions) if output_attentions else None,
+        )
+
+
+class BertJaxMlmHead(nn.Module):
+    """The output weights are the word embeddings."""
+
+    def __init__(self, config):
+        super().__init__()
+        tables = config.embedding_size or config.hidden_size
+        self.dense = dense(config, config.hidden_size, tables)
+        self.norm = layer_norm(config, tables)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self.activation = ACT2FN[config.hidden_act]
+
+    def forward(self, x, words):
+        return functional.linear(self.norm(self.activation(self.dense(x))), words, self.bias)
+
+
+class BertJaxForMaskedLM(BertJaxPreTrainedModel):
+    def __init__(self, config):
+        super().__init__(config)
+        self.encoder = BertJaxModel(config)
+        self.mlm_head = BertJaxMlmHead(config)
+        self.post_init()
+
+    def get_input_embeddings(self):
+        return self.encoder.word
+
+    def forward(self, input_ids, attention_mask=None, token_type_ids=None, labels=None, **options):
+        out = self.encoder(input_ids, attention_mask, token_type_ids, **options)
+        logits = self.mlm_head(out.last_hidden_state, self.encoder.word.weight)
+        loss = None if labels is None else functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions)
+
+
+class BertJaxForPreTraining(BertJaxPreTrainedModel):
+    def __init__(self, config):
+        super().__init__(config)
+        self.encoder = BertJaxModel(config)
+        self.mlm_head = BertJaxMlmHead(config)
+        self.pair_head = dense(config, config.hidden_size, 2)
+        self.post_init()
+
+    def get_input_embeddings(self):
+        return self.encoder.word
+
+    def forward(self, input_ids, attention_mask=None, token_type_ids=None, **options):
+        out = self.encoder(input_ids, attention_mask, token_type_ids, **options)
+        return BertForPreTrainingOutput(
+            prediction_logits=self.mlm_head(out.last_hidden_state, self.encoder.word.weight),
+            seq_relationship_logits=self.pair_head(out.pooler_output),
+            hidden_states=out.hidden_states,
+            attentions=out.attentions,
+        )
