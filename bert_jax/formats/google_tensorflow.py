@@ -57,8 +57,8 @@ def read_checkpoint(checkpoint: Path) -> dict[str, np.ndarray]:
     try:
         reader = tf.train.load_checkpoint(str(checkpoint))
         names = [name for name in reader.get_variable_to_shape_map() if name not in COUNTERS]
-        weights = [name for name in names if name.rsplit("/", 1)[-1] not in OF_TRAINING]
-        return {name.removeprefix(HUB): reader.get_tensor(name) for name in weights}
+        kept = [name for name in names if name.rsplit("/", 1)[-1] not in OF_TRAINING]
+        return {name.removeprefix(HUB): reader.get_tensor(name) for name in kept}
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise FormatError(
             f"{checkpoint} cannot be read as a TensorFlow checkpoint: {str(error).splitlines()[0]}"

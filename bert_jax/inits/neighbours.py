@@ -4,8 +4,8 @@ A masked language model started at random sits on the unigram plateau until atte
 beside a gap tell most about it, which costs a short run most of its time. Here the position table starts as sinusoids
 in some columns of its own, and the queries and keys of each head as rotations of them, so that head n looks
 `offsets[n]` tokens away; values and outputs start large enough to carry what is found, and leave the position columns
-alone. Functional relative positions need the queries' biases only. Everything is trained all the same, and the model
-is the plain one: only its starting point differs.
+alone. Functional relative positions need the queries' biases only, rotary ones those of queries and keys. Everything is
+trained all the same, and the model is the plain one: only its starting point differs.
 
 The idea that attention should start with structure is that of mimetic initialisation (Trockman and Kolter 2023, arXiv
 2305.09828); the sinusoids are those of Vaswani et al. 2017 (section 3.5) with linear instead of geometric frequencies,
@@ -48,11 +48,18 @@ def build(
             "layers/attention/value/kernel": large * jax.random.normal(value_key, attention["value"]["kernel"]),
             "layers/attention/output/kernel": large * jax.random.normal(output_key, attention["output"]["kernel"]),
         }
+        check(model, columns)
+        stored = attention["norm"]["scale"][0]
+        gain = peak * model.head_size**0.5 / (model.head_size / 2)  # of the score that all pairs make together
         if model.positions.name == "functional_relative":
-            shift = model.positions.options.get("max_distance", 0)
-            new["layers/attention/query/bias"] = jnp.asarray(query_biases(model, offsets, peak, shift))
+            sines, cosines = angles(model, offsets, model.positions.options.get("max_distance", 0))
+            new["layers/attention/query/bias"] = repeated(stored, gain * interleaved(sines, cosines))
+        elif model.positions.name == "rotary":
+            sines, cosines = angles(model, offsets, base=model.positions.options.get("base", 10000.0))
+            still = interleaved(np.ones_like(sines), np.zeros_like(sines))
+            new["layers/attention/query/bias"] = repeated(stored, gain**0.5 * interleaved(cosines, sines))
+            new["layers/attention/key/bias"] = repeated(stored, gain**0.5 * still)
         elif model.positions.name == "absolute":
-            check(model, columns)
             query, keys = queries_and_keys(model, offsets, columns, amplitude, peak, fade)
             beside = ((0, 0), (0, model.width - columns))
             new |= {
@@ -75,7 +82,19 @@ def build(
 
 
 def check(model: Model, columns: int) -> None:
-    """Raises ConfigError where the columns do not fit the width."""
+    """Raises ConfigError where there is no room for what starts here: columns in the width, biases, position table."""
+    if model.positions.name != "absolute":
+        if not model.biases:
+            raise ConfigError(
+                f"config.model.init is 'neighbours', which with {model.positions.name} positions starts the biases of "
+                "attention: set --config.model.biases=true or --config.model.init=normal"
+            )
+        return
+    if model.embedding_width or model.sharing in ("all", "attention"):
+        raise ConfigError(
+            "config.model.init is 'neighbours', which with absolute positions knows neither factorised embeddings nor "
+            "shared attention: set --config.model.init=normal"
+        )
     if columns % 2 or not 2 <= columns < model.width:
         raise ConfigError(
             f"config.model.init.columns is {columns}; it must be even, and below config.model.width={model.width}"
@@ -123,13 +142,23 @@ def queries_and_keys(
     return query, keys
 
 
-def query_biases(model: Model, offsets: tuple[int, ...], peak: float, shift: int) -> np.ndarray:
-    """float32 [n, N, H]: the relative vector of each head's offset, which scores highest at that very distance."""
-    gain = peak * np.sqrt(model.head_size) / (model.head_size / 2)
+def angles(
+    model: Model, offsets: tuple[int, ...], shift: int = 0, base: float = 10000.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sines and cosines [N, H/2] of each head's offset, at the frequencies of relative and rotary positions."""
     distances = np.array([offsets[head % len(offsets)] + shift for head in range(model.heads)])
-    angles = distances[:, None] * 10000.0 ** (-2 * np.arange(model.head_size // 2) / model.head_size)
-    bias = gain * np.stack([np.sin(angles), np.cos(angles)], -1).reshape(model.heads, -1)
-    return np.broadcast_to(bias.astype(np.float32), (model.layers, *bias.shape))
+    turns = distances[:, None] * base ** (-2 * np.arange(model.head_size // 2) / model.head_size)
+    return np.sin(turns), np.cos(turns)
+
+
+def interleaved(even: np.ndarray, odd: np.ndarray) -> np.ndarray:
+    """[N, H] of two [N, H/2]."""
+    return np.stack([even, odd], -1).reshape(len(even), -1)
+
+
+def repeated(number: int, bias: np.ndarray) -> jax.Array:
+    """float32 [number, N, H] of a bias [N, H]."""
+    return jnp.asarray(np.broadcast_to(bias, (number, *bias.shape)), jnp.float32)
 
 
 def replaced(params: dict, new: dict[str, jax.Array]) -> dict:

@@ -17,7 +17,8 @@ SIZES = {"vocab_size": 101, "layers": 2, "width": 96, "heads": 3, "mlp_width": 4
 
 
 @pytest.mark.parametrize(
-    "positions", [use("absolute"), use("functional_relative"), use("functional_relative", max_distance=64)]
+    "positions",
+    [use("absolute"), use("functional_relative"), use("functional_relative", max_distance=64), use("rotary")],
 )
 def test_heads_look_at_their_offsets(positions) -> None:
     model = Model(positions=positions, init=use("neighbours", offsets=OFFSETS, columns=32), **SIZES)
