@@ -33,7 +33,7 @@ def test_heads_look_at_their_offsets(positions) -> None:
     embeddings = bind(bert.Embeddings, model, params["embeddings"])
     layer = jax.tree.map(lambda x: x[0], params["layers"]["attention"])
     attention = bind(Attention, model, {name: layer[name] for name in ("query", "key", "value", "output")})
-    scheme, tables = embeddings.position, embeddings.position.tables(jnp.zeros((1, 37)))
+    scheme, tables = embeddings.position, embeddings.position.tables(jnp.asarray(batch["positions"]))
     q, k, _ = project((attention.query, attention.key, attention.value), embeddings(batch))
     here = jnp.broadcast_to(jnp.eye(37)[None, :, None], (2, 37, 3, 37))  # values that tell the place
     q, k, _ = scheme.before(q, k, jnp.zeros_like(q), tables)
