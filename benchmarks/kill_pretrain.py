@@ -25,6 +25,7 @@ from bert_jax import cli
 
 ROOT = Path(__file__).parents[1]
 STEPS = 60
+PATIENCE = 120  # seconds that a stopped run may take to save and end
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 FLAGS = (f"--config.phases.0.steps={STEPS}", "--config.checkpoints.every_steps=10", "--config.evaluation.max_rows=64")
 WHOLE_FILES = ("store/manifest.json", "evaluation.json", "fill_mask.json")  # the manifest has every shard's checksum
@@ -62,7 +63,7 @@ def stop_often(folder: Path, stops: int, rng: random.Random) -> dict:
         except subprocess.TimeoutExpired:
             chosen = SIGNALS[done % len(SIGNALS)]
             os.killpg(process.pid, chosen)  # as a terminal does it: the workers of a stage too
-            process.wait(timeout=60)
+            process.wait(timeout=PATIENCE)
             done += 1
             stopped[stage(folder / "stopped.log")][chosen.name] += 1
             print(f"stop {done} by {chosen.name}: {stage(folder / 'stopped.log')}", file=sys.stderr)

@@ -8,6 +8,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,7 @@ def parse(argv: Sequence[str]) -> list[str]:
         return FLAGS(rest)
     except flags.Error as error:
         message = " ".join(str(error).replace("FATAL Flags parsing error:", "").split())
+        message = re.sub(r"flag --(\w+)=None: .*", r"--\1=… is missing", message)
         raise SystemExit(f"error: {message}; --help lists the flags") from None
 
 

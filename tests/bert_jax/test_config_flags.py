@@ -1,5 +1,7 @@
 """Overrides from the command line: right values land, wrong ones are one clear line."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,9 @@ def test_a_broken_config_file_is_one_clear_line(tmp_path: Path, text: str, messa
 def test_a_missing_config_file() -> None:
     with pytest.raises(ConfigError, match=r"--config=none\.py: no such file"):
         config_flags.read("none.py")
+
+
+def test_a_missing_flag_is_called_missing() -> None:
+    command = [sys.executable, "-c", "from bert_jax import cli, config_flags; cli.run(dict, config_flags.config_flag)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: --config=… is missing; --help lists the flags\n")
