@@ -7,7 +7,9 @@ in training. The peer: `torch.utils.data.DataLoader` with two workers and `DataC
 over the same text, cut into full rows of the same length beforehand and held in memory: once as the dicts
 that `run_mlm.py` of transformers hands over, with the mask of special tokens made beforehand, and once as
 bare tensors, which the collator takes a shorter way. Text tokens are counted, padding is not. Every
-measurement has a process of its own; they take turns, and the median of the rounds is shown.
+measurement has a process of its own; they take turns, and the median of the rounds is shown. The share
+waiting is the time that a loop which otherwise sleeps, as while a device trains on `--train_tokens` a
+second, spends from asking for a masked batch to having it.
 """
 
 import concurrent.futures
@@ -44,6 +46,7 @@ def define() -> None:
     flags.DEFINE_integer("length", 512, "L, tokens in a row.")
     flags.DEFINE_float("seconds", 8, "How long each measurement lasts.")
     flags.DEFINE_integer("rounds", 3, "How often each is measured.")
+    flags.DEFINE_float("train_tokens", 2e6, "Tokens a second that are trained on while the share waiting is measured.")
 
 
 def main() -> dict[str, float]:
@@ -67,6 +70,11 @@ def main() -> dict[str, float]:
         "dataloader_tensors": f"DataLoader, {WORKERS} workers, tensors, masks drawn",
     }.items():
         print(f"{what:<46}{figures[f'{name}_tokens_per_second'] / 1e6:>22.1f}")
+    step = FLAGS.batch_size * FLAGS.length / FLAGS.train_tokens
+    arguments = (FLAGS.store, FLAGS.batch_size, FLAGS.length, FLAGS.seconds, step)
+    figures["share_waiting"] = in_fresh_process(functools.partial(share_waiting, *arguments))
+    what = f"share waiting, training on {FLAGS.train_tokens / 1e6:g} million a second"
+    print(f"{what:<46}{figures['share_waiting']:>22.1%}")
     for kind in ("dicts", "tensors"):
         times = figures["rows_and_masks_tokens_per_second"] / figures[f"dataloader_{kind}_tokens_per_second"]
         figures[f"times_dataloader_{kind}"] = times
@@ -120,6 +128,22 @@ def rows_and_masks(store: str, batch_size: int, length: int) -> Generator[int, N
             masked, count = waiting.pop(0)
             jax.block_until_ready(masked)
             yield count
+
+
+def share_waiting(store: str, batch_size: int, length: int, seconds: float, step: float) -> float:
+    """The share of a loop's time that goes to waiting for masked batches, where each is used for `step` seconds."""
+    batches = rows_and_masks(store, batch_size, length)
+    for _ in range(10):
+        next(batches)
+    waited, start = 0.0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        time.sleep(step)
+        asked = time.perf_counter()
+        next(batches)
+        waited += time.perf_counter() - asked
+    share = waited / (time.perf_counter() - start)
+    batches.close()
+    return share
 
 
 def dataloader(store: str, batch_size: int, length: int, *, dicts: bool) -> Generator[int, None, None]:

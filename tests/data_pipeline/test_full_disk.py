@@ -1,0 +1,54 @@
+"""A disk that really fills up while text is prepared; needs the right to mount one."""
+
+import os
+import subprocess
+
+import numpy as np
+import pytest
+
+from bert_jax.config import Data
+from bert_jax.variants import use
+from data_pipeline.errors import DataError
+from data_pipeline.prepare import prepare
+from data_pipeline.store import Store
+from data_pipeline.tokenizers import sentencepiece
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small disk, and the function that changes its size."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(*options):
+        return subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", folder], capture_output=True)
+
+    if os.geteuid() or mount("size=4m").returncode:
+        pytest.skip("mounting a disk is not allowed here")
+    yield folder, lambda size: mount("remount", f"size={size}")
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_that_fills_up(tmp_path, disk, workers):
+    folder, resize = disk
+    random = np.random.default_rng(1)
+    words = np.array(["river", "mill", "school", "door", "winter"])
+    paragraphs = (" ".join(words[random.integers(0, 5, 40)]) + "." for _ in range(60_000))
+    (tmp_path / "text.txt").write_text("\n\n".join(paragraphs))  # 15 MB in four parts
+    tokenizer = sentencepiece.build(lambda: {word: 9 for word in words} | {"mill.": 3}, vocab_size=23)
+    tokenizer.save(tmp_path / "tokenizer")
+    data = Data(
+        sources=(use("text_files", paths=str(tmp_path / "text.txt")),),
+        tokenizer=use("existing", folder=str(tmp_path / "tokenizer")),
+        workers=workers,
+    )
+    with pytest.raises(DataError, match=r"the disk of .*disk is full; free some space and run again, what is finished"):
+        prepare(data, folder / "store", progress=False)
+    assert not (folder / "store").exists()
+    resize("200m")
+    store = prepare(data, folder / "store", progress=False)
+    whole = prepare(data, tmp_path / "store", progress=False)
+    assert store.fingerprint == whole.fingerprint
+    assert Store.open(folder / "store", verify="checksums").split("train").documents > 50_000
