@@ -37,7 +37,7 @@ def test_a_disk_that_fills_up(tmp_path, disk, workers):
     words = np.array(["river", "mill", "school", "door", "winter"])
     paragraphs = (" ".join(words[random.integers(0, 5, 40)]) + "." for _ in range(60_000))
     (tmp_path / "text.txt").write_text("\n\n".join(paragraphs))  # 15 MB in four parts
-    tokenizer = sentencepiece.build(lambda: {word: 9 for word in words} | {"mill.": 3}, vocab_size=23)
+    tokenizer = sentencepiece.build(lambda: dict.fromkeys(words, 9) | {"mill.": 3}, vocab_size=23)
     tokenizer.save(tmp_path / "tokenizer")
     data = Data(
         sources=(use("text_files", paths=str(tmp_path / "text.txt")),),
