@@ -184,7 +184,7 @@ def _distinct(words: bytes) -> tuple[list[bytes], np.ndarray]:
     offsets = np.concatenate([[0], ends]).astype(np.int32)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(words)]
     encoded = pa.Array.from_buffers(pa.binary(), len(ends), buffers).dictionary_encode()
-    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    return encoded.dictionary.to_pylist(), np.frombuffer(encoded.indices.buffers()[1], np.int32, len(ends))
 
 
 def word_encoder(backend: Any) -> Callable[[str], list[int]]:
@@ -218,7 +218,8 @@ class _Words:
             self._clear()
         new = [word for word in words if word not in self._numbers]
         self._numbers.update(zip(new, itertools.count(len(self._numbers)), strict=False))
-        encoded = [self._encode(word[:-1].decode()) for word in new]
+        texts = b"".join(new).replace(CUT, END.encode()).decode().split(END)[:-1]
+        encoded = [self._encode(text) for text in texts]
         lengths = np.fromiter(map(len, encoded), np.int64, len(new))
         starts = self.ids.size + np.cumsum(lengths) - lengths
         ids = np.fromiter(itertools.chain.from_iterable(encoded), np.uint32, lengths.sum())

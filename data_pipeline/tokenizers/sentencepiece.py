@@ -86,28 +86,32 @@ def word_encoder(backend: Any) -> Callable[[str], list[int]]:
     specials = {token.content for token in backend.get_added_tokens_decoder().values()}
     pieces = backend.get_vocab(with_added_tokens=False).keys() - specials
     printable = {chr(code) for code in range(0x21, 0x7F)}
-    kept = _keeps_ascii(normalize) and _only({*printable} - {special[0] for special in specials})
-    in_runs = not any(map(_CROSSES_RUNS.search, pieces)) and _only(printable & pieces)
+    kept = {*printable} - {special[0] for special in specials} if _keeps_ascii(normalize) else set()
+    in_runs = printable & pieces if not any(map(_CROSSES_RUNS.search, pieces)) else set()
+    is_kept, is_in_runs, is_both = _only(kept), _only(in_runs), _only(kept & in_runs)
 
     @functools.lru_cache(_REMEMBERED_RUNS)
     def ids_of(text: str) -> list[int]:
         return [token.id for token in tokenize(text)]
 
     def encode(word: str) -> list[int]:
-        ids = []
-        for part in [word] if kept and kept(word) else normalize(word).split(" "):
-            if part:
-                text = _SPACE_SIGN + part
-                for run in _RUNS.findall(text) if in_runs and in_runs(part) else [text]:
-                    ids += ids_of(run)
-        return ids
+        if is_both(word):  # as most words
+            first, *others = _RUNS.findall(_SPACE_SIGN + word)
+            ids = ids_of(first)
+            for run in others:
+                ids = ids + ids_of(run)
+            return ids
+        parts = [_SPACE_SIGN + part for part in ([word] if is_kept(word) else normalize(word).split(" ")) if part]
+        runs = [run for part in parts for run in (_RUNS.findall(part) if is_in_runs(part[1:]) else [part])]
+        return [i for run in runs for i in ids_of(run)]
 
     return encode
 
 
 def _only(characters: set[str]) -> Callable[[str], Any]:
-    """Whether a text has these characters alone."""
-    return re.compile("[" + "".join(map(re.escape, sorted(characters))) + "]*").fullmatch
+    """Whether a text has at least one character, and these alone."""
+    anything = "[" + "".join(map(re.escape, sorted(characters))) + "]+" if characters else "(?!)"
+    return re.compile(anything).fullmatch
 
 
 def _keeps_ascii(normalize: Callable[[str], str]) -> bool:
