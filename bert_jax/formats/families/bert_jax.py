@@ -1,6 +1,7 @@
 """Every encoder of this project, also those that no class of the library transformers expresses.
 
-The folder carries a modelling file, which opens with trust_remote_code=True.
+The folder carries a modelling file, which opens with trust_remote_code=True. (ModernBERT's class is near, but has
+neither a LayerNorm before its first attention nor token types, so that it would compute something else.)
 """
 
 from bert_jax import config
