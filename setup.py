@@ -29,6 +29,7 @@ setup(
         "absl-py==2.5.1",
         "datasketch==2.0.0",
         "etils[epath]==1.15.0",
+        "filelock==4.2.11",
         "fsspec==2026.9.0",
         "matplotlib==3.11.2",
         "optax==0.2.8",

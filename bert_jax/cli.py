@@ -9,7 +9,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from bert_jax import config_flags
+from bert_jax import compilation_cache, config_flags
 from bert_jax.variants import ConfigError
 
 FLAGS = flags.FLAGS
@@ -44,6 +44,8 @@ def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
     """Runs `main`; errors in what the user gave become one line and exit code 1."""
     if len(argv) > 1:
         return fail(f"unexpected argument {argv[1]!r}; every option is a flag, see --help")
+    if "compilation_cache" in FLAGS:
+        compilation_cache.start(FLAGS.compilation_cache)
     try:
         figures = main()
     except (ConfigError, OSError) as error:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax import cli
+from bert_jax import cli, compilation_cache
 from bert_jax.checkpoint import restore_params
 from bert_jax.config import Config
 from bert_jax.objectives import Objective, Vocabulary
@@ -171,4 +171,4 @@ held-out documents, {f["eval_predictions"]:,} predicted tokens of {f["eval_rows"
 
 
 if __name__ == "__main__":
-    cli.run(main, cli.workdir_flag)
+    cli.run(main, cli.workdir_flag, compilation_cache.cache_flag)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from bert_jax import cli
+from bert_jax import cli, compilation_cache
 from bert_jax.encoder import Encoder, load
 from bert_jax.formats.table import FormatError
 
@@ -91,4 +91,4 @@ def readable(text: str, masks: list[list[dict[str, Any]]]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, cli.workdir_flag, define_flags)
+    cli.run(main, cli.workdir_flag, define_flags, compilation_cache.cache_flag)

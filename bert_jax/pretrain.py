@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-from bert_jax import cli, config_flags
+from bert_jax import cli, compilation_cache, config_flags
 from bert_jax.config import Config
 from bert_jax.metrics import read_metrics
 from bert_jax.modeling.bert import count_parameters
@@ -141,4 +141,4 @@ Next:
 
 
 if __name__ == "__main__":
-    cli.run(main, config_flags.config_flag, cli.workdir_flag, started_flag)
+    cli.run(main, config_flags.config_flag, cli.workdir_flag, started_flag, compilation_cache.cache_flag)

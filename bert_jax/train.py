@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bert_jax import cli, config_flags, distributed, sharding, start
+from bert_jax import cli, compilation_cache, config_flags, distributed, sharding, start
 from bert_jax.checkpoint import Checkpointer
 from bert_jax.config import Config, Phase
 from bert_jax.kernels import explain, request_for
@@ -312,4 +312,6 @@ class Stop:
 
 
 if __name__ == "__main__":
-    cli.run(main, config_flags.config_flag, cli.workdir_flag, distributed.distributed_flags)
+    cli.run(
+        main, config_flags.config_flag, cli.workdir_flag, distributed.distributed_flags, compilation_cache.cache_flag
+    )
