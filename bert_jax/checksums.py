@@ -3,6 +3,7 @@
 Arrays of numbers have no other guard: a flipped bit in a weight's file reads as another weight.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -16,8 +17,13 @@ def checksums(tree: Any) -> dict[str, int]:
     sharding = next(iter(leaves.values())).sharding
     # Every process reads the sums, so they are laid out on all devices.
     everywhere = NamedSharding(sharding.mesh, PartitionSpec()) if isinstance(sharding, NamedSharding) else sharding
-    sums = jax.jit(lambda leaves: jax.tree.map(checksum, leaves), out_shardings=everywhere)(leaves)
-    return {name: int(value) for name, value in jax.device_get(sums).items()}
+    return {name: int(value) for name, value in jax.device_get(compiled(everywhere)(leaves)).items()}
+
+
+@functools.cache
+def compiled(sharding: jax.sharding.Sharding) -> Any:
+    """The checksums of a flat dict of arrays, laid out so: one function, so that a run compiles it once."""
+    return jax.jit(lambda leaves: jax.tree.map(checksum, leaves), out_shardings=sharding)
 
 
 def checksum(x: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ examples. Nothing is remembered between two batches: a run resumes at any step a
 host reads its part of the same global batch, however many hosts there are.
 
 tf.data reads ahead on threads of its own. `Examples.batch` is the same without TensorFlow, byte for
-byte; where TensorFlow is not installed, Python threads read ahead.
+byte; where TensorFlow is not installed, or still being imported, Python threads read ahead.
 """
 
 import collections
@@ -14,7 +14,7 @@ import concurrent.futures
 import functools
 import importlib.util
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from data_pipeline.store import Split
 
 _THREADS = 2
 _AHEAD = 4  # batches that wait for the training step
+_AT_ONCE = 2  # batches that a run asks for before its first step
 _EMPTY = -1  # the number of a row of padding
 
 
@@ -155,7 +156,7 @@ def batches(
         share = size // process_count
         return examples.batch(first_example + first + process_index * share, share)
 
-    through = _through_tf_data if importlib.util.find_spec("tensorflow") else _through_threads
+    through = _through_tf_data_soon if importlib.util.find_spec("tensorflow") else _through_threads
     return through(read, start)
 
 
@@ -187,6 +188,22 @@ def row_facts(split: Split, rows_format: Variant, length: int, *, isolate: bool 
     return open_index(split, rows_format, length, isolate).facts
 
 
+def _through_tf_data_soon(read: Callable[[int], Batch], start: int) -> Iterator[Batch]:
+    """tf.data once TensorFlow is imported: the first step need not wait for those seconds. Threads read until then."""
+    first = _through_threads(read, start)
+    for _ in range(_AT_ONCE):
+        yield next(first)
+    with concurrent.futures.ThreadPoolExecutor(1) as importer:
+        imported = importer.submit(importlib.import_module, "tensorflow")
+        step = start + _AT_ONCE
+        while not imported.done():
+            yield next(first)
+            step += 1
+    first.close()
+    imported.result()
+    yield from _through_tf_data(read, step)
+
+
 def _through_tf_data(read: Callable[[int], Batch], start: int) -> Iterator[Batch]:
     """Reads ahead through tf.data, which keeps to the CPU and to a few threads."""
     import tensorflow as tf
@@ -210,7 +227,7 @@ def _through_tf_data(read: Callable[[int], Batch], start: int) -> Iterator[Batch
     return iter(dataset.with_options(options).as_numpy_iterator())
 
 
-def _through_threads(read: Callable[[int], Batch], start: int) -> Iterator[Batch]:
+def _through_threads(read: Callable[[int], Batch], start: int) -> Generator[Batch, None, None]:
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         ahead = collections.deque(pool.submit(read, step) for step in range(start, start + _AHEAD))
         for step in itertools.count(start + _AHEAD):
