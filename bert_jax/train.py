@@ -31,6 +31,8 @@ from bert_jax.variants import ConfigError, load, module
 from data_pipeline import pipeline
 from data_pipeline.store import Store
 
+INPUT_WAIT, TO_DEVICE = "wait for input", "copy to the device"  # what a trace calls them
+
 
 def main() -> dict[str, Any]:
     """The command."""
@@ -223,8 +225,11 @@ def device_batches(
         first_example=left_out,
     )
     ahead: list[dict[str, jax.Array]] = []
-    for _, batch in zip(range(done, phase.steps), host, strict=False):
-        ahead.append(sharding.put_batch(batch, mesh))
+    for _ in range(done, phase.steps):
+        with jax.profiler.TraceAnnotation(INPUT_WAIT):
+            batch = next(host)
+        with jax.profiler.TraceAnnotation(TO_DEVICE):
+            ahead.append(sharding.put_batch(batch, mesh))
         if len(ahead) > 1:
             yield ahead.pop(0)
     yield from ahead

@@ -14,6 +14,7 @@ from bert_jax.train_state import State, abstract_state, learning_rate, make_opti
 
 Metrics = dict[str, Any]  # of float32 and int32 scalars, and "statistics"
 CORRUPTION, DROPOUT = 0, 1  # streams of the run's random key
+OPTIMIZER = "optimizer"  # what a trace calls clipping and the update
 
 
 def jit_train_step(
@@ -39,14 +40,16 @@ def make_train_step(
 
     def train_step(state: State, batch: Batch) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed + 1), state["step"])
-        corrupted = objective.corrupt(batch, jax.random.fold_in(key, CORRUPTION))
+        corrupted = jax.named_scope("corrupt")(objective.corrupt)(batch, jax.random.fold_in(key, CORRUPTION))
         parts = max(1, batch["tokens"].shape[0] // part)
         gradients, sums = accumulate(objective, state["params"], corrupted, jax.random.fold_in(key, DROPOUT), parts)
         weight = jnp.maximum(sums["weight"], 1)
         gradients = jax.tree.map(lambda g: g / weight, gradients)
         gradients, norm = clip(gradients, config.clip_norm)
         made = state["step"] - guard.counts(state["opt_state"]).get("skipped", 0)
-        updates, opt_state = optimizer.update(gradients, state["opt_state"], state["params"], norm=norm)
+        updates, opt_state = jax.named_scope(OPTIMIZER)(optimizer.update)(
+            gradients, state["opt_state"], state["params"], norm=norm
+        )
         params = optax.apply_updates(state["params"], updates)
         metrics = {
             "loss": sums["loss"] / weight,
@@ -88,6 +91,7 @@ def accumulate(objective: Objective, params: Any, batch: Batch, key: jax.Array, 
     return jax.lax.scan(add, zeros, inputs)[0]
 
 
+@jax.named_scope(OPTIMIZER)
 def clip(gradients: Any, limit: float) -> tuple[Any, jax.Array]:
     """Scales the whole tree to a norm of at most `limit` (0: leaves it), and gives the norm before."""
     norm = optax.tree.norm(gradients)
