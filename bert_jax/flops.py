@@ -1,8 +1,37 @@
-"""Counts the multiplications and additions of a traced function's matrix products, loops and kernels included."""
+"""Counts the multiplications and additions of matrix products: those a training step needs, and those it does.
+
+`needed_flops` is the formula behind every share of a machine's peak; `matmul_flops` counts a traced function's own,
+loops and kernels included.
+"""
 
 import math
 from collections.abc import Iterator
 from typing import Any
+
+from bert_jax.config import Model
+
+
+def needed_flops(model: Model, length: int, predictions: int) -> float:
+    """What forward and backward pass of masked language modelling need for one row; one multiply-add is two.
+
+        3 · Σ over layers [ 4 L D² + 4 Q D² + 4 Q L D + 4 Q D F ]  +  3 · P (2 D² + 2 D V)
+
+    with Q = L queries in every layer but the last, and Q = P there: nothing else reads that layer's output. Keys and
+    values are the first term. The backward pass is twice the forward. Not counted: what is computed again
+    (rematerialisation), the vocabulary's padding, the vectors of relative positions, everything but matrix products.
+    A row counts as full and as one document: attention is L × L.
+
+    Args:
+      length: L, tokens in a row.
+      predictions: P, predicted places in a row.
+    """
+    d = model.width
+
+    def layer(queries: int) -> float:
+        return 4.0 * length * d**2 + 4.0 * queries * (d**2 + length * d + d * model.mlp_width)
+
+    head = 2.0 * predictions * (d**2 + d * model.vocab_size)
+    return 3 * ((model.layers - 1) * layer(length) + layer(predictions) + head)
 
 
 def matmul_flops(jaxpr: Any) -> float:

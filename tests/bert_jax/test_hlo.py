@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from bert_jax.flops import matmul_flops
+from bert_jax.config import Model
+from bert_jax.flops import matmul_flops, needed_flops
 from bert_jax.hlo import Collective, Program, array_bytes, group_size
+from bert_jax.modeling import bert
+from bert_jax.objectives import Vocabulary, mlm
 
 TEXT = """HloModule jit_step, is_scheduled=true
 
@@ -94,6 +97,17 @@ def test_data_parallelism_as_xla_writes_it_reduces_the_gradient_once() -> None:
 
 
 class TestFlops:
+    def test_what_a_step_needs_is_what_ours_does(self) -> None:
+        model = Model(vocab_size=128, layers=3, width=24, heads=3, mlp_width=40, max_length=37)
+        objective = mlm.build(model, Vocabulary(size=128, pad=0, cls=2, sep=3, mask=4))
+        params = jax.eval_shape(lambda: bert.init(model, jax.random.key(0)))
+        names = ("tokens", "segments", "positions", "token_types")
+        batch = {name: jax.ShapeDtypeStruct((5, 37), jnp.int32) for name in names}
+        batch = jax.eval_shape(objective.corrupt, batch, jax.random.key(0))
+        loss = lambda params, batch: objective.loss(params, batch, jax.random.key(1))[0]
+        done = matmul_flops(jax.make_jaxpr(jax.grad(loss))(params, batch).jaxpr)
+        assert done == 5 * needed_flops(model, 37, batch["targets"].shape[1])
+
     def count(self, f, *shapes) -> float:
         return matmul_flops(jax.make_jaxpr(f)(*(jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes)).jaxpr)
 
