@@ -235,7 +235,8 @@ def take_turns(
       seconds a step of each turn, and the reasons why some did not run.
     """
     context = multiprocessing.get_context("spawn")
-    workers, failed = {}, {}
+    workers: dict[str, Any] = {}
+    failed: dict[str, str] = {}
     try:
         for name, maker in makers.items():
             here, there = context.Pipe()
@@ -243,7 +244,7 @@ def take_turns(
             process.start()
             there.close()
             workers[name] = process, here
-            if (reason := _ask(here, 0.0)) and isinstance(reason, str):
+            if isinstance(reason := _ask(here, 0.0), str):
                 failed[name] = reason
         turns: dict[str, list[float]] = {name: [] for name in makers if name not in failed}
         for _ in range(rounds):

@@ -1,0 +1,112 @@
+"""Has anything slowed down? Ratios of this machine's own times against those that are expected, in under three minutes.
+
+    make bench-quick
+    python benchmarks/quick.py --update        # writes what was measured as expected, when a change is meant
+
+Times differ from machine to machine, ratios hardly: our step by a matrix product, by PyTorch's step, with relative
+positions by without; reading a batch by the step; compiling 24 layers by compiling 2. benchmarks/expected.json holds
+each with the factor by which it may grow. Exits with 1 if one has grown more, and says which.
+"""
+
+import functools
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import startup, training
+from bert_jax import cli
+
+FLAGS = flags.FLAGS
+EXPECTED = Path(__file__).with_name("expected.json")
+WORK = training.Work(2, 256, 8, 128, vocab_size=8000)
+SLACK = 1.3  # by which a ratio may grow, where expected.json says nothing else
+MEANS = {
+    "step / product": "our step (2×256, 8×128), in matrix products of 1536",
+    "step / PyTorch's": "our step by Hugging Face's in eager PyTorch, float32",
+    "relative / absolute": "functional-relative positions by absolute ones",
+    "reading / step": "reading a batch by the step that uses it",
+    "compiling 24 / 2": "compiling 24 layers by compiling 2",
+}
+
+
+def define() -> None:
+    flags.DEFINE_bool("update", False, "Write the measured ratios to benchmarks/expected.json.")
+    flags.DEFINE_integer("rounds", 7, "How often each step takes its turn.", lower_bound=1)
+
+
+def main() -> dict[str, Any]:
+    began = time.monotonic()
+    expected = json.loads(EXPECTED.read_text()) if EXPECTED.exists() else {}
+    measured = measure()
+    slower = []
+    print(f"{'':<58}{'measured':>10}{'expected':>10}{'at most':>10}")
+    for name, ratio in measured.items():
+        wanted = expected.get(name, {"ratio": ratio})
+        most = wanted["ratio"] * wanted.get("may_grow_by", SLACK)
+        print(
+            f"{MEANS[name]:<58}{ratio:>10.3g}{wanted['ratio']:>10.3g}{most:>10.3g}{'  SLOWER' if ratio > most else ''}"
+        )
+        if ratio > most:
+            slower.append(f"{MEANS[name]} is {ratio / wanted['ratio']:.2f}× what is expected")
+    print(f"{time.monotonic() - began:.0f} s")
+    if FLAGS.update:
+        cli.write_json(
+            EXPECTED, {name: expected.get(name, {}) | {"ratio": round(r, 4)} for name, r in measured.items()}
+        )
+    elif slower:
+        raise SystemExit("slowed down: " + "; ".join(slower))
+    return {"ratios": measured, "seconds": time.monotonic() - began}
+
+
+def measure() -> dict[str, float]:
+    """The ratios, by name."""
+    makers = {
+        "ours": functools.partial(training.ours, WORK),
+        "relative": functools.partial(training.ours, WORK, {"model.positions": "functional_relative"}),
+        "PyTorch's": functools.partial(training.torch_bert, WORK),
+        "product": training.matmul_jax,
+    }
+    turns, failed = training.take_turns(makers, FLAGS.rounds, 0.5)
+    if failed:
+        raise SystemExit(f"did not run: {failed}")
+    deep, shallow = (startup.in_fresh_process(depth, width=128)["compile"] for depth in (24, 2))
+    return {
+        "step / product": training.ratios(turns, "ours", "product"),
+        "step / PyTorch's": training.ratios(turns, "ours", "PyTorch's"),
+        "relative / absolute": training.ratios(turns, "relative", "ours"),
+        "reading / step": reading_seconds() / statistics.median(turns["ours"]),
+        "compiling 24 / 2": deep / shallow,
+    }
+
+
+def reading_seconds() -> float:
+    """Seconds that one thread takes to read a batch: the best of several times many."""
+    from bert_jax.variants import use
+    from data_pipeline import pipeline
+    from data_pipeline.assembly import Specials
+    from data_pipeline.store import Store
+
+    with tempfile.TemporaryDirectory() as folder:
+        startup.make_store("demo", Path(folder) / "store")
+        split = Store.open(Path(folder) / "store").split("train")
+        specials = Specials(training.PAD, training.CLS, training.SEP)
+        examples = pipeline.Examples([split], use("full_sentences"), WORK.length, specials)
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            for step in range(100):
+                examples.batch(step * WORK.rows, WORK.rows)
+            times.append((time.perf_counter() - began) / 100)
+        return min(times)
+
+
+if __name__ == "__main__":
+    cli.run(main, define)
