@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import startup, training
 from bert_jax import cli
+from bert_jax.variants import ConfigError
 
 FLAGS = flags.FLAGS
 EXPECTED = Path(__file__).with_name("expected.json")
@@ -45,6 +46,8 @@ def define() -> None:
 def main() -> dict[str, Any]:
     began = time.monotonic()
     expected = json.loads(EXPECTED.read_text()) if EXPECTED.exists() else {}
+    if not expected and not FLAGS.update:
+        raise ConfigError(f"{EXPECTED} is missing; python benchmarks/quick.py --update writes what is measured")
     measured = measure()
     slower = []
     print(f"{'':<58}{'measured':>10}{'expected':>10}{'at most':>10}")
