@@ -1,0 +1,102 @@
+"""Which recipe learns most in equal CPU time: bert, nezha or modern, each tuned alike.
+
+    python benchmarks/families.py --folder=runs/families --store=runs/demo/store --png=docs/families.png
+
+Each gets as many steps as fit the time at its own speed, which is measured first, one after the other on the same
+machine; each is tuned over the same number of learning rates on a third of that time. All are evaluated alike: full
+sentences, 15% masks.
+"""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from trainings import FLAGS, main, number, over_seeds, picture, save, small, tuned
+
+from bert_jax import cli
+from bert_jax.config import Config, Phase
+from bert_jax.variants import use
+from data_pipeline.store import Store
+
+flags.DEFINE_float("seconds", 30, "Training time of each run, compilation not counted.")
+flags.DEFINE_integer("batch", 16, "Rows in a batch.")
+flags.DEFINE_integer("length", 64, "Tokens in a row.")
+STEPS_TIMED = 30
+
+
+def families(store: Store, steps: int, rate: float) -> dict[str, Config]:
+    """The three recipes at one size, for so many steps."""
+    linear, trapezoid = use("linear", warmup=0.1), use("wsd", warmup=0.1, decay=0.4)
+    phase = Phase(steps, FLAGS.length, FLAGS.batch, learning_rate=rate, schedule=linear)
+    bert = small(store, phase, optimizer=use("adamw", b2=0.98))
+    change = dataclasses.replace
+    return {
+        "bert": bert,
+        "nezha": change(
+            bert,
+            optimizer=use("lamb", variant="nezha", b2=0.98),
+            model=change(bert.model, positions=use("functional_relative")),
+        ),
+        "modern": change(
+            bert,
+            phases=(change(phase, schedule=trapezoid),),
+            objective=use("mlm", mask_rate=0.3),
+            # A gated unit has three matrices: two thirds of the width give as many weights.
+            model=change(bert.model, positions=use("rotary"), norm="pre", gated=True, mlp_width=176),
+        ),
+    }
+
+
+RATES = {"bert": (1e-3, 2e-3, 4e-3), "nezha": (4e-3, 8e-3, 1.6e-2), "modern": (1e-3, 2e-3, 4e-3)}
+
+
+def benchmark() -> dict[str, Any]:
+    store = Store.open(FLAGS.store)
+    seconds = {name: step_seconds(name, config) for name, config in families(store, STEPS_TIMED, 1e-3).items()}
+    figures: dict[str, Any] = {}
+    for name, rates in RATES.items():
+        steps = max(10, int(FLAGS.seconds / seconds[name]))
+        rate, losses = tuned(f"{name}-rate", rates, lambda r, n=name, s=steps: families(store, s // 3, r)[n])
+        figures[name] = over_seeds(name, families(store, steps, rate)[name]) | {
+            "rate": rate,
+            "steps": steps,
+            "step_seconds": seconds[name],
+            "tuning": {str(r): x for r, x in losses.items()},
+        }
+    print(f"{'':<8}{'ms/step':>9}{'steps':>7}{'rate':>9}{'held-out':>10}{'spread':>9}")
+    for name, f in figures.items():
+        pace = f"{1e3 * f['step_seconds']:>9.1f}{f['steps']:>7}"
+        print(f"{name:<8}{pace}{f['rate']:>9.2g}{number(f['mean']):>10}{f['spread']:>9.4f}")
+    if FLAGS.png:
+        draw(figures)
+    return {"seconds": FLAGS.seconds, "families": figures}
+
+
+def step_seconds(name: str, config: Config) -> float:
+    """Mean over the steps after the first, which compiles; measured once."""
+    path = Path(FLAGS.folder) / f"pace-{name}.json"
+    if not path.exists():
+        from bert_jax.train import train
+
+        folder = Path(FLAGS.folder) / f"pace-{name}-{int(time.time())}"
+        train(dataclasses.replace(config, log_every=STEPS_TIMED), folder)
+        last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+        cli.write_json(path, {"step_seconds": last["step_seconds"]})
+    return json.loads(path.read_text())["step_seconds"]
+
+
+def draw(figures: dict[str, Any]) -> None:
+    """Training curves over time (means of the seeds' logged losses), and held-out losses."""
+    figure, (bars,) = picture(5.0)
+    for place, f in enumerate(figures.values()):
+        bars.plot([place] * len(f["losses"]), f["losses"], "o", color="#1f5fbf")
+    bars.set_xticks(range(len(figures)), list(figures))
+    bars.set_title(f"Held-out loss, nat, after {FLAGS.seconds:g} s of training", loc="left", fontsize=10)
+    save(figure, FLAGS.png)
+
+
+if __name__ == "__main__":
+    main(benchmark)
