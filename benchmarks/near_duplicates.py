@@ -25,7 +25,7 @@ from data_pipeline.cleaning._words import hashes_of, runs_of, words_of
 FLAGS = flags.FLAGS
 LEVELS = ((0.95, 1.01), (0.9, 0.95), (0.85, 0.9), (0.8, 0.85), (0.75, 0.8), (0.7, 0.75), (0.5, 0.7))
 WORDS = 5
-_MEMORY = 4000  # documents over which memory is counted
+_MEMORY = 10_000  # documents over which memory is counted
 
 
 def edited(text: str, vocabulary: list[str], rng: random.Random) -> str:
@@ -72,6 +72,7 @@ def by_datasketch(signatures: np.ndarray, threshold: float) -> np.ndarray:
 
 def bytes_each(function: Callable[[], np.ndarray], documents: int) -> float:
     """The most memory that it holds at a time, for each document."""
+    function()  # imports what it needs
     tracemalloc.start()
     function()
     _, most = tracemalloc.get_traced_memory()

@@ -33,8 +33,8 @@ class Duplicates:
     `signature(text)` is an array of one dtype and shape for every text; workers take it. Then, in one
     process, `originals(signatures, rows)` gives for each of the d documents the one that it repeats, or
     itself where it stays: int64 [d], counted within `rows`. `signatures` is on disk, and `rows`, int64 [d],
-    says which of it are of the d documents, in their order. What it holds in memory is a few dozen
-    bytes a document.
+    says which of it are of the d documents, in their order. What it holds in memory is a few hundred
+    bytes a document at most.
     """
 
     signature: Callable[[str], np.ndarray]
