@@ -78,7 +78,8 @@ def test_config_shrunk_runs_two_steps(name: str) -> None:
         )
         if same
     ]
-    assert all("pooler" in path or "pair_head" in path for path in still)  # the masked tokens' loss does not read them
+    # The masked tokens' loss does not read the pooler; the first rate of a long warm-up is too small to move a one.
+    assert all("pooler" in path or "pair_head" in path or "scale" in path for path in still), still
 
 
 def shrunk(config: Config) -> Config:
