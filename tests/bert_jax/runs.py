@@ -14,7 +14,7 @@ import tokenizers
 from data_pipeline.store_writer import write_store
 from data_pipeline.tokenizers import Tokenizer
 
-V, L = 101, 37
+V, L, STEPS = 101, 37, 40
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CONFIG = f"""
 from bert_jax.config import Checkpoints, Config, Model, Phase
@@ -24,8 +24,8 @@ config = Config(
     name="tiny",
     model=Model(vocab_size={V}, layers=1, width=24, heads=3, mlp_width=48, max_length={L}),
     optimizer=use("adamw"),
-    phases=(Phase(steps=150, length={L}, batch_size=8, learning_rate=1e-3, schedule=use("linear", warmup=2)),),
-    checkpoints=Checkpoints(every_steps=10, keep=20),
+    phases=(Phase(steps={STEPS}, length={L}, batch_size=8, learning_rate=1e-3, schedule=use("linear", warmup=2)),),
+    checkpoints=Checkpoints(every_steps=5, keep=20),
     log_every=1,
 )
 """

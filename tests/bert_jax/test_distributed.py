@@ -85,17 +85,17 @@ def test_two_processes_train_as_one_stop_together_and_one_goes_on(recipe, tmp_pa
     pair[1].send_signal(signal.SIGTERM)  # to one of them only
     ended = [runs.finish(process) for process in pair]
     assert [code for code, _ in ended] == [STOPPED, STOPPED]
-    stopped = [re.search(r"stopped at step (\d+) of 150", said)[1] for _, said in ended]
+    stopped = [re.search(rf"stopped at step (\d+) of {runs.STEPS}", said)[1] for _, said in ended]
     assert stopped[0] == stopped[1]
-    assert "step 1/150" in ended[0][1]
-    assert "step 1/150" not in ended[1][1]  # one process logs
+    assert f"step 1/{runs.STEPS}" in ended[0][1]
+    assert f"step 1/{runs.STEPS}" not in ended[1][1]  # one process logs
 
     code, said = runs.run(recipe, tmp_path / "pair")  # another number of hosts goes on
     assert code == 0
     assert f"going on from the checkpoint of step {stopped[0]}" in said
     assert runs.finish(alone)[0] == 0
     one, other = runs.losses(tmp_path / "alone"), runs.losses(tmp_path / "pair")
-    assert list(one) == list(other) == list(range(1, 151))
+    assert list(one) == list(other) == list(range(1, runs.STEPS + 1))
     np.testing.assert_allclose(list(other.values()), list(one.values()), rtol=1e-5)
 
 
