@@ -19,7 +19,8 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from bert_jax import config as configs
-from bert_jax.checksums import checksums
+from bert_jax.changes import check_same
+from bert_jax.checksums import checksums, names
 from bert_jax.config_flags import from_dict, to_dict
 from bert_jax.distributed import any_process
 from bert_jax.modeling import bert
@@ -27,19 +28,6 @@ from bert_jax.train_state import weights_to_use
 from bert_jax.variants import ConfigError
 
 FOLDER = "checkpoints"
-# What may change between two runs in one work folder: it does not touch the weights that come out.
-FREE = (
-    "name",
-    "checkpoints",
-    "evaluation",
-    "log_every",
-    "statistics_every",
-    "examples",
-    "mesh",
-    "data.workers",
-    "data.store",
-    "model.unroll",
-)
 
 
 class CheckpointError(ValueError):
@@ -97,14 +85,25 @@ class Checkpointer:
         except Exception as reason:
             raise self._not_written(reason) from reason
 
-    def restore(self, abstract: Any, config: configs.Config, fingerprint: str) -> Any | None:
+    def restore(
+        self, abstract: Any, config: configs.Config, fingerprint: str, accept_changes: bool = False
+    ) -> Any | None:
         """The newest whole state, laid out as `abstract` says; None where there is none.
+
+        Args:
+          accept_changes: go on though the configuration or the store is another, if the arrays are the same ones.
 
         Raises:
           ConfigError: it comes from another configuration or another store.
           CheckpointError: there are checkpoints, but none is whole.
         """
-        check = lambda run: check_same(run, config, fingerprint, self.folder)
+
+        def check(run: Mapping[str, Any]) -> None:
+            check_same(run, config, fingerprint, self.folder, accept_changes)
+            other = sorted(names(abstract).keys() ^ run["checksums"].keys())
+            if other:
+                raise ConfigError(f"the run in {self.folder} keeps other arrays ({other[0]}): set its optimizer back")
+
         found = read_newest(self.folder, self._manager.all_steps(), lambda _: abstract, check)
         if found is None:
             return None
@@ -297,37 +296,6 @@ def free_name(path: epath.Path) -> epath.Path:
 def in_short(error: Exception) -> str:
     """An error of the system or of Orbax in at most 200 characters."""
     return " ".join(f"{error}".split())[:200] or type(error).__name__
-
-
-def check_same(run: Mapping[str, Any], config: configs.Config, fingerprint: str, folder: Any) -> None:
-    """Raises ConfigError, naming the difference, if a checkpoint's run is not this one."""
-    old, new = flatten(run["config"]), flatten(to_dict(config))
-    for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name) and not any(name == f or name.startswith(f + ".") for f in FREE):
-            raise ConfigError(
-                f"config.{name} is {new.get(name)!r}, but the run in {folder} has {old.get(name)!r}: "
-                "set it back, or train into another --workdir"
-            )
-    if run["store"] != fingerprint:
-        raise ConfigError(
-            f"the store has fingerprint {fingerprint[:12]}, but the run in {folder} was trained on "
-            f"{run['store'][:12]}: "
-            "give that store back (config.data.store), or train into another --workdir"
-        )
-
-
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts and lists → {dotted name: value}."""
-    if isinstance(tree, Mapping):
-        items = tree.items()
-    elif isinstance(tree, list) and any(isinstance(x, Mapping) for x in tree):
-        items = dict(enumerate(tree)).items()  # type: ignore[assignment]
-    else:
-        return {prefix: tree}
-    flat: dict[str, Any] = {}
-    for name, value in items:
-        flat |= flatten(value, f"{prefix}.{name}" if prefix else str(name))
-    return flat
 
 
 def read_config(workdir: Path) -> configs.Config:

@@ -18,7 +18,8 @@ from typing import Any
 import jax
 
 from bert_jax import config_flags
-from bert_jax.checkpoint import FREE, Checkpointer, flatten, read_newest, written_in
+from bert_jax.changes import FREE, flatten
+from bert_jax.checkpoint import Checkpointer, read_newest, written_in
 from bert_jax.checksums import names
 from bert_jax.config import Config, Model
 from bert_jax.formats import family, folder, tokenizer
@@ -30,15 +31,20 @@ from data_pipeline.store import Store
 CHOSEN = (*family.NEUTRAL, "dropout", "attention_dropout", "init_std")
 
 
-def begin(config: Config, store: Store, mesh: jax.sharding.Mesh, checkpoints: Checkpointer) -> tuple[State, str]:
+def begin(
+    config: Config, store: Store, mesh: jax.sharding.Mesh, checkpoints: Checkpointer, accept_changes: bool = False
+) -> tuple[State, str]:
     """The state that training starts from, and the line that says which it is. Every process must call it.
+
+    Args:
+      accept_changes: go on from the work folder's checkpoint though its configuration or store is another.
 
     Raises:
       ConfigError: what the configuration names is not there or does not fit.
       CheckpointError: there are checkpoints, but none is whole.
     """
     abstract = abstract_state(config, mesh)
-    state = checkpoints.restore(abstract, config, store.fingerprint)
+    state = checkpoints.restore(abstract, config, store.fingerprint, accept_changes)
     if state is not None:
         return state, f"going on from the checkpoint of step {int(state['step'])}"
     if config.resume_from:

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import flags
 
 from bert_jax import cli, compilation_cache, config_flags, distributed, sharding, start
 from bert_jax.checkpoint import Checkpointer
@@ -38,11 +39,14 @@ def main() -> dict[str, Any]:
     """The command."""
     config, workdir = config_flags.from_flags(), Path(cli.FLAGS.workdir)
     with distributed.processes():
-        return train(config, workdir)
+        return train(config, workdir, cli.FLAGS.accept_changes)
 
 
-def train(config: Config, workdir: Path) -> dict[str, Any]:
+def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[str, Any]:
     """Trains until the last phase ends, or until Ctrl-C or SIGTERM, which save and raise KeyboardInterrupt.
+
+    Args:
+      accept_changes: go on from a checkpoint of another configuration or store.
 
     Returns:
       steps, train_seconds (interrupted runs counted in), and the last logged metrics.
@@ -63,7 +67,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
 
     with Checkpointer(workdir, config.checkpoints, regular_checkpoints(config)) as checkpoints, Stop() as stop:
         # -------------------------------------------------------- state: where training starts, see start.py
-        state, begun = start.begin(config, store, mesh, checkpoints)
+        state, begun = start.begin(config, store, mesh, checkpoints, accept_changes)
         step = int(state["step"])
         if jax.process_index() == 0:
             cli.write_json(workdir / "config.json", config_flags.to_dict(config))
@@ -94,7 +98,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
                     if stopping:
                         break
                 if failed:
-                    begin = lambda: start.begin(config, store, mesh, checkpoints)[0]
+                    begin = lambda: start.begin(config, store, mesh, checkpoints, accept_changes)[0]
                     state = go_back(state, failed, config, checkpoints, begin, progress.log.say)
                     step, losses, watch = int(state["step"]), [], Watch(config.guard)
                     progress.go_back(step)
@@ -296,6 +300,13 @@ class Progress:
             self.last = values
 
 
+def train_flags() -> None:
+    """--accept_changes"""
+    flags.DEFINE_bool(
+        "accept_changes", False, "Go on from the work folder's checkpoint though the configuration or store is another."
+    )
+
+
 class Stop:
     """Notes Ctrl-C and SIGTERM, so that the loop can save before it ends; a second Ctrl-C ends it at once."""
 
@@ -317,6 +328,5 @@ class Stop:
 
 
 if __name__ == "__main__":
-    cli.run(
-        main, config_flags.config_flag, cli.workdir_flag, distributed.distributed_flags, compilation_cache.cache_flag
-    )
+    flags_of_run = (config_flags.config_flag, cli.workdir_flag, train_flags)
+    cli.run(main, *flags_of_run, distributed.distributed_flags, compilation_cache.cache_flag)

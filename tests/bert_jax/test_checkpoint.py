@@ -6,6 +6,7 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from etils import epath
 from jax.sharding import NamedSharding, PartitionSpec
 
 from bert_jax import checkpoint, sharding
+from bert_jax.changes import check_same
 from bert_jax.checkpoint import Checkpointer, CheckpointError, read_run
 from bert_jax.checksums import checksum, checksums
 from bert_jax.cli import STOPPED
 from bert_jax.config import Checkpoints, Config, Mesh, Model, Phase
+from bert_jax.config_flags import to_dict
 from bert_jax.train_state import abstract_state
 from bert_jax.variants import ConfigError, use
 
@@ -80,9 +83,9 @@ def assert_same(a, b) -> None:
         np.testing.assert_array_equal(x, y)
 
 
-def restore(folder: Path, abstract, config: Config = CONFIG, store: str = "store"):
+def restore(folder: Path, abstract, config: Config = CONFIG, store: str = "store", accept_changes: bool = False):
     with Checkpointer(folder, config.checkpoints) as checkpoints:
-        return checkpoints.restore(abstract, config, store)
+        return checkpoints.restore(abstract, config, store, accept_changes)
 
 
 def test_nothing_to_restore(tmp_path, abstract) -> None:
@@ -111,22 +114,53 @@ def test_a_step_is_written_once(saved, abstract, states, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "store", "message"),
+    ("change", "store", "grave"),
     [
-        ({"seed": 3}, "store", r"config.seed is 3, but the run in .* has 0: set it back"),
-        ({"optimizer": use("adamw", b1=0.8)}, "store", r"config.optimizer.options.b1 is 0.8, but .* has None"),
-        ({"log_every": 7}, "store", None),
-        ({"mesh": Mesh(fsdp=2)}, "store", None),
-        ({}, "another store", r"the store has fingerprint another stor, but .* was trained on store"),
+        ({"seed": 3, "clip_norm": 0.5, "log_every": 7}, "store", "clip_norm 1.0 → 0.5, seed 0 → 3"),
+        ({"optimizer": use("adamw", b1=0.8)}, "store", "optimizer.options.b1 None → 0.8"),
+        ({"phases": (dataclasses.replace(CONFIG.phases[0], steps=8),)}, "store", "phases.0.steps 9 → 8"),
+        ({}, "another store", "the store 'store' → 'another stor'"),
+        ({"log_every": 7, "mesh": Mesh(fsdp=2)}, "store", ""),
     ],
 )
-def test_another_configuration_or_store_is_refused(saved, abstract, states, change, store, message) -> None:
+def test_changes_are_shown_and_refused_where_they_make_another_run(
+    saved, abstract, states, capfd, change, store, grave
+) -> None:
     config = dataclasses.replace(CONFIG, **change)
-    if message is None:
-        assert_same(restore(saved, abstract, config, store), states[20])
-    else:
-        with pytest.raises(ConfigError, match=message):
+    if grave:
+        with pytest.raises(
+            ConfigError, match=rf"is another one: {re.escape(grave)}; set that back, .*--accept_changes"
+        ):
             restore(saved, abstract, config, store)
+    assert_same(restore(saved, abstract, config, store, accept_changes=bool(grave)), states[20])
+    shown = capfd.readouterr().err
+    assert all(part in shown for part in grave.split(", "))
+    if "log_every" in change:
+        assert "log_every 10 → 7" in shown
+    if "mesh" in change:
+        assert "mesh.fsdp 1 → 2" in shown
+
+
+def test_nothing_is_said_without_a_change(saved, abstract, capfd) -> None:
+    restore(saved, abstract)
+    assert "changed" not in capfd.readouterr().err
+
+
+def test_a_field_newer_than_the_checkpoint_is_no_change(capfd) -> None:
+    run = {"config": to_dict(CONFIG), "store": "store"}
+    del run["config"]["model"]["remat"]
+    check_same(run, CONFIG, "store", "folder")
+    run["config"]["model"]["old"] = 1
+    with pytest.raises(ConfigError, match=r"model.old 1 → None"):
+        check_same(run, CONFIG, "store", "folder")
+
+
+def test_other_arrays_are_never_accepted(saved, abstract) -> None:
+    wider = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, mlp_width=96))
+    with pytest.raises(ConfigError, match=r"a model of other arrays: model.mlp_width 48 → 96"):
+        restore(saved, abstract, wider, accept_changes=True)
+    with pytest.raises(ConfigError, match=r"keeps other arrays \(opt_state.w\): set its optimizer back"):
+        restore(saved, abstract | {"opt_state": {}}, accept_changes=True)
 
 
 def truncate(path: Path) -> None:
@@ -253,7 +287,7 @@ def test_killed_damaged_and_stopped_it_ends_as_a_run_left_alone(tmp_path) -> Non
 
     workdir = tmp_path / "hit"
     process = runs.start(recipe, workdir)
-    runs.wait_for_step(process, workdir, 45)
+    runs.wait_for_step(process, workdir, 22)
     process.kill()
     runs.finish(process)
 
@@ -275,12 +309,36 @@ def test_killed_damaged_and_stopped_it_ends_as_a_run_left_alone(tmp_path) -> Non
     assert f"going on from the checkpoint of step {steps[-2]}" in said
     if code != 0:  # else it came to its end first
         assert code == STOPPED
-        stopped = int(re.search(r"stopped at step (\d+) of 150", said)[1])
+        stopped = int(re.search(rf"stopped at step (\d+) of {runs.STEPS}", said)[1])
         assert (workdir / "checkpoints" / str(stopped)).exists()
         assert runs.run(recipe, workdir)[0] == 0
 
     assert runs.losses(workdir) == runs.losses(tmp_path / "alone")
-    ends = [read_run(epath.Path(tmp_path / name / "checkpoints" / "150")) for name in ("alone", "hit")]
+    ends = [read_run(epath.Path(tmp_path / name / "checkpoints" / str(runs.STEPS))) for name in ("alone", "hit")]
     assert ends[0]["checksums"] == ends[1]["checksums"]  # parameters, moments and all
     one, other = (checkpoint.restore_params(tmp_path / name)[1] for name in ("alone", "hit"))
     assert_same(one, other)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_ends_the_run_and_the_last_whole_checkpoint_goes_on(tmp_path) -> None:
+    """A real one of 1.2 MB, where about three checkpoints find room; it needs the right to mount."""
+    recipe, disk = runs.make_recipe(tmp_path), tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", disk], check=False).returncode:
+        pytest.skip("mounting a small disk is not allowed here")
+    try:
+        code, said = runs.run(recipe, disk / "run")
+        assert code == 1
+        assert re.search(r"^error: .*(No space left|make room)", said, re.MULTILINE), said
+        steps = sorted(int(path.name) for path in (disk / "run" / "checkpoints").iterdir() if path.name.isdigit())
+        assert steps
+        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+        code, said = runs.run(recipe, disk / "run")
+        assert code == 0
+        assert f"going on from the checkpoint of step {steps[-1]}" in said
+        assert "damaged" not in said
+        assert runs.run(recipe, tmp_path / "alone")[0] == 0
+        assert runs.losses(disk / "run") == runs.losses(tmp_path / "alone")
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
