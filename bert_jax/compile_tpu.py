@@ -3,11 +3,13 @@
     python -m bert_jax.compile_tpu --config=configs/bert_large.py --topology=v5e:4x4
     python -m bert_jax.compile_tpu --config=configs/bert_large.py --topology=v5e:4x4,v6e:4x4,v4:2x2x4 --batch_size=512
     python -m bert_jax.compile_tpu --config=configs/bert_large.py --topology=v5e:8x8 --find_largest_batch
+    python -m bert_jax.compile_tpu --config=configs/bert_large.py --topology=2*v5e:4x4 --config.mesh.replica=2
 
 Memory, collectives and cycles are the TPU compiler's own, which comes with `pip install 'bert_jax[tpu]'`. Projected
 seconds rest on two assumptions: each operation takes what the compiler estimates, one after the other; and each
 collective takes its bytes on a ring at the chip's full link speed. The quicker figure hides the collectives behind the
-computing, the slower one adds them to it. Input, output and the host are not in them.
+computing, the slower one adds them to it. Input, output and the host are not in them, nor is the slower network
+between several slices.
 """
 
 import dataclasses
@@ -110,22 +112,33 @@ def topology_devices(topology: str) -> Sequence[Any]:
     """
     from jax.experimental import topologies
 
-    options = chip_of(topology).options
+    options = dict(chip_of(topology).options)
+    slices, one = slices_of(topology)
+    if slices > 1:
+        options["num_slices"] = slices
     try:
-        return topologies.get_topology_desc(platform="tpu", topology_name=topology, **options).devices
+        return topologies.get_topology_desc(platform="tpu", topology_name=one, **options).devices
     except (RuntimeError, ValueError) as error:
         message = str(error).splitlines()[0]
         raise ConfigError(f"--topology={topology} is no slice that the compiler knows: {message}") from None
 
 
 def chip_of(topology: str) -> Chip:
-    """The chips of a slice such as v5e:4x4."""
-    kind, _, shape = topology.partition(":")
-    if kind not in CHIPS or not shape.replace("x", "").isdigit():
+    """The chips of a slice such as v5e:4x4, or of several, 2*v5e:4x4."""
+    slices, one = slices_of(topology)
+    kind, _, shape = one.partition(":")
+    if slices < 1 or kind not in CHIPS or not shape.replace("x", "").isdigit():
         raise ConfigError(
-            f"--topology={topology} must be a kind of chip and a shape, such as v5e:4x4; kinds are {', '.join(CHIPS)}"
+            f"--topology={topology} must be a kind of chip and a shape, such as v5e:4x4 or, two slices, 2*v5e:4x4; "
+            f"kinds are {', '.join(CHIPS)}"
         )
     return CHIPS[kind]
+
+
+def slices_of(topology: str) -> tuple[int, str]:
+    """2*v5e:4x4 → (2, v5e:4x4)"""
+    number, times, one = topology.rpartition("*")
+    return (int(number) if number.isdigit() else 0) if times else 1, one
 
 
 def examine(config: Config, topology: str, phase: int = -1, batch_size: int = 0) -> dict[str, Any]:
@@ -244,7 +257,7 @@ def speed(program: Program, chip: Chip, config: Config, flops: float) -> dict[st
 def find_largest_batch(config: Config, topology: str, phase: int = -1) -> dict[str, Any]:
     """The figures at the largest batch that fits, to within an eighth: in whole rows a device that holds rows."""
     mesh = sharding.make_mesh(config.mesh, topology_devices(topology))
-    copies = mesh.shape["data"] * mesh.shape["fsdp"]
+    copies = sharding.copies(mesh)
     figures: dict[int, dict[str, Any]] = {}
 
     def fits(rows: int) -> bool:

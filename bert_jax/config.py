@@ -169,6 +169,7 @@ class Phase:
 class Mesh:
     """Devices along each axis of the mesh; -1 takes the rest, on one axis only."""
 
+    replica: int = 1  # slices of a multi-slice machine, each with copies of the model
     data: int = -1  # copies of the model, each with its part of the batch
     fsdp: int = 1  # parameters and moments are split over it, and so is the batch
     tensor: int = 1  # heads, feed-forward and vocabulary are split over it

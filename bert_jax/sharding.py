@@ -1,7 +1,9 @@
 """The mesh, and the one table from logical axes to mesh axes.
 
-`data` and `fsdp` split the batch; `fsdp` splits parameters and moments; `tensor` splits heads, feed-forward and
-vocabulary. XLA places the collectives from these (`pjit` is today's `jax.jit` with shardings).
+`replica`, `data` and `fsdp` split the batch; `fsdp` splits parameters and moments; `tensor` splits heads, feed-forward
+and vocabulary. `replica` goes over the slices of a multi-slice machine, whose network is the slowest: of all that
+chips exchange, only the sum of the gradients crosses it. XLA places the collectives from these (`pjit` is today's
+`jax.jit` with shardings).
 """
 
 import functools
@@ -10,8 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from bert_jax import config as configs
@@ -28,17 +32,18 @@ RULES: Mapping[str | None, str | None] = {
     "layers": None,
     None: None,
 }
-BATCH = PartitionSpec(("data", "fsdp"))
+AXES = ("replica", "data", "fsdp", "tensor")
+BATCH = PartitionSpec(("replica", "data", "fsdp"))
 
 
 def make_mesh(mesh: configs.Mesh, devices: Iterable[Any] | None = None) -> jax.sharding.Mesh:
-    """A mesh of all devices with axes data, fsdp and tensor.
+    """A mesh of all devices with axes replica, data, fsdp and tensor.
 
     Raises:
-      ConfigError: the sizes do not multiply to the number of devices.
+      ConfigError: the sizes do not multiply to the number of devices, or replica does not go over their slices.
     """
     devices = list(jax.devices() if devices is None else devices)
-    sizes = {"data": mesh.data, "fsdp": mesh.fsdp, "tensor": mesh.tensor}
+    sizes = {axis: getattr(mesh, axis) for axis in AXES}
     fixed = math.prod(size for size in sizes.values() if size != -1)
     if -1 in sizes.values() and len(devices) % fixed == 0:
         sizes = {name: len(devices) // fixed if size == -1 else size for name, size in sizes.items()}
@@ -47,22 +52,36 @@ def make_mesh(mesh: configs.Mesh, devices: Iterable[Any] | None = None) -> jax.s
             f"config.mesh is {sizes}, {fixed} devices, but there are {len(devices)}: "
             "the sizes must multiply to that number (-1 takes the rest)"
         )
-    return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * 3, devices=devices)
+    shape, types = tuple(sizes.values()), (AxisType.Auto,) * len(AXES)
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices == 1:
+        return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
+    if sizes["replica"] != slices:
+        raise ConfigError(
+            f"config.mesh.replica is {sizes['replica']}, but the devices are in {slices} slices: set it so"
+        )
+    inside, between = (1, *shape[1:]), (slices, 1, 1, 1)
+    return jax.sharding.Mesh(mesh_utils.create_hybrid_device_mesh(inside, between, devices), AXES, axis_types=types)
+
+
+def copies(mesh: Any) -> int:
+    """Into how many parts a mesh splits the rows of a batch."""
+    return math.prod(mesh.shape.get(axis, 1) for axis in BATCH[0])
 
 
 def check(config: configs.Config, mesh: jax.sharding.Mesh) -> None:
     """Raises ConfigError if the model or the batch cannot be split over the mesh."""
-    copies, tensor = mesh.shape["data"] * mesh.shape["fsdp"], mesh.shape["tensor"]
+    parts, tensor = copies(mesh), mesh.shape["tensor"]
     for i, phase in enumerate(config.phases):
         for name, rows in (
             ("batch_size / microbatches", phase.batch_size // phase.microbatches),
             ("batch_warmup.first", phase.batch_warmup.first),
             ("batch_warmup.increment", phase.batch_warmup.increment),
         ):
-            if rows % copies:
+            if rows % parts:
                 raise ConfigError(
-                    f"config.phases.{i}.{name} is {rows} rows, which data × fsdp = {copies} devices "
-                    f"do not divide; the nearest that they do is {max(1, round(rows / copies)) * copies}"
+                    f"config.phases.{i}.{name} is {rows} rows, which replica × data × fsdp = {parts} devices "
+                    f"do not divide; the nearest that they do is {max(1, round(rows / parts)) * parts}"
                 )
     for name, size, axis in (
         ("heads", config.model.heads, tensor),
@@ -109,7 +128,7 @@ def _masked(leaf: Any) -> bool:
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
-    """Rows split over data and fsdp."""
+    """Rows split over replica, data and fsdp."""
     return NamedSharding(mesh, BATCH)
 
 
@@ -128,3 +147,19 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict[
     """This process's rows → global arrays on the mesh."""
     sharding = batch_sharding(mesh)
     return {name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()}
+
+
+def own_words(params: Any) -> Any:
+    """The parameters with the word embeddings [V, D] as one copy for each part of the batch, [n, V, D].
+
+    The lookup and the head both read them, and XLA would add each one's gradient up over the mesh by itself. The
+    gradients of a copy meet on its device, and one sum over the mesh is left. Without a mesh in use (`jax.set_mesh`)
+    that splits batches, the parameters as they are.
+    """
+    parts = copies(jax.sharding.get_abstract_mesh())
+    if parts == 1:
+        return params
+    words = params["embeddings"]["word"]["embedding"]
+    copied = jnp.broadcast_to(words, (parts, *words.shape))
+    copied = jax.lax.with_sharding_constraint(copied, PartitionSpec(BATCH[0], RULES["vocab"], None))
+    return params | {"embeddings": params["embeddings"] | {"word": {"embedding": copied}}}

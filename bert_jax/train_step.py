@@ -73,7 +73,7 @@ def accumulate(objective: Objective, params: Any, batch: Batch, key: jax.Array, 
     """
 
     def summed(params: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        loss, weight, metrics = objective.loss(params, part, key)
+        loss, weight, metrics = objective.loss(sharding.own_words(params), part, key)
         return loss, {"loss": loss, "weight": weight, **metrics}
 
     gradient = jax.grad(summed, has_aux=True)

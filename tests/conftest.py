@@ -1,8 +1,9 @@
-"""Four devices on the CPU, so that sharding is tested for real, and code that compiles fast."""
+"""Four devices on the CPU (or $DEVICES), so that sharding is tested for real, and code that compiles fast."""
 
 import os
 
-FLAGS = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+DEVICES = os.environ.get("DEVICES", "4")
+FLAGS = f"--xla_force_host_platform_device_count={DEVICES} --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("BERT_JAX_COMPILATION_CACHE", "off")  # tests leave nothing behind

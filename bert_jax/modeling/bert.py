@@ -17,7 +17,7 @@ from bert_jax.kernels import choose, request_for
 from bert_jax.modeling.attention import Context
 from bert_jax.modeling.block import Block
 from bert_jax.modeling.heads import MlmHead, PairHead, Pooler
-from bert_jax.modeling.layers import Dense, LayerNorm, Table, bind, dropout, logical_axes, split_key
+from bert_jax.modeling.layers import Dense, LayerNorm, Table, bind, by_rows, dropout, logical_axes, split_key
 from bert_jax.modeling.layers import init as init_module
 from bert_jax.variants import load
 
@@ -139,9 +139,9 @@ def encode(
     )
 
     def layer(x: jax.Array, layer_params: dict, layer_key: jax.Array | None, context: Context = context) -> jax.Array:
-        return bind(Block, model, layer_params)(x, context, layer_key)
+        return by_rows(bind(Block, model, layer_params)(x, context, layer_key))
 
-    x = embeddings(batch, embed_key).astype(model.dtype)
+    x = by_rows(embeddings(batch, embed_key).astype(model.dtype))
     keys = None if layers_key is None else jax.random.split(layers_key, model.layers)
     at_places = context._replace(places=places)
     if places is not None and kernel.fewer_queries and not request.relative:

@@ -6,7 +6,7 @@ from flax import nnx
 
 from bert_jax.config import Model
 from bert_jax.modeling.block import activate
-from bert_jax.modeling.layers import Dense, LayerNorm, bind
+from bert_jax.modeling.layers import Dense, LayerNorm, bind, in_parts
 
 
 class MlmHead(nnx.Module):
@@ -19,9 +19,14 @@ class MlmHead(nnx.Module):
         self.activation = model.activation
 
     def __call__(self, hidden: jax.Array, words: jax.Array) -> jax.Array:
-        """hidden [..., D], words [Vp, E] → float32 [..., Vp]."""
-        x = self.norm(activate(self.dense(hidden), self.activation))
-        logits = jnp.einsum("...d,vd->...v", x, words.astype(x.dtype), preferred_element_type=jnp.float32)
+        """hidden [B, ..., D], words [Vp, E] or those of each part of the batch, [n, Vp, E] → float32 [B, ..., Vp]."""
+        x, shape = self.norm(activate(self.dense(hidden), self.activation)), hidden.shape[:-1]
+        words = words.astype(x.dtype)
+        if words.ndim == 2:
+            logits = jnp.einsum("...d,vd->...v", x, words, preferred_element_type=jnp.float32)
+        else:
+            x = in_parts(x, len(words))
+            logits = jnp.einsum("n...d,nvd->n...v", x, words, preferred_element_type=jnp.float32).reshape(*shape, -1)
         return logits + self.bias[...]
 
 

@@ -58,7 +58,10 @@ class LayerNorm(nnx.Module):
 
 
 class Table(nnx.Module):
-    """One row of E numbers (D without factorisation) for each index below `size`."""
+    """One row of E numbers (D without factorisation) for each index below `size`.
+
+    The parameter may also be a table for each part of the batch, [n, size, E].
+    """
 
     def __init__(self, size: int, model: Model, rngs: nnx.Rngs, axis: str | None = None):
         self.embedding = nnx.Param(
@@ -66,8 +69,26 @@ class Table(nnx.Module):
         )
 
     def __call__(self, indices: jax.Array) -> jax.Array:
-        """indices int [...] → float32 [..., E]."""
-        return self.embedding[...][indices]
+        """indices int [B, ...] → float32 [B, ..., E]."""
+        table = self.embedding[...]
+        if table.ndim == 2:
+            return table[indices]
+        return jax.vmap(lambda rows, of: rows[of])(table, in_parts(indices, len(table))).reshape(*indices.shape, -1)
+
+
+def in_parts(x: jax.Array, parts: int) -> jax.Array:
+    """x [B, ...] → [parts, B / parts, ...], as the mesh splits a batch: nothing moves."""
+    return x.reshape(parts, -1, *x.shape[1:])
+
+
+def by_rows(x: jax.Array) -> jax.Array:
+    """x [B, ...] split over the mesh in use (`jax.set_mesh`) by rows alone, as batches are.
+
+    Said of each layer's output, so that XLA brings weights that are split to the rows, and not the other way round.
+    """
+    from bert_jax.sharding import BATCH, copies  # imported here, since sharding imports the model
+
+    return x if copies(jax.sharding.get_abstract_mesh()) == 1 else jax.lax.with_sharding_constraint(x, BATCH)
 
 
 def truncated_normal(key: jax.Array, shape: Sequence[int], std: float) -> jax.Array:

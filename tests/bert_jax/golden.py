@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from bert_jax import config_flags, sharding
 from bert_jax.checksums import names
-from bert_jax.config import Config
+from bert_jax.config import Config, Mesh
 from bert_jax.train_state import abstract_state
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +22,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 def describe(config: Config) -> str:
     """One line an array: name, type, shape, the mesh axis that splits each dimension (- for none)."""
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1, 1), ("data", "fsdp", "tensor"))
+    mesh = sharding.make_mesh(Mesh(), jax.devices()[:1])
     state = names(abstract_state(config, mesh))
     lines = [f"{name}  {x.dtype}{list(x.shape)}  {spec(x.sharding.spec, x.ndim)}" for name, x in state.items()]
     return "\n".join([*lines, f"batch  {spec(sharding.BATCH, 2)}"]) + "\n"

@@ -52,9 +52,11 @@ def test_without_the_compiler_one_line_says_what_to_install(monkeypatch) -> None
         compile_tpu.use_compiler()
 
 
-@pytest.mark.parametrize("topology", ["v7:4x4", "v5e", "v5e:", "v5e:4by4", "4x4"])
+@pytest.mark.parametrize("topology", ["v7:4x4", "v5e", "v5e:", "v5e:4by4", "4x4", "x*v5e:4x4", "0*v5e:4x4"])
 def test_a_slice_that_is_none(topology) -> None:
-    with pytest.raises(ConfigError, match=f"--topology={topology} must be a kind of chip and a shape, such as v5e:4x4"):
+    with pytest.raises(
+        ConfigError, match=f"--topology={re.escape(topology)} must be a kind of chip and a shape, such as v5e:4x4"
+    ):
         chip_of(topology)
 
 
@@ -121,9 +123,24 @@ def test_weights_split_over_the_slice(tmp_path) -> None:
     (figure,) = figures["topologies"]
     padded = count_parameters(dataclasses.replace(MODEL, vocab_size=MODEL.padded_vocab_size))
     assert figure["memory"]["state_bytes"] == pytest.approx(3 * 4 * padded / 8, rel=0.1)
-    assert figure["mesh"] == {"data": 1, "fsdp": 8, "tensor": 1}
+    assert figure["mesh"] == {"replica": 1, "data": 1, "fsdp": 8, "tensor": 1}
     assert figure["batch_size"] == 32
     assert "all-gather" in figures["topologies"][0]["collectives"]
+
+
+@compiler
+@pytest.mark.tpu_compile
+def test_two_slices(tmp_path) -> None:
+    flags = ["--topology=2*v5e:2x2", "--config.mesh.data=1", "--config.mesh.fsdp=4"]
+    result, figures = compile_for(tmp_path, *flags, "--config.mesh.replica=2")
+    assert result.returncode == 0, result.stderr
+    (figure,) = figures["topologies"]
+    assert figure["mesh"] == {"replica": 2, "data": 1, "fsdp": 4, "tensor": 1}
+    padded = count_parameters(dataclasses.replace(MODEL, vocab_size=MODEL.padded_vocab_size))
+    assert figure["memory"]["state_bytes"] == pytest.approx(3 * 4 * padded / 4, rel=0.1)
+    result, _ = compile_for(tmp_path, *flags, "--config.mesh.replica=1", "--config.mesh.data=2")
+    assert result.returncode == 1
+    assert "error: config.mesh.replica is 1; it must be 2, the slices of the devices" in result.stderr
 
 
 @compiler

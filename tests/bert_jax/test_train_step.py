@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ def run(config: Config, devices: int, steps: int) -> tuple[dict, list[float]]:
 
 
 def splits(devices: int) -> list[Mesh]:
-    sizes = [s for s in itertools.product([1, 2, 4], repeat=3) if np.prod(s) == devices]
+    sizes = [s for s in itertools.product([1, 2, 4, 8], repeat=4) if np.prod(s) == devices and MODEL.heads % s[3] == 0]
     return [Mesh(*s) for s in sizes]
 
 
@@ -60,9 +61,16 @@ def alone() -> tuple[dict, list[float]]:
     return run(make_config(), devices=1, steps=10)
 
 
-@pytest.mark.parametrize("mesh", [*splits(2), *splits(4)], ids=str)
+EIGHT = pytest.mark.skipif(jax.device_count() < 8, reason="DEVICES=8 pytest -m slow tests/bert_jax/test_train_step.py")
+
+
+@pytest.mark.parametrize(
+    "mesh",
+    [*splits(2), *splits(4), *(pytest.param(mesh, marks=[pytest.mark.slow, EIGHT]) for mesh in splits(8))],
+    ids=lambda mesh: f"replica {mesh.replica} data {mesh.data} fsdp {mesh.fsdp} tensor {mesh.tensor}",
+)
 def test_every_split_of_the_mesh_gives_the_same_run(mesh: Mesh, alone: tuple[dict, list[float]]) -> None:
-    state, losses = run(make_config(mesh), devices=mesh.data * mesh.fsdp * mesh.tensor, steps=10)
+    state, losses = run(make_config(mesh), devices=math.prod(dataclasses.astuple(mesh)), steps=10)
     np.testing.assert_allclose(losses, alone[1], rtol=1e-5)
     assert state["step"] == 10
 
@@ -155,7 +163,7 @@ def test_a_mesh_that_the_devices_do_not_fill(mesh: Mesh, message: str) -> None:
 
 
 def test_a_batch_or_model_that_does_not_divide() -> None:
-    with pytest.raises(ConfigError, match="is 6 rows, which data × fsdp = 4 devices do not divide; the nearest"):
+    with pytest.raises(ConfigError, match="is 6 rows, which replica × data × fsdp = 4 devices do not divide"):
         sharding.check(make_config(phases=(dataclasses.replace(PHASE, batch_size=6),)), sharding.make_mesh(Mesh()))
     model = dataclasses.replace(MODEL, heads=3)
     with pytest.raises(ConfigError, match=r"config.mesh.tensor is 4, which does not divide model.heads=3"):
