@@ -1,6 +1,7 @@
 # make pretrain   fresh machine → environment, text, tokenizer, store, pretraining, evaluation, report, PyTorch export
 # make test       fresh machine → environment, lint, types, the whole test suite
 # make bench-quick    has anything slowed down? ratios of times against benchmarks/expected.json, under three minutes
+# make compile    fresh machine → environment, TPU compiler, every recipe compiled at its true size for a TPU slice
 
 # The first of these that runs: a version manager's stand-in can be on the path for a version that is not switched on.
 PYTHON  ?= $(or $(shell for python in python3.12 python3.11; do $$python -c "" 2>/dev/null && echo $$python && break; done),python3)
@@ -10,7 +11,7 @@ VENV    := .venv
 PIP     := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 started := $(shell date +%s)
 
-.PHONY: pretrain test bench-quick clean
+.PHONY: pretrain test bench-quick compile clean
 
 pretrain: $(VENV)/installed
 	$(VENV)/bin/python -m bert_jax.pretrain --config=$(CONFIG) --workdir=$(WORKDIR) --started=$(started) $(FLAGS)
@@ -24,6 +25,9 @@ test: $(VENV)/installed-test
 bench-quick: $(VENV)/installed-test
 	$(VENV)/bin/python benchmarks/quick.py
 
+compile: $(VENV)/tpu/installed
+	JAX_PLATFORMS=cpu PYTHONPATH=$(VENV)/tpu $(VENV)/bin/python -m pytest -m tpu_compile tests/bert_jax tests/configs
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 12) else "Python %d.%d found; Python 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.12 ..." % v)'
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +39,12 @@ $(VENV)/installed: setup.py | $(VENV)/bin/python
 $(VENV)/installed-test: setup.py | $(VENV)/bin/python
 	$(PIP) --editable '.[test]'
 	@touch $@ $(VENV)/installed
+
+# The compiler has a folder of its own: with it among the packages, JAX looks for TPUs wherever it starts.
+$(VENV)/tpu/installed: $(VENV)/installed-test
+	$(PIP) --no-deps --upgrade --target $(VENV)/tpu \
+	  "$$($(VENV)/bin/python -c 'from importlib.metadata import requires; print(*(r.split(";")[0] for r in requires("jax") if r.startswith("libtpu")))')"
+	@touch $@
 
 clean:
 	rm -rf $(VENV) runs

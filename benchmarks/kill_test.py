@@ -116,7 +116,7 @@ def recipe(folder: Path) -> None:
     (folder / "killed.py").write_text(CONFIG, encoding="utf-8")
 
 
-def start(folder: Path, name: str) -> subprocess.Popen[bytes]:
+def start(folder: Path, name: str, *more: str) -> subprocess.Popen[bytes]:
     """Starts or goes on with a run."""
     environment = os.environ | {
         "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
@@ -124,7 +124,7 @@ def start(folder: Path, name: str) -> subprocess.Popen[bytes]:
     }
     command = [sys.executable, "-m", "bert_jax.train", f"--config={folder / 'killed.py'}"]
     flags = [f"--workdir={folder / name}", f"--config.data.store={folder / 'store'}"]
-    return subprocess.Popen([*command, *flags], env=environment, stderr=subprocess.DEVNULL)
+    return subprocess.Popen([*command, *flags, *more], env=environment, stderr=subprocess.DEVNULL)
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,130 @@
+"""Whether a long run stays as it began: memory of the process, throughput, open files.
+
+    python benchmarks/soak.py --json=soak.json --png=soak.png
+
+Trains the tiny model of `kill_test.py` for 50,000 steps, a checkpoint every 500, and looks at the process from outside
+every few seconds. After the first fifth, the medians of the next and of the last fifth are compared.
+Flat is memory that grew by at most 3%, throughput that fell by at most 10%, and no more files open.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import kill_test
+
+from bert_jax import cli
+
+FLAGS = flags.FLAGS
+MB = 1e6
+
+
+def define() -> None:
+    flags.DEFINE_integer("steps", 50_000, "Updates.", lower_bound=1000)
+    flags.DEFINE_float("seconds", 2, "Between two looks at the process.")
+    flags.DEFINE_string("png", "", "Also draw this picture.")
+
+
+def main() -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        looks = soak(Path(folder), FLAGS.steps, FLAGS.seconds)
+    early, late = part(looks, 0.2, 0.4), part(looks, 0.8, 1.0)
+    middle = lambda those, name: statistics.median(look[name] for look in those)
+    change = {name: middle(late, name) / middle(early, name) - 1 for name in ("memory", "steps_per_second")}
+    files = [max(look["files"] for look in those) for those in (early, late)]
+    print(f"{FLAGS.steps} steps in {looks[-1]['seconds']:.0f} s, {len(looks)} looks")
+    print(
+        f"memory      {middle(early, 'memory') / MB:8.1f} → {middle(late, 'memory') / MB:8.1f} MB  "
+        f"{change['memory']:+.2%}"
+    )
+    print(
+        f"throughput  {middle(early, 'steps_per_second'):8.1f} → {middle(late, 'steps_per_second'):8.1f} steps/s "
+        f"{change['steps_per_second']:+.2%}"
+    )
+    print(f"open files  {files[0]:8} → {files[1]:8} at the most")
+    flat = change["memory"] <= 0.03 and change["steps_per_second"] >= -0.1 and files[1] <= files[0]
+    print("the run stayed as it began" if flat else "the run did NOT stay as it began")
+    figures = {"steps": FLAGS.steps, "flat": flat, "change": change, "open_files": files, "looks": looks}
+    if FLAGS.png:
+        draw(looks, FLAGS.png)
+    return figures
+
+
+def soak(folder: Path, steps: int, seconds: float) -> list[dict[str, float]]:
+    """Runs, and gives what was seen: seconds, memory [bytes], files, step, steps_per_second."""
+    kill_test.recipe(folder)
+    flags_of_run = [
+        f"--config.phases.0.steps={steps - 1}",
+        "--config.phases.1.steps=1",
+        "--config.checkpoints.every_steps=500",
+        "--config.log_every=50",
+    ]
+    process = kill_test.start(folder, "soak", *flags_of_run)
+    began, looks = time.monotonic(), []
+    while process.poll() is None:
+        time.sleep(seconds)
+        if (found := look(process, folder / "soak")) is not None:
+            looks.append(found | {"seconds": time.monotonic() - began})
+            print(looks[-1], file=sys.stderr, flush=True)
+    kill_test.finish(process)
+    return looks
+
+
+def look(process: subprocess.Popen[bytes], workdir: Path) -> dict[str, float] | None:
+    """What the process is now; None before its first steps and after its last."""
+    log = workdir / "metrics.jsonl"
+    lines = log.read_text(encoding="utf-8").split("\n")[:-1] if log.exists() else []
+    if len(lines) < 3:
+        return None
+    try:
+        status = Path(f"/proc/{process.pid}/statm").read_text(encoding="utf-8")
+        files = len(os.listdir(f"/proc/{process.pid}/fd"))
+    except OSError:
+        return None
+    last, before = json.loads(lines[-1]), json.loads(lines[max(-10, -len(lines))])
+    elapsed = last["train_seconds"] - before["train_seconds"]
+    return {
+        "memory": int(status.split()[1]) * os.sysconf("SC_PAGE_SIZE"),
+        "files": files,
+        "step": last["step"],
+        "steps_per_second": (last["step"] - before["step"]) / elapsed,
+    }
+
+
+def part(looks: list[dict[str, float]], start: float, stop: float) -> list[dict[str, float]]:
+    """The looks of a stretch of the run, in shares of its steps."""
+    last = looks[-1]["step"]
+    return [look for look in looks if start * last <= look["step"] <= stop * last]
+
+
+def draw(looks: list[dict[str, float]], path: str) -> None:
+    """Memory and throughput along the run."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (above, below) = plt.subplots(2, sharex=True, figsize=(6, 4), layout="constrained")
+    steps = [look["step"] for look in looks]
+    above.plot(steps, [look["memory"] / MB for look in looks])
+    above.set_ylabel("memory [MB]")
+    below.plot(steps, [look["steps_per_second"] for look in looks])
+    below.set_ylabel("steps a second")
+    below.set_xlabel("step")
+    for axes in (above, below):
+        axes.set_ylim(bottom=0)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    cli.run(main, define)
