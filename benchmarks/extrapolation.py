@@ -1,0 +1,149 @@
+"""Does a model trained on short rows read longer ones? Perplexity at 128 … 512 tokens after training at 128.
+
+    python -m data_pipeline.prepare --config=configs/demo.py --output=stores/demo
+    python benchmarks/extrapolation.py --store=stores/demo --json=extrapolation.json --png=extrapolation.png
+
+The claim of NEZHA (Wei et al. 2019, section 3.1): functional relative positions reach rows longer than any seen in
+training, learned absolute ones do not. A small model is trained for each position scheme and seed, then evaluated on
+held-out text in rows of growing length, about as many tokens at each. Rows run across documents without isolation, so
+that a row of 512 tokens has 512 positions. The absolute table has 512 rows; those that no training row reaches are as
+BERT starts them. Shown is exp of the mean cross-entropy at places that show [MASK], mean and range over the seeds.
+"""
+
+import dataclasses
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bert_jax import cli
+from bert_jax.config import Checkpoints, Config, Data, Evaluation, Model, Phase
+from bert_jax.variants import Variant, use
+
+FLAGS = flags.FLAGS
+SCHEMES = {
+    "absolute": use("absolute"),
+    "functional-relative": use("functional_relative"),
+    "functional-relative clipped at 64": use("functional_relative", max_distance=64),
+}
+SHORT = 128  # tokens of a training row
+LENGTHS = (128, 192, 256, 384, 512)
+
+
+def define() -> None:
+    flags.DEFINE_string("store", None, "Prepared store.", required=True)
+    flags.DEFINE_list("schemes", list(SCHEMES), "Position schemes.")
+    flags.DEFINE_integer("steps", 200, "Updates of each training.", lower_bound=1)
+    flags.DEFINE_integer("seeds", 3, "Trainings of each scheme.", lower_bound=1)
+    flags.DEFINE_integer("tokens", 32 * 1024, "Held-out tokens at each length.", lower_bound=LENGTHS[-1])
+    flags.DEFINE_string("png", "", "Also draw the curves into this file.")
+
+
+def main() -> dict[str, Any]:
+    print(f"{'perplexity at':<36}" + "".join(f"{length:>16}" for length in LENGTHS))
+    figures = {}
+    for name in FLAGS.schemes:
+        curves = np.array([perplexities(SCHEMES[name], seed) for seed in range(FLAGS.seeds)])
+        cells = zip(curves.mean(0), curves.min(0), curves.max(0), strict=True)
+        print(f"{name:<36}" + "".join(f"{f'{m:.0f} ({a:.0f}–{b:.0f})':>16}" for m, a, b in cells), flush=True)
+        figures[name] = curves.tolist()
+    if FLAGS.png:
+        draw(figures, FLAGS.png)
+    return {"steps": FLAGS.steps, "trained_at": SHORT, "lengths": LENGTHS, "perplexities": figures}
+
+
+def perplexities(positions: Variant, seed: int) -> list[float]:
+    """At each of LENGTHS, after a training of its own."""
+    from bert_jax.checkpoint import restore_params
+    from bert_jax.evaluate import at_masks
+    from bert_jax.objectives import mlm
+    from bert_jax.train import open_store, train, vocabulary_of
+
+    config = configuration(positions, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        train(config, Path(folder))
+        _, params, _ = restore_params(Path(folder))
+        store = open_store(config, Path(folder))
+    params = forget_untrained(config.model, params, seed)
+    objective = mlm.build(config.model, vocabulary_of(store))
+    losses = []
+    for length in LENGTHS:
+        rows = Evaluation(length=length, batch_size=8192 // length, max_rows=FLAGS.tokens // length)
+        figures = at_masks(dataclasses.replace(config, evaluation=rows), store, params, objective)
+        losses.append(figures["mask_loss"])
+    return np.exp(losses).tolist()
+
+
+def configuration(positions: Variant, seed: int) -> Config:
+    """A model that learns something in a few hundred steps."""
+    model = Model(
+        vocab_size=8000,
+        layers=2,
+        width=128,
+        heads=4,
+        mlp_width=512,
+        max_length=LENGTHS[-1],
+        positions=positions,
+        init=use("neighbours", columns=32),
+        isolate_documents=False,
+        dropout=0.0,
+        attention_dropout=0.0,
+        unroll=2,
+    )
+    phase = Phase(FLAGS.steps, SHORT, 8, 8e-3, schedule=use("wsd", warmup=0.1, decay=0.4))
+    return Config(
+        "extrapolation",
+        (phase,),
+        data=Data(store=FLAGS.store),
+        model=model,
+        objective=use("mlm", mask_rate=0.3),
+        optimizer=use("lamb", variant="nvidia", b2=0.98),
+        unigram_bias=True,
+        seed=1000 * seed,
+        checkpoints=Checkpoints(every_steps=FLAGS.steps),
+    )
+
+
+def forget_untrained(model: Model, params: dict, seed: int) -> dict:
+    """The parameters with BERT's own start in the rows of the position table that no training row reached."""
+    import jax
+
+    from bert_jax.modeling import bert
+
+    if model.positions.name != "absolute":
+        return params
+    plain = bert.init(dataclasses.replace(model, init=use("normal")), jax.random.key(seed))
+    fresh = plain["embeddings"]["position"]["embedding"]
+    table = params["embeddings"]["position"]["embedding"].at[SHORT:].set(fresh[SHORT:])
+    return params | {"embeddings": params["embeddings"] | {"position": {"embedding": table}}}
+
+
+def draw(figures: dict[str, Any], file: str) -> None:
+    """A curve for each scheme, the range of the seeds as a band."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 5))
+    for (name, curves), style in zip(figures.items(), ("o-", "s-", "^--"), strict=False):
+        curves = np.array(curves)
+        (line,) = axes.plot(LENGTHS, curves.mean(0), style, label=name)
+        axes.fill_between(LENGTHS, curves.min(0), curves.max(0), color=line.get_color(), alpha=0.2)
+    axes.axvline(SHORT, color="gray", linestyle=":")
+    axes.annotate("trained here", (SHORT, axes.get_ylim()[1]), xytext=(4, -12), textcoords="offset points")
+    axes.set_xticks(LENGTHS)
+    axes.set_xlabel("tokens in a row")
+    axes.set_ylabel("held-out perplexity at [MASK]")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(file, dpi=120)
+
+
+if __name__ == "__main__":
+    cli.run(main, define)
