@@ -49,6 +49,7 @@ POSITIONS = {
 CASES = (  # positions, kernel, attention dropout
     ("absolute", "splash", 0.0),
     ("unclipped", "splash", 0.0),
+    ("unclipped", "band", 0.0),
     ("clipped", "band", 0.0),
     ("absolute", "xla", 0.0),
     ("unclipped", "xla", 0.0),
@@ -65,6 +66,7 @@ CALLS = {"splash": ("splash_mha_fwd", "splash_mha_dkv"), "band": ("band_forward"
 def define() -> None:
     flags.DEFINE_enum("model", "base", list(SIZES), "BERT-base or BERT-large.")
     flags.DEFINE_list("remats", ["none"], "Rematerialisation policies.")
+    flags.DEFINE_list("positions", list(POSITIONS), "Position schemes.")
     flags.DEFINE_list("kernels", ["splash", "band"], "Kernels: splash, band, xla.")
     flags.DEFINE_string("topology", "v5e:4x4", "The slice.")
     flags.DEFINE_integer("length", 512, "L, tokens in a row.")
@@ -83,7 +85,7 @@ def main() -> dict[str, Any]:
     for remat in FLAGS.remats:
         reference: dict[str, Any] = {}
         for positions, kernel, dropout in CASES:
-            if kernel not in FLAGS.kernels:
+            if kernel not in FLAGS.kernels or positions not in FLAGS.positions:
                 continue
             case = {"positions": positions, "kernel": kernel, "dropout": dropout, "remat": remat}
             row = case | in_fresh_process({**case, "words": words(kernel, positions)})
@@ -157,7 +159,8 @@ def schedule(kernel: str, positions: str, dump: str) -> dict[str, Any]:
     attend = load("bert_jax.kernels", Variant(kernel))().attend
 
     def run(q: jax.Array, segments: jax.Array, gradient: jax.Array) -> Any:
-        tables = scheme.tables(jnp.zeros_like(segments))
+        whole = kernel == "band" and positions == "unclipped"
+        tables = scheme.unclipped(FLAGS.length) if whole else scheme.tables(jnp.zeros_like(segments))
 
         def attention(q: jax.Array) -> jax.Array:
             wide = scheme.before(q, q, q, tables)
@@ -282,7 +285,8 @@ def counted(kernel: str, model: Model, backward: bool) -> float:
     heads, length = FLAGS.rows * model.heads, FLAGS.length
     padded = lambda size: math.ceil(size / 128) * 128
     if kernel == "band":
-        sizes = band.Band(1.0, POSITIONS["clipped"].options["max_distance"], length, band.LANES, False)
+        reach = model.positions.options.get("max_distance", length)
+        sizes = band.Band(1.0, reach, 0, length, band.LANES, False)
         plain, near = band.products(sizes, backward)
         width = model.head_size
         matrix = plain * padded(width) + near * padded(2 * width)

@@ -18,7 +18,7 @@ from flax import nnx
 from bert_jax.config import Model
 from bert_jax.variants import ConfigError, load, use
 
-FASTEST_FIRST = {"cpu": ("xla",), "gpu": ("cudnn", "xla"), "tpu": ("splash", "band", "xla")}
+FASTEST_FIRST = {"cpu": ("xla",), "gpu": ("cudnn", "xla"), "tpu": ("band", "splash", "xla")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Request:
     head_size: int  # H of the queries and keys, in the kernel's input
     dtype: str
     dropout: bool = False  # on the attention probabilities
-    relative: Literal["sinusoid", "table"] | None = None  # the kind of `Relative`, if there is one
+    relative: Literal["sinusoid", "table"] | None = None  # the kind of `Relative`, if there must be one
+    unclipped: bool = False  # whether the scheme's wider heads may also come as a `Relative` that is not clipped
 
 
 class Relative(NamedTuple):
@@ -38,6 +39,7 @@ class Relative(NamedTuple):
 
     table: jax.Array  # float32 [2K+1, H]
     sinusoid: bool  # whether row p holds sin(p w_m) and cos(p w_m) in columns 2m and 2m+1, w_m = 10000^(−2m/H)
+    clipped: bool = True  # a sinusoid that is not has that of p − K in row p, and rows for all distances
 
 
 class Kernel(NamedTuple):
@@ -46,6 +48,7 @@ class Kernel(NamedTuple):
     refuse: Callable[[Request], str | None]
     attend: Callable[..., jax.Array]
     fewer_queries: bool = False  # whether q may be [B, P, N, H], with segments of its own [B, P]
+    unclipped: bool = False  # whether it would rather have an unclipped `Relative` than wider heads
 
 
 def choose(model: Model, request: Request) -> tuple[str, Kernel]:
@@ -105,6 +108,7 @@ def request_for(model: Model, length: int, dropout: bool) -> Request:
         dtype=model.dtype,
         dropout=dropout and model.attention_dropout > 0,
         relative=None if relative is None else "sinusoid" if relative.sinusoid else "table",
+        unclipped=relative is None and scheme.unclipped(length) is not None,
     )
 
 

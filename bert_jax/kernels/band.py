@@ -1,6 +1,7 @@
-"""Our Pallas kernel for relative sinusoids clipped at a distance K (NEZHA), on TPU: O(L) memory, no dropout.
+"""Our Pallas kernel for relative sinusoids, clipped at a distance K or not (NEZHA), on TPU: O(L) memory, no dropout.
 
-With S_j the sinusoid of position j and T that of the shifted distance, the score of query i and key j is
+With S_j the sinusoid of position j and T that of the distance, shifted by K as released checkpoints do, the score of
+query i and key j is
 
     q_i·k_j + q_i·T[clip(j − i, −K, K) + K]
 
@@ -8,6 +9,10 @@ Inside the band |j − i| ≤ K the second term is q̃_i·S_j, where q̃_i is q_
 is one more matrix product; left and right of the band it is one number for each query, q_i·T[0] and q_i·T[2K]. Values
 are the mirror image: Σ P_ij S_j over the band, turned forward by the angles of i − K, and the sums of P_ij left and
 right of it times T[0] and T[2K].
+
+Without clipping all is band and nothing is shifted. Then q and q̃ side by side meet k and S side by side in one product,
+and P meets v and S: ordinary attention with heads twice as wide, which costs a TPU no more as long as they fill at most
+its 128 lanes, and wide heads never leave the chip's own memory.
 
 A step of the kernel takes one head of one row, block of queries by block, each against all keys. Which tiles of
 128 keys lie left of a block's band, in it or right of it is known when the kernel is written out, so that only tiles
@@ -43,6 +48,7 @@ def build(*, interpret: bool = False, block: int = LANES) -> Kernel:
     return Kernel(
         functools.partial(refuse, interpret=interpret),
         functools.partial(attend, interpret=interpret, block=block),
+        unclipped=True,
     )
 
 
@@ -50,8 +56,8 @@ def refuse(request: Request, *, interpret: bool = False) -> str | None:
     """None, or why not."""
     if request.platform != "tpu" and not interpret:
         return f"band runs on TPU, not on {request.platform}"
-    if request.relative != "sinusoid":
-        return "band is for relative sinusoids clipped at a distance (positions functional_relative with max_distance)"
+    if request.relative != "sinusoid" and not request.unclipped:
+        return "band is for relative sinusoids (positions functional_relative)"
     if request.dropout:
         return "band has no dropout on the attention probabilities (config.model.attention_dropout=0 turns it off)"
     if request.length > LONGEST:
@@ -78,7 +84,9 @@ def attend(
     assert rate == 0 or key is None
     length, distance = q.shape[1], relative.table.shape[0] // 2
     size = -(-length // block) * block
-    band = Band(scale, distance, size, min(block, size), interpret)
+    # A band that nothing leaves has no edge to look for, in what pads the row neither.
+    reach = distance if distance < length - 1 else size
+    band = Band(scale, reach, distance if relative.clipped else 0, size, min(block, size), interpret)
     pad = lambda x, value: jnp.pad(x, ((0, 0), (0, size - length)) + ((0, 0),) * (x.ndim - 2), constant_values=value)
     rows = over_mesh(lambda q, k, v, segments, _: _attend(band, q, k, v, segments))
     segments = pad(segments, -1)  # what is added sees itself alone
@@ -89,10 +97,16 @@ class Band(NamedTuple):
     """The sizes of one call."""
 
     scale: float
-    distance: int  # K
+    distance: int  # K, or the length where no distance is clipped
+    shift: int  # of distances before their sinusoid is taken: K, or 0
     length: int  # L, a multiple of `block`
     block: int  # queries at a time, and keys in a tile
     interpret: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether no distance is clipped."""
+        return self.distance >= self.length
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -156,7 +170,17 @@ def _call(band: Band, body: Callable, segments: jax.Array, arrays: list[jax.Arra
 
 
 def products(band: Band, backward: bool) -> tuple[int, int]:
-    """Pairs of query and key in one head's matrix products: with q, k or v, H numbers wide, and with S, 2H wide."""
+    """Pairs of query and key in one head's matrix products: with q, k or v, H numbers wide, and with S, 2H wide.
+
+    Products that exchange the numbers of a pair are counted with the former.
+    """
+    if band.whole:
+        exchanges = band.length * LANES
+        return (
+            (2 * band.length**2 + 4 * exchanges, 3 * band.length**2)
+            if backward
+            else (3 * exchanges, 2 * band.length**2)
+        )
     near = sum(len(_Block.near_tiles(band, start)) for start in range(0, band.length, band.block)) * band.block**2
     return (5 * band.length**2, 3 * near) if backward else (2 * band.length**2, 2 * near)
 
@@ -165,19 +189,54 @@ def _constants(band: Band, size: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.
     """[L, 2H] of the keys: S and S with its pairs exchanged; [L, 2H] that turns queries; T[0] and T[2K] as [2, H].
 
     A turn needs each number and its partner in the pair. To exchange pairs inside the kernel is slow; products with
-    both S and the exchanged S have the same effect, and 128 columns cost a TPU what 64 do.
+    both S and the exchanged S have the same effect, and 128 columns cost a TPU what 64 do. Where those columns are
+    taken, without clipping, a product with a permutation [H, H], the last constant then, exchanges them.
     """
     positions = jnp.arange(band.length)
     pair = lambda even, odd: jnp.stack([even, odd], -1).reshape(-1, size)
     sine, cosine = (sinusoids(positions, size)[:, i::2] for i in (0, 1))
     keys = jnp.concatenate([pair(sine, cosine), pair(cosine, sine)], 1)
-    sine, cosine = (sinusoids(positions - band.distance, size)[:, i::2] for i in (0, 1))
+    sine, cosine = (sinusoids(positions - band.shift, size)[:, i::2] for i in (0, 1))
     turns = jnp.concatenate([pair(cosine, cosine), pair(-sine, sine)], 1)
-    return keys.astype(dtype), turns, sinusoids(jnp.array([0, 2 * band.distance]), size)
+    if band.whole:
+        return keys[:, :size].astype(dtype), turns, jnp.eye(size, dtype=dtype)[jnp.arange(size) ^ 1]
+    return keys.astype(dtype), turns, sinusoids(band.shift + jnp.array([-band.distance, band.distance]), size)
+
+
+class _Whole:
+    """One block of queries inside the kernel where all is band."""
+
+    def __init__(self, band: Band, start: int, keys, turns, swap):
+        self.rows = slice(start, start + band.block)
+        self.turns = turns[self.rows, :]
+        self.swap = swap[...]
+
+    @staticmethod
+    def operand(y, keys):
+        """k or v [L, H] as the products take it: [L, 2H], beside S."""
+        return jnp.concatenate([y[...], keys[...]], 1)
+
+    def pairs(self, x, y):
+        """The products of x, float32 [block, H], with each row of k or v and the relative vectors: [block, L]."""
+        size = x.shape[1]
+        exchanged = _dot(x.astype(y.dtype), self.swap, 1, 0)
+        back = x * self.turns[:, :size] - exchanged * self.turns[:, size:]
+        return _dot(jnp.concatenate([x, back], 1).astype(y.dtype), y, 1, 1)
+
+    def sums(self, weights, y):
+        """The sums of k or v and the relative vectors, weighted by [block, L]: float32 [block, H]."""
+        both = _dot(weights.astype(y.dtype), y, 1, 0)
+        size = both.shape[1] // 2
+        plain, x = both[:, :size], both[:, size:]
+        # In two halves, so that the exchange keeps float32's digits as far as the output needs them.
+        high = x.astype(y.dtype)
+        low = (x - high.astype(jnp.float32)).astype(y.dtype)
+        exchanged = _dot(high, self.swap, 1, 0) + _dot(low, self.swap, 1, 0)
+        return plain + x * self.turns[:, :size] + exchanged * self.turns[:, size:]
 
 
 class _Block:
-    """One block of queries inside the kernel: where its band lies, and how its queries turn."""
+    """One block of queries inside the kernel: where its band lies, and how its queries turn. The same as `_Whole`."""
 
     def __init__(self, band: Band, start: int, keys, turns, ends):
         self.band, self.start = band, start
@@ -194,6 +253,17 @@ class _Block:
         """First keys of the tiles that the band of the block at `start` touches."""
         reach = (band.distance + band.block - 1) // band.block * band.block
         return range(max(0, start - reach), min(band.length, start + reach + band.block), band.block)
+
+    @staticmethod
+    def operand(y, keys):
+        del keys
+        return y[...]
+
+    def pairs(self, x, y):
+        return self.add_relative(_dot(x.astype(y.dtype), y, 1, 1), x, y.dtype)
+
+    def sums(self, weights, y):
+        return _dot(weights.astype(y.dtype), y, 1, 0) + self.sum_relative(weights, y.dtype)
 
     def back(self, x):
         """float32 [block, H] → [block, 2H], whose product with `keys` is that of S with x turned back."""
@@ -251,39 +321,39 @@ class _Block:
 
 
 def _forward(band, q_segments, k_segments, keys, turns, ends, q, k, v, out):
+    kind = _Whole if band.whole else _Block
+    k, v = kind.operand(k, keys), kind.operand(v, keys)
     for start in range(0, band.length, band.block):
-        block = _Block(band, start, keys, turns, ends)
-        weights, total, _ = _weights(block, q_segments, k_segments, q, k)
-        summed = _dot(weights.astype(v.dtype), v[...], 1, 0) + block.sum_relative(weights, v.dtype)
-        out[block.rows, :] = (summed * (1 / total)).astype(out.dtype)
+        block = kind(band, start, keys, turns, ends)
+        weights, total, _ = _weights(block, band.scale, q_segments, k_segments, q, k)
+        out[block.rows, :] = (block.sums(weights, v) * (1 / total)).astype(out.dtype)
 
 
 def _backward(band, q_segments, k_segments, keys, turns, ends, q, k, v, gradient, dq, dk, dv, dk_sum, dv_sum):
+    kind = _Whole if band.whole else _Block
+    k, v = kind.operand(k, keys), kind.operand(v, keys)
     dk_sum[...] = jnp.zeros_like(dk_sum)
     dv_sum[...] = jnp.zeros_like(dv_sum)
     for start in range(0, band.length, band.block):
-        block = _Block(band, start, keys, turns, ends)
-        weights, total, scaled = _weights(block, q_segments, k_segments, q, k)
+        block = kind(band, start, keys, turns, ends)
+        weights, total, scaled = _weights(block, band.scale, q_segments, k_segments, q, k)
         p = weights * (1 / total)
         ours = gradient[block.rows, :]
-        dp = block.add_relative(_dot(ours, v[...], 1, 1), ours.astype(jnp.float32), v.dtype)
+        dp = block.pairs(ours.astype(jnp.float32), v)
         ds = p * (dp - jnp.sum(p * dp, -1, keepdims=True))
-        summed = _dot(ds.astype(k.dtype), k[...], 1, 0) + block.sum_relative(ds, k.dtype)
-        dq[block.rows, :] = (band.scale * summed).astype(dq.dtype)
-        dk_sum[...] += _dot(ds.astype(k.dtype), scaled, 0, 0)
+        dq[block.rows, :] = (band.scale * block.sums(ds, k)).astype(dq.dtype)
+        dk_sum[...] += _dot(ds.astype(k.dtype), scaled.astype(k.dtype), 0, 0)
         dv_sum[...] += _dot(p.astype(v.dtype), ours, 0, 0)
     dk[...] = dk_sum[...].astype(dk.dtype)
     dv[...] = dv_sum[...].astype(dv.dtype)
 
 
-def _weights(block, q_segments, k_segments, q, k):
-    """e^(score − largest) [block, L], its sum over keys [block, 1], and the scaled queries."""
-    scaled = q[block.rows, :].astype(jnp.float32) * block.band.scale
-    queries = scaled.astype(q.dtype)
-    scores = block.add_relative(_dot(queries, k[...], 1, 1), scaled, q.dtype)
-    scores = jnp.where(q_segments[block.rows, :] == k_segments[...], scores, HIDDEN)
+def _weights(block, scale, q_segments, k_segments, q, k):
+    """e^(score − largest) [block, L], its sum over keys [block, 1], and the scaled queries, float32."""
+    scaled = q[block.rows, :].astype(jnp.float32) * scale
+    scores = jnp.where(q_segments[block.rows, :] == k_segments[...], block.pairs(scaled, k), HIDDEN)
     weights = jnp.exp(scores - jnp.max(scores, -1, keepdims=True))
-    return weights, jnp.sum(weights, -1, keepdims=True), queries
+    return weights, jnp.sum(weights, -1, keepdims=True), scaled
 
 
 def _dot(a, b, a_axis, b_axis):

@@ -131,10 +131,13 @@ def encode(
     length = batch["tokens"].shape[1]
     request = request_for(model, length, dropout=key is not None)
     _, kernel = choose(model, request)
+    scheme = embeddings.position
     context = Context(
         segments=batch["segments"] if model.isolate_documents else (batch["segments"] > 0).astype(jnp.int32),
-        scheme=embeddings.position,
-        tables=embeddings.position.tables(batch["positions"]),
+        scheme=scheme,
+        tables=scheme.unclipped(length)
+        if request.unclipped and kernel.unclipped
+        else scheme.tables(batch["positions"]),
         kernel=kernel,
     )
 

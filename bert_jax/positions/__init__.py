@@ -29,6 +29,11 @@ class Positions(nnx.Module):
         del positions
         return None
 
+    def unclipped(self, length: int) -> Any:
+        """In place of `tables` for kernels that take relative sinusoids of any reach, or None where there are none."""
+        del length
+        return None
+
     def at(self, tables: Any, places: jax.Array) -> Any:
         """The tables for queries at places [B, P] of their rows and keys everywhere."""
         del places

@@ -6,7 +6,8 @@ value. Without clipping the angle-sum identities turn that into ordinary attenti
     q_i · R(j−i)   = rotate(q_i, −i) · S_j
     Σ_j P_ij R(j−i) = rotate(Σ_j P_ij S_j, +i)            S_j: the sinusoid of position j
 
-so any kernel serves, and no array of shape [L, L, H] exists. Released checkpoints clip the distance to ±K and
+so any kernel serves, and no array of shape [L, L, H] exists. A kernel that knows sinusoids does it inside, and heads
+stay as wide as they are. Released checkpoints clip the distance to ±K and
 feed the shifted index (j − i + K) to the sinusoid. The shift only turns every angle, so rows that no distance
 can leave (L ≤ K + 1) still take the fast form; longer ones need a kernel that takes a relative table.
 """
@@ -56,27 +57,32 @@ class FunctionalRelative(Positions):
         self.head_size = model.head_size
         self.max_distance = max_distance
 
-    def tables(self, positions: jax.Array) -> Tables | jax.Array:
+    def tables(self, positions: jax.Array) -> Tables | Relative:
         length = positions.shape[1]  # distances within a document do not depend on where it starts
         if self.max_distance and length > self.max_distance + 1:
-            return sinusoids(jnp.arange(2 * self.max_distance + 1), self.head_size)
+            return Relative(sinusoids(jnp.arange(2 * self.max_distance + 1), self.head_size), sinusoid=True)
         keys = jnp.arange(length)
         return Tables(sinusoids(keys, self.head_size), sinusoids(keys - self.max_distance, self.head_size))
 
-    def at(self, tables: Tables | jax.Array, places: jax.Array) -> Tables | jax.Array:
+    def unclipped(self, length: int) -> Relative | None:
+        if self.max_distance:
+            return None
+        return Relative(sinusoids(jnp.arange(1 - length, length), self.head_size), sinusoid=True, clipped=False)
+
+    def at(self, tables: Tables | Relative, places: jax.Array) -> Tables | Relative:
         return tables._replace(queries=tables.queries[places]) if isinstance(tables, Tables) else tables
 
-    def before(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Tables | jax.Array) -> Triple:
+    def before(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Tables | Relative) -> Triple:
         if not isinstance(tables, Tables):
             return q, k, v
         keys = jnp.broadcast_to(tables.keys[:, None, :].astype(k.dtype), k.shape)
         q = jnp.concatenate([q, rotate(q, tables.queries, -1)], -1)
         return q, jnp.concatenate([k, keys], -1), jnp.concatenate([v, keys], -1)
 
-    def relative(self, tables: Tables | jax.Array) -> Relative | None:
-        return None if isinstance(tables, Tables) else Relative(tables, sinusoid=True)
+    def relative(self, tables: Tables | Relative) -> Relative | None:
+        return None if isinstance(tables, Tables) else tables
 
-    def after(self, out: jax.Array, tables: Tables | jax.Array) -> jax.Array:
+    def after(self, out: jax.Array, tables: Tables | Relative) -> jax.Array:
         if not isinstance(tables, Tables):
             return out
         own, sinusoid = jnp.split(out, 2, axis=-1)

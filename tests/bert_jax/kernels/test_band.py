@@ -44,6 +44,15 @@ def test_values_and_gradients(distance, block):
     checks.equal_to_the_definition(kernel(distance, block), arrays, SCALE, rows)
 
 
+@pytest.mark.parametrize("block", [8, 128])
+def test_values_and_gradients_without_clipping(block):
+    ahead = reference.table(18, SIZE)  # of the distances 0 … 36
+    rows = np.concatenate([ahead[:0:-1] * np.tile([-1, 1], SIZE // 2), ahead])  # behind, sines change their sign
+    whole = Relative(jnp.asarray(rows, jnp.float32), True, clipped=False)
+    attend = functools.partial(band.attend, scale=SCALE, relative=whole, interpret=True, block=block)
+    checks.equal_to_the_definition(attend, reference.inputs(6, size=SIZE), SCALE, rows)
+
+
 def test_longer_rows_in_blocks_of_a_tpu():
     arrays, rows = reference.inputs(1, 430, size=10), reference.table(64, 10)
     attend = functools.partial(band.attend, scale=SCALE, relative=relative(64, 10), interpret=True)
@@ -86,9 +95,10 @@ def test_rows_and_heads_split_over_a_mesh():
     reference.close(out, reference.attend(q, k, v, segments, SCALE, reference.table(4, SIZE)), 1e-5)
 
 
-def test_the_encoder_is_the_same_with_this_kernel_and_the_reference():
+@pytest.mark.parametrize("max_distance", [4, 0])
+def test_the_encoder_is_the_same_with_this_kernel_and_the_reference(max_distance):
     sizes = {"vocab_size": 101, "layers": 2, "width": 18, "heads": 3, "mlp_width": 20, "max_length": 37}
-    model = Model(positions=use("functional_relative", max_distance=4), **sizes)
+    model = Model(positions=use("functional_relative", max_distance=max_distance), **sizes)
     params = bert.init(model, jax.random.key(0))
     rng = np.random.default_rng(0)
     batch = {
@@ -121,18 +131,27 @@ def test_what_the_clipped_scheme_asks_for():
     model = Model(positions=use("functional_relative", max_distance=64))
     assert request_for(model, 512, dropout=False).relative == "sinusoid"
     assert request_for(model, 65, dropout=False).relative is None  # no distance is clipped: wider heads do
+    assert not request_for(model, 65, dropout=False).unclipped
+
+
+def test_what_the_unclipped_scheme_asks_for():
+    request = request_for(Model(positions=use("functional_relative")), 512, dropout=False)
+    assert (request.relative, request.unclipped, request.head_size) == (None, True, 128)
+    assert not request_for(Model(), 512, dropout=False).unclipped
 
 
 @pytest.mark.tpu_compile
+@pytest.mark.parametrize("clipped", [True, False])
 @pytest.mark.parametrize(
     ("length", "size", "dtype"), [(512, 64, "bfloat16"), (1000, 80, "bfloat16"), (1024, 128, "float32")]
 )
-def test_compiles_for_tpu_without_moving_rows_or_heads(v5e_mesh, length, size, dtype):
+def test_compiles_for_tpu_without_moving_rows_or_heads(v5e_mesh, length, size, dtype, clipped):
     mesh = v5e_mesh(data=8, tensor=2)
     place = lambda *axes: NamedSharding(mesh, PartitionSpec(("data", "fsdp"), *axes))
     heads = jax.ShapeDtypeStruct((16, length, 4, size), dtype, sharding=place(None, "tensor"))
     segments = jax.ShapeDtypeStruct((16, length), jnp.int32, sharding=place())
-    run = checks.values_and_gradients(functools.partial(band.attend, scale=SCALE, relative=relative(64, size)))
+    vectors = relative(64, size) if clipped else Relative(jnp.zeros((2 * length - 1, size)), True, clipped=False)
+    run = checks.values_and_gradients(functools.partial(band.attend, scale=SCALE, relative=vectors))
     with jax.set_mesh(mesh):
         compiled = run.lower(heads, heads, heads, segments, heads).compile()
     assert "band_forward" in compiled.as_text()

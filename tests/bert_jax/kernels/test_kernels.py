@@ -16,7 +16,9 @@ BASE = {"length": 512, "head_size": 64, "dtype": "bfloat16"}
     [
         ("cpu", {}, "xla"),
         ("tpu", {}, "splash"),
-        ("tpu", {"head_size": 128}, "splash"),  # functional_relative without clipping
+        ("tpu", {"head_size": 128, "unclipped": True}, "band"),  # functional_relative without clipping
+        ("tpu", {"head_size": 128, "unclipped": True, "length": 2048}, "splash"),
+        ("gpu", {"head_size": 128, "unclipped": True}, "cudnn"),
         ("tpu", {"relative": "sinusoid"}, "band"),
         ("tpu", {"relative": "table"}, "xla"),
         ("tpu", {"dropout": True}, "xla"),
@@ -39,9 +41,9 @@ def test_every_kernel_has_its_place():
 def test_the_log_says_why_not_a_faster_one():
     line = explain(Model(), Request(platform="tpu", dropout=True, **BASE))
     assert line == (
-        "attention kernel: xla, the fastest that can on tpu; not splash: splash has no dropout on the attention "
-        "probabilities (config.model.attention_dropout=0 turns it off); not band: band is for relative sinusoids "
-        "clipped at a distance (positions functional_relative with max_distance)"
+        "attention kernel: xla, the fastest that can on tpu; not band: band is for relative sinusoids (positions "
+        "functional_relative); not splash: splash has no dropout on the attention probabilities "
+        "(config.model.attention_dropout=0 turns it off)"
     )
     named = explain(Model(kernel=use("xla")), Request(platform="tpu", **BASE))
     assert named == "attention kernel: xla, named in the configuration"
