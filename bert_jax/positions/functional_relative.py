@@ -48,6 +48,12 @@ class Tables(NamedTuple):
     queries: jax.Array
 
 
+class Whole(NamedTuple):
+    """The sinusoids of the distances 1 − L … L − 1, for a kernel that takes them: float32 [2L−1, H]."""
+
+    table: jax.Array
+
+
 class FunctionalRelative(Positions):
     """Relative vectors on keys and values, the same for every layer and head."""
 
@@ -57,32 +63,34 @@ class FunctionalRelative(Positions):
         self.head_size = model.head_size
         self.max_distance = max_distance
 
-    def tables(self, positions: jax.Array) -> Tables | Relative:
+    def tables(self, positions: jax.Array) -> Tables | Whole | jax.Array:
         length = positions.shape[1]  # distances within a document do not depend on where it starts
         if self.max_distance and length > self.max_distance + 1:
-            return Relative(sinusoids(jnp.arange(2 * self.max_distance + 1), self.head_size), sinusoid=True)
+            return sinusoids(jnp.arange(2 * self.max_distance + 1), self.head_size)
         keys = jnp.arange(length)
         return Tables(sinusoids(keys, self.head_size), sinusoids(keys - self.max_distance, self.head_size))
 
-    def unclipped(self, length: int) -> Relative | None:
+    def unclipped(self, length: int) -> Whole | None:
         if self.max_distance:
             return None
-        return Relative(sinusoids(jnp.arange(1 - length, length), self.head_size), sinusoid=True, clipped=False)
+        return Whole(sinusoids(jnp.arange(1 - length, length), self.head_size))
 
-    def at(self, tables: Tables | Relative, places: jax.Array) -> Tables | Relative:
+    def at(self, tables: Tables | Whole | jax.Array, places: jax.Array) -> Tables | Whole | jax.Array:
         return tables._replace(queries=tables.queries[places]) if isinstance(tables, Tables) else tables
 
-    def before(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Tables | Relative) -> Triple:
+    def before(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Tables | Whole | jax.Array) -> Triple:
         if not isinstance(tables, Tables):
             return q, k, v
         keys = jnp.broadcast_to(tables.keys[:, None, :].astype(k.dtype), k.shape)
         q = jnp.concatenate([q, rotate(q, tables.queries, -1)], -1)
         return q, jnp.concatenate([k, keys], -1), jnp.concatenate([v, keys], -1)
 
-    def relative(self, tables: Tables | Relative) -> Relative | None:
-        return None if isinstance(tables, Tables) else tables
+    def relative(self, tables: Tables | Whole | jax.Array) -> Relative | None:
+        if isinstance(tables, Tables):
+            return None
+        return Relative(*tables, True, clipped=False) if isinstance(tables, Whole) else Relative(tables, True)
 
-    def after(self, out: jax.Array, tables: Tables | Relative) -> jax.Array:
+    def after(self, out: jax.Array, tables: Tables | Whole | jax.Array) -> jax.Array:
         if not isinstance(tables, Tables):
             return out
         own, sinusoid = jnp.split(out, 2, axis=-1)
