@@ -21,6 +21,13 @@ def workdir_flag() -> None:
     flags.DEFINE_string("workdir", None, "Work folder of the run.", required=True)
 
 
+def accept_changes_flag() -> None:
+    """--accept_changes"""
+    flags.DEFINE_bool(
+        "accept_changes", False, "Go on from the work folder's checkpoint though the configuration or store is another."
+    )
+
+
 def json_flag() -> None:
     """--json"""
     flags.DEFINE_string("json", "", "Also write the command's figures to this file, as JSON.")

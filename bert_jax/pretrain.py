@@ -30,11 +30,11 @@ def started_flag() -> None:
 def main() -> dict[str, Any]:
     """The command."""
     started = cli.FLAGS.started or time.time()
-    return pretrain(config_flags.from_flags(), Path(cli.FLAGS.workdir), started)
+    return pretrain(config_flags.from_flags(), Path(cli.FLAGS.workdir), started, cli.FLAGS.accept_changes)
 
 
-def pretrain(config: Config, workdir: Path, started: float) -> dict[str, Any]:
-    """Runs every stage; gives the figures of summary.json."""
+def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool = False) -> dict[str, Any]:
+    """Runs every stage; gives the figures of summary.json. `accept_changes` is that of `train`."""
     # Each stage imports what it needs, so that none waits for the others' packages.
     from bert_jax.train import check, data_facts, train
 
@@ -44,7 +44,7 @@ def pretrain(config: Config, workdir: Path, started: float) -> dict[str, Any]:
     stage("pretraining", workdir / "checkpoints")
     trained_before = (workdir / "metrics.jsonl").exists()
     cli.write_json(workdir / "data.json", data_facts(config, store))
-    training = train(config, workdir)
+    training = train(config, workdir, accept_changes)
 
     stage("evaluation on held-out documents", workdir / "evaluation.json")
     evaluation = evaluated(workdir, training["steps"])
@@ -141,4 +141,5 @@ Next:
 
 
 if __name__ == "__main__":
-    cli.run(main, config_flags.config_flag, cli.workdir_flag, started_flag, compilation_cache.cache_flag)
+    flags_of_run = (config_flags.config_flag, cli.workdir_flag, cli.accept_changes_flag)
+    cli.run(main, *flags_of_run, started_flag, compilation_cache.cache_flag)

@@ -16,7 +16,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
 
 from bert_jax import cli, compilation_cache, config_flags, distributed, sharding, start
 from bert_jax.checkpoint import Checkpointer
@@ -300,13 +299,6 @@ class Progress:
             self.last = values
 
 
-def train_flags() -> None:
-    """--accept_changes"""
-    flags.DEFINE_bool(
-        "accept_changes", False, "Go on from the work folder's checkpoint though the configuration or store is another."
-    )
-
-
 class Stop:
     """Notes Ctrl-C and SIGTERM, so that the loop can save before it ends; a second Ctrl-C ends it at once."""
 
@@ -328,5 +320,5 @@ class Stop:
 
 
 if __name__ == "__main__":
-    flags_of_run = (config_flags.config_flag, cli.workdir_flag, train_flags)
+    flags_of_run = (config_flags.config_flag, cli.workdir_flag, cli.accept_changes_flag)
     cli.run(main, *flags_of_run, distributed.distributed_flags, compilation_cache.cache_flag)
