@@ -7,6 +7,7 @@ same places; and the pseudo-perplexity (Salazar et al. 2020, section 2), where e
 some rows is masked alone and predicted from all the others.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,8 @@ def main() -> dict[str, Any]:
 def evaluate(workdir: Path) -> dict[str, Any]:
     """The figures of the newest checkpoint, as Python numbers; losses are in nat a predicted token."""
     config, params, step = restore_params(workdir)
+    # The kernel that the run named may not exist on this machine.
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, kernel=use("auto")))
     store = open_store(config, workdir)
     objective = load("bert_jax.objectives", use("mlm", mask_rate=config.evaluation.mask_rate))(
         config.model, vocabulary_of(store)
