@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_a_dry_run_times_ours_and_the_peer(tmp_path: Path) -> None:
     for name in ("tensorflow", "ml_collections"):

@@ -35,7 +35,7 @@ def exchanged(mesh_config: Mesh) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("mesh", [Mesh(data=4), Mesh(replica=2, data=2)], ids=str)
+@pytest.mark.parametrize("mesh", [pytest.param(Mesh(data=4), marks=pytest.mark.slow), Mesh(replica=2, data=2)], ids=str)
 def test_copies_exchange_each_gradient_once(mesh) -> None:
     found = exchanged(mesh)
     assert found.pop("all-reduce") == pytest.approx(WEIGHTS, rel=0.01)

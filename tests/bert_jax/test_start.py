@@ -121,6 +121,7 @@ def test_what_comes_before_what(source, store, tmp_path) -> None:
     assert equal(state["params"], fresh["params"])
 
 
+@pytest.mark.slow
 def test_the_state_of_another_run_is_trained_on(tmp_path) -> None:
     recipe = runs.make_recipe(tmp_path)
     code, said = runs.run(recipe, tmp_path / "a", "--config.phases.0.steps=3")

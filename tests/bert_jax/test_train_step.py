@@ -61,12 +61,17 @@ def alone() -> tuple[dict, list[float]]:
     return run(make_config(), devices=1, steps=10)
 
 
+QUICK = (Mesh(1, 2, 1, 2), Mesh(1, 1, 2, 2), Mesh(2, 1, 2, 1))  # each axis beside another; the rest are slow
 EIGHT = pytest.mark.skipif(jax.device_count() < 8, reason="DEVICES=8 pytest -m slow tests/bert_jax/test_train_step.py")
 
 
 @pytest.mark.parametrize(
     "mesh",
-    [*splits(2), *splits(4), *(pytest.param(mesh, marks=[pytest.mark.slow, EIGHT]) for mesh in splits(8))],
+    [
+        *QUICK,
+        *(pytest.param(mesh, marks=pytest.mark.slow) for mesh in [*splits(2), *splits(4)] if mesh not in QUICK),
+        *(pytest.param(mesh, marks=[pytest.mark.slow, EIGHT]) for mesh in splits(8)),
+    ],
     ids=lambda mesh: f"replica {mesh.replica} data {mesh.data} fsdp {mesh.fsdp} tensor {mesh.tensor}",
 )
 def test_every_split_of_the_mesh_gives_the_same_run(mesh: Mesh, alone: tuple[dict, list[float]]) -> None:

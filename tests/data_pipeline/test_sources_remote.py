@@ -24,7 +24,6 @@ class Bucket(MemoryFileSystem):
 
 @pytest.fixture
 def bucket(monkeypatch):
-    monkeypatch.setenv("EPATH_USE_TF", "false")
     monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "s3", Bucket)
     files = Bucket()
     for i in range(3):
