@@ -65,7 +65,9 @@ def unshared(model: Model, params: dict) -> tuple[Model, dict]:
     }
 
 
-@pytest.mark.parametrize(("sharing", "remat"), [("all", "full"), pytest.param("attention", "none", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("sharing", "remat"), [("all", "full"), pytest.param("attention", "none", marks=pytest.mark.slow)]
+)
 def test_a_shared_weight_gets_the_sum_of_its_layers_gradients(sharing: str, remat: str) -> None:
     model = dataclasses.replace(BASE, sharing=sharing, groups=2, remat=remat)
     params, batch, key = random_params(model), make_batch(), jax.random.key(1)
