@@ -80,6 +80,7 @@ def test_every_split_of_the_mesh_gives_the_same_run(mesh: Mesh, alone: tuple[dic
     assert state["step"] == 10
 
 
+@pytest.mark.slow
 def test_guard_and_average_on_a_split_mesh_leave_the_run_alone(alone: tuple[dict, list[float]]) -> None:
     mesh = Mesh(data=1, fsdp=2, tensor=2)
     config = make_config(mesh, guard=Guard(on=True), average_decay=0.9)
@@ -94,7 +95,7 @@ def test_guard_and_average_on_a_split_mesh_leave_the_run_alone(alone: tuple[dict
         assert a.sharding == p.sharding
 
 
-@pytest.mark.parametrize("parts", [2, 4, 8])
+@pytest.mark.parametrize("parts", [pytest.param(2, marks=pytest.mark.slow), 4, pytest.param(8, marks=pytest.mark.slow)])
 def test_microbatches_equal_one_batch(parts: int) -> None:
     model = dataclasses.replace(MODEL, dropout=0.0, attention_dropout=0.0)
     objective = mlm.build(model, VOCABULARY)
