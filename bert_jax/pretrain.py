@@ -71,7 +71,7 @@ def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool
     }
     cli.write_json(workdir / "summary.json", figures)
     write_report(workdir)
-    print(farewell(workdir, figures))
+    print(farewell(workdir, store.path, figures))
     return figures
 
 
@@ -118,7 +118,7 @@ def stage(name: str, result: Path) -> None:
     print(f"\n── {name} → {result}", file=sys.stderr)
 
 
-def farewell(workdir: Path, figures: dict[str, Any]) -> str:
+def farewell(workdir: Path, store: Path, figures: dict[str, Any]) -> str:
     """Where everything is, and what to do next, as commands that work in the folder where this one was given."""
     interpreter = Path(sys.executable)
     python = interpreter.relative_to(Path.cwd()) if interpreter.is_relative_to(Path.cwd()) else "python"
@@ -129,12 +129,12 @@ def farewell(workdir: Path, figures: dict[str, Any]) -> str:
   {workdir}/report.html      curves, data, evaluation, examples: open it in a browser
   {workdir}/huggingface/     opens with transformers' AutoModelForMaskedLM and AutoTokenizer
   {workdir}/checkpoints/     to go on from
-  {workdir}/store/           the tokenised text
   {workdir}/tensorboard/     the curves for TensorBoard
+  {store}/           the tokenised text
 
 Next:
   {python} -m bert_jax.fill_mask --workdir={workdir} --text="Paris is the [MASK] of France."
-  {python} -m bert_jax.pretrain --config=configs/demo.py --workdir=runs/relative --config.data.store={workdir}/store \\
+  {python} -m bert_jax.pretrain --config=configs/demo.py --workdir=runs/relative --config.data.store={store} \\
       --config.model.positions=functional_relative
   {python} -m bert_jax.pretrain --config=configs/demo.py --workdir=runs/mine \\
       --config.data.sources.0=text_files --config.data.sources.0.paths='your/text/*.txt'"""
