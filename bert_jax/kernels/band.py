@@ -31,7 +31,7 @@ from jax.experimental.pallas import tpu as pltpu
 
 from bert_jax.kernels import Kernel, Relative, Request
 from bert_jax.kernels._mesh import over_mesh
-from bert_jax.positions.functional_relative import sinusoids
+from bert_jax.positions._sinusoids import sinusoids
 
 LANES = 128  # of a TPU's registers: queries in a block and keys in a tile
 LONGEST = 1024  # tokens: what a head needs, also in float32 at head size 128, fits in 16 MiB

@@ -6,10 +6,10 @@ value. Without clipping the angle-sum identities turn that into ordinary attenti
     q_i · R(j−i)   = rotate(q_i, −i) · S_j
     Σ_j P_ij R(j−i) = rotate(Σ_j P_ij S_j, +i)            S_j: the sinusoid of position j
 
-so any kernel serves, and no array of shape [L, L, H] exists. A kernel that knows sinusoids does it inside, and heads
-stay as wide as they are. Released checkpoints clip the distance to ±K and
-feed the shifted index (j − i + K) to the sinusoid. The shift only turns every angle, so rows that no distance
-can leave (L ≤ K + 1) still take the fast form; longer ones need a kernel that takes a relative table.
+so any kernel serves, and no array of shape [L, L, H] exists. A kernel that knows sinusoids does it inside, and its
+input's heads stay as wide as they are. Released checkpoints clip the distance to ±K and feed the shifted index
+(j − i + K) to the sinusoid. The shift only turns every angle, so rows that no distance can leave (L ≤ K + 1) still
+take the fast form; longer ones need a kernel that takes a relative table.
 """
 
 import functools
