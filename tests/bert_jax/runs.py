@@ -14,7 +14,7 @@ import tokenizers
 from data_pipeline.store_writer import write_store
 from data_pipeline.tokenizers import Tokenizer
 
-V, L, STEPS = 101, 37, 40
+V, L, STEPS, EVERY = 101, 37, 40, 10
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CONFIG = f"""
 from bert_jax.config import Checkpoints, Config, Model, Phase
@@ -25,7 +25,7 @@ config = Config(
     model=Model(vocab_size={V}, layers=1, width=24, heads=3, mlp_width=48, max_length={L}),
     optimizer=use("adamw"),
     phases=(Phase(steps={STEPS}, length={L}, batch_size=8, learning_rate=1e-3, schedule=use("linear", warmup=2)),),
-    checkpoints=Checkpoints(every_steps=5, keep=20),
+    checkpoints=Checkpoints(every_steps={EVERY}, keep=20),
     log_every=1,
 )
 """
@@ -50,18 +50,26 @@ def make_recipe(folder: Path) -> Path:
     return path
 
 
+def environment(devices: int = 1) -> dict[str, str]:
+    """Of a process on so many devices of the CPU, which compiles as fast as the tests do."""
+    count = f"--xla_force_host_platform_device_count={devices}"  # the later of two counts
+    return os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {count}"}
+
+
 def start(recipe: Path, workdir: Path, *flags: str, devices: int = 1) -> subprocess.Popen[str]:
     """Starts `python -m bert_jax.train` on so many devices of the CPU. A field's later value wins over an earlier."""
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
+    compiled = {
         "JAX_COMPILATION_CACHE_DIR": str(recipe.parent / "compiled"),  # the runs of a recipe compile once
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_FLAGS": f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}",
     }
     command = [sys.executable, "-m", "bert_jax.train", f"--config={recipe}", f"--workdir={workdir}"]
     store = f"--config.data.store={recipe.parent / 'store'}"
     return subprocess.Popen(
-        [*command, store, *flags], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, store, *flags],
+        env=environment(devices) | compiled,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

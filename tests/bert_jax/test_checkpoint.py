@@ -5,24 +5,19 @@ import os
 import re
 import resource
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runs
 from etils import epath
 from jax.sharding import NamedSharding, PartitionSpec
 
 from bert_jax import checkpoint, sharding
 from bert_jax.changes import check_same
-from bert_jax.checkpoint import Checkpointer, CheckpointError, read_run
+from bert_jax.checkpoint import Checkpointer, CheckpointError
 from bert_jax.checksums import checksum, checksums
-from bert_jax.cli import STOPPED
 from bert_jax.config import Checkpoints, Config, Mesh, Model, Phase
 from bert_jax.config_flags import to_dict
 from bert_jax.train_state import abstract_state
@@ -278,67 +273,3 @@ class TestChecksum:
 
     def test_is_the_same_on_any_mesh(self, states) -> None:
         assert checksums(jax.device_get(states[10])) == checksums(states[10])
-
-
-def test_killed_damaged_and_stopped_it_ends_as_a_run_left_alone(tmp_path) -> None:
-    """kill -9, then a flipped byte in the newest checkpoint, then SIGTERM: the last bit is the same."""
-    recipe = runs.make_recipe(tmp_path)
-    assert runs.run(recipe, tmp_path / "alone")[0] == 0
-
-    workdir = tmp_path / "hit"
-    process = runs.start(recipe, workdir)
-    runs.wait_for_step(process, workdir, 22)
-    process.kill()
-    runs.finish(process)
-
-    steps = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
-    assert len(steps) > 1
-    newest = workdir / "checkpoints" / str(steps[-1])
-    flip(max((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size))
-    log = (workdir / "metrics.jsonl").stat().st_ino
-    process = runs.start(recipe, workdir)
-    while (workdir / "metrics.jsonl").stat().st_ino == log:  # what was logged after that checkpoint is dropped first
-        assert process.poll() is None
-        time.sleep(0.02)
-    runs.wait_for_step(process, workdir, steps[-2] + 3)
-    process.send_signal(signal.SIGTERM)
-    start = time.monotonic()
-    code, said = runs.finish(process)
-    assert time.monotonic() - start < 30
-    assert f"the checkpoint of step {steps[-1]} in" in said
-    assert f"going on from the checkpoint of step {steps[-2]}" in said
-    if code != 0:  # else it came to its end first
-        assert code == STOPPED
-        stopped = int(re.search(rf"stopped at step (\d+) of {runs.STEPS}", said)[1])
-        assert (workdir / "checkpoints" / str(stopped)).exists()
-        assert runs.run(recipe, workdir)[0] == 0
-
-    assert runs.losses(workdir) == runs.losses(tmp_path / "alone")
-    ends = [read_run(epath.Path(tmp_path / name / "checkpoints" / str(runs.STEPS))) for name in ("alone", "hit")]
-    assert ends[0]["checksums"] == ends[1]["checksums"]  # parameters, moments and all
-    one, other = (checkpoint.restore_params(tmp_path / name)[1] for name in ("alone", "hit"))
-    assert_same(one, other)
-
-
-@pytest.mark.slow
-def test_a_disk_that_is_full_ends_the_run_and_the_last_whole_checkpoint_goes_on(tmp_path) -> None:
-    """A real one of 1.2 MB, where about three checkpoints find room; it needs the right to mount."""
-    recipe, disk = runs.make_recipe(tmp_path), tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", disk], check=False).returncode:
-        pytest.skip("mounting a small disk is not allowed here")
-    try:
-        code, said = runs.run(recipe, disk / "run")
-        assert code == 1
-        assert re.search(r"^error: .*(No space left|make room)", said, re.MULTILINE), said
-        steps = sorted(int(path.name) for path in (disk / "run" / "checkpoints").iterdir() if path.name.isdigit())
-        assert steps
-        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
-        code, said = runs.run(recipe, disk / "run")
-        assert code == 0
-        assert f"going on from the checkpoint of step {steps[-1]}" in said
-        assert "damaged" not in said
-        assert runs.run(recipe, tmp_path / "alone")[0] == 0
-        assert runs.losses(disk / "run") == runs.losses(tmp_path / "alone")
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)

@@ -1,18 +1,13 @@
 """Several processes on one machine: they find each other, train as one, stop together, and end when one is lost."""
 
-import os
 import re
-import signal
-import time
 
 import numpy as np
 import pytest
-import runs
 
 from bert_jax import train
-from bert_jax.cli import STOPPED
 from bert_jax.config import Phase
-from bert_jax.distributed import LOST, Place, find_place
+from bert_jax.distributed import Place, find_place
 from bert_jax.variants import ConfigError
 
 SLURM = {"SLURM_NTASKS": "16", "SLURM_PROCID": "3", "SLURM_STEP_NODELIST": "node[001-002]"}
@@ -71,56 +66,3 @@ def test_a_host_reads_only_its_rows(monkeypatch) -> None:
     rows = {row for first, size in Examples.asked for row in range(first, first + size)}
     assert rows
     assert {row % 32 // 8 for row in rows} == {1}  # the second quarter of each batch, and nothing else
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    return runs.make_recipe(tmp_path_factory.mktemp("recipe"))
-
-
-def test_two_processes_train_as_one_stop_together_and_one_goes_on(recipe, tmp_path) -> None:
-    alone = runs.start(recipe, tmp_path / "alone")
-    pair = runs.start_all(recipe, tmp_path / "pair")
-    runs.wait_for_step(pair[0], tmp_path / "pair", 12)
-    pair[1].send_signal(signal.SIGTERM)  # to one of them only
-    ended = [runs.finish(process) for process in pair]
-    assert [code for code, _ in ended] == [STOPPED, STOPPED]
-    stopped = [re.search(rf"stopped at step (\d+) of {runs.STEPS}", said)[1] for _, said in ended]
-    assert stopped[0] == stopped[1]
-    assert f"step 1/{runs.STEPS}" in ended[0][1]
-    assert f"step 1/{runs.STEPS}" not in ended[1][1]  # one process logs
-
-    code, said = runs.run(recipe, tmp_path / "pair")  # another number of hosts goes on
-    assert code == 0
-    assert f"going on from the checkpoint of step {stopped[0]}" in said
-    assert runs.finish(alone)[0] == 0
-    one, other = runs.losses(tmp_path / "alone"), runs.losses(tmp_path / "pair")
-    assert list(one) == list(other) == list(range(1, runs.STEPS + 1))
-    np.testing.assert_allclose(list(other.values()), list(one.values()), rtol=1e-5)
-
-
-@pytest.mark.parametrize("lost", [1, pytest.param(0, marks=pytest.mark.slow)])
-def test_when_one_process_dies_the_other_ends(recipe, tmp_path, lost) -> None:
-    pair = runs.start_all(recipe, tmp_path, "--config.phases.0.steps=1000000")
-    runs.wait_for_step(pair[0], tmp_path, 3)
-    os.kill(pair[lost].pid, signal.SIGKILL)
-    start = time.monotonic()
-    code, said = runs.finish(pair[1 - lost], seconds=60)
-    assert time.monotonic() - start < 60
-    assert code in (LOST, -signal.SIGABRT)  # JAX's own watch aborts
-    assert re.search(rf"process {1 - lost} of 2 has lost another one|Terminating process because", said), said
-    runs.finish(pair[lost])
-
-
-@pytest.mark.slow
-def test_when_one_process_hangs_the_other_ends(recipe, tmp_path) -> None:
-    pair = runs.start_all(recipe, tmp_path, "--config.phases.0.steps=1000000")
-    runs.wait_for_step(pair[0], tmp_path, 3)
-    pair[1].send_signal(signal.SIGSTOP)
-    try:
-        code, said = runs.finish(pair[0], seconds=60)
-    finally:
-        pair[1].kill()
-        runs.finish(pair[1])
-    assert code in (LOST, -signal.SIGABRT)
-    assert re.search(r"process 0 of 2 has lost another one|Terminating process because", said), said

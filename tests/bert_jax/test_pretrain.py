@@ -1,7 +1,6 @@
 """The whole command as a user runs it, on a small text of its own: each stage's result, running it again, bad input."""
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import runs
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -46,8 +46,9 @@ def pretrain(workdir: Path, text: Path, without: tuple[str, ...] = (), **changes
     fields |= {"data.sources.0.paths": str(text)} | changes
     flags = [f"--config.{name}={value}" for name, value in fields.items()]
     command = [sys.executable, "-m", "bert_jax.pretrain", f"--config={ROOT}/configs/demo.py", f"--workdir={workdir}"]
-    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    return subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
+    return subprocess.run(
+        [*command, *flags], cwd=ROOT, capture_output=True, text=True, env=runs.environment(), check=False
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Reading a trace: one written by hand, and one of a real run of the command."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +62,7 @@ def test_the_command_on_a_real_run(tmp_path: Path) -> None:
             *(sys.executable, "-m", "bert_jax.trace", f"--config={recipe}", f"--workdir={tmp_path}"),
             *("--steps=2", "--config.model.layers=2", f"--json={figures}"),
         ],
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"},
+        env=runs.environment(),
         check=True,
         timeout=240,
     )
