@@ -15,7 +15,7 @@ parity = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(parity)
 
 
-@pytest.mark.parametrize("scheme", parity.SCHEMES)
+@pytest.mark.parametrize("scheme", ["BERT", "NEZHA, clipped", pytest.param("NEZHA, unclipped", marks=pytest.mark.slow)])
 def test_the_losses_are_pytorchs_at_every_step(scheme):
     model = dataclasses.replace(
         parity.MODEL,

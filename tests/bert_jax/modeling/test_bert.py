@@ -84,7 +84,18 @@ def test_without_isolation_documents_see_each_other() -> None:
     assert (encode(params, batch)[first] != encode(params, batch | {"tokens": changed})[first]).any()
 
 
-@pytest.mark.parametrize("change", [{"unroll": 3}, {"remat": "dots"}, {"remat": "full"}], ids=str)
+def drop_key_bias(gradients: dict) -> dict:
+    """Without the gradient of the keys' bias, which adds the same to all scores of a query: it is rounding alone."""
+    key = gradients["layers"]["attention"]["key"]
+    assert jnp.abs(key["bias"]).max() < 1e-6 * jnp.abs(key["kernel"]).max()
+    del key["bias"]
+    return gradients
+
+
+FULL = pytest.param({"remat": "full"}, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("change", [{"unroll": 3}, {"remat": "dots"}, FULL], ids=str)
 def test_how_layers_are_run_changes_neither_output_nor_gradient(change: dict) -> None:
     model = dataclasses.replace(MODEL, **change)
     params, _ = encoder(MODEL)
@@ -93,8 +104,8 @@ def test_how_layers_are_run_changes_neither_output_nor_gradient(change: dict) ->
     def value(m: Model, p: dict) -> jax.Array:
         return jnp.sin(bert.encode(m, p, batch, key)).sum()
 
-    gradients = [jax.jit(jax.value_and_grad(functools.partial(value, m)))(params) for m in (MODEL, model)]
-    jax.tree.map(close, gradients[1], gradients[0])
+    runs = [jax.jit(jax.value_and_grad(functools.partial(value, m)))(params) for m in (MODEL, model)]
+    jax.tree.map(close, *((loss, drop_key_bias(gradients)) for loss, gradients in runs))
 
 
 def test_bfloat16_keeps_weights_and_sums_in_float32() -> None:
