@@ -26,6 +26,7 @@ setup(
     install_requires=[
         *by_python("jax", JAX_311, JAX_312),
         *by_python("flax", "0.12.8", "0.12.12"),
+        *by_python("numpy", "2.4.6", "2.5.5"),
         "absl-py==2.5.1",
         "datasketch==2.0.0",
         "etils[epath]==1.15.0",

@@ -1,5 +1,6 @@
 """Four devices on the CPU (or $DEVICES), so that sharding is tested for real, and code that compiles fast."""
 
+import contextlib
 import os
 
 DEVICES = os.environ.get("DEVICES", "4")
@@ -10,3 +11,6 @@ os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["EPATH_USE_TF"] = "false"  # fsspec's memory stands for a bucket
 os.environ.setdefault("BERT_JAX_COMPILATION_CACHE", "off")  # tests leave nothing behind
+
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401  of a PyTorch for GPUs, whose first import after TensorFlow's ends the process

@@ -67,4 +67,4 @@ def _in_runs_again(hashes: np.ndarray, lengths: np.ndarray, size: int) -> float:
     steps = np.zeros(len(hashes) + 1, np.int64)  # +1 where a repeated run begins, -1 after it ends
     steps[: len(runs)] += again
     steps[size : size + len(runs)] -= again
-    return float(lengths[np.cumsum(steps[:-1]) > 0].sum() / lengths.sum())
+    return int(lengths[np.cumsum(steps[:-1]) > 0].sum()) / int(lengths.sum())
