@@ -4,8 +4,7 @@ import contextlib
 import os
 
 DEVICES = os.environ.get("DEVICES", "4")
-COMPILE_FAST = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-FLAGS = f"--xla_force_host_platform_device_count={DEVICES} {COMPILE_FAST}"
+FLAGS = f"--xla_force_host_platform_device_count={DEVICES} --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
