@@ -17,6 +17,7 @@ from bert_jax.variants import load, module, use
 
 QUICK = ("modern_base",)  # the others are made of parts that the tests of the encoder and its formats run
 FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+BASES = ("demo", "bert_base", "nezha_base", *QUICK)  # the others differ from these in sizes and rates
 NAMES = [path.stem for path in FILES]
 
 
@@ -48,7 +49,7 @@ def test_config_names_variants_that_exist(name: str) -> None:
     load("bert_jax.objectives", config.objective)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [n if n in BASES else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
 def test_config_of_true_size_compiles_abstractly(name: str) -> None:
     """The update of the last phase, as far as it goes without code for a machine."""
     config = compile_tpu.one_phase(read(name), phase=-1, batch_size=0)

@@ -42,6 +42,7 @@ def test_copies_exchange_each_gradient_once(mesh) -> None:
     assert sum(found.values()) < 7 * B * tiny.L  # XLA's top_k on a CPU gathers the draws of places, float32 [B, L]
 
 
+@pytest.mark.slow
 def test_split_weights_are_brought_to_the_rows() -> None:
     """Gathered forward and backward, and the gradients added up."""
     activations = 4 * B * tiny.L * tiny.MODEL.width

@@ -128,6 +128,10 @@ def test_another_configuration_is_refused_and_nothing_is_touched(run) -> None:
     assert files == {path: path.stat().st_mtime_ns for path in (workdir / "checkpoints").rglob("*")}
 
 
+def slow(*values: object):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("content", "changes", "message"),
     [
@@ -137,10 +141,10 @@ def test_another_configuration_is_refused_and_nothing_is_touched(run) -> None:
         (None, {"phases.0.length": "7"}, "config.phases.length is 7; it must be at least 8 tokens"),
         (None, {"phases.0.batch_size": "100000"}, "100000"),
         (None, {"data.tokenizer.vocab_size": "9000", "model.vocab_size": "9000"}, "vocab_size"),
-        (None, {"model.vocab_size": "130"}, "set --config.model.vocab_size=120"),
-        (None, {"model.positions": "relative"}, "bert_jax.positions has no variant 'relative'"),
-        (None, {"optimizer.beta1": "0.9"}, "bert_jax.optimizers.lamb has no option 'beta1'; did you mean 'b1'?"),
-        (None, {"objective.mask_rate": "2"}, "config.objective.mask_rate is 2"),
+        slow(None, {"model.vocab_size": "130"}, "set --config.model.vocab_size=120"),
+        slow(None, {"model.positions": "relative"}, "bert_jax.positions has no variant 'relative'"),
+        slow(None, {"optimizer.beta1": "0.9"}, "bert_jax.optimizers.lamb has no option 'beta1'; did you mean 'b1'?"),
+        slow(None, {"objective.mask_rate": "2"}, "config.objective.mask_rate is 2"),
         (None, {"modle.layers": "3"}, "there is no field 'modle'; did you mean 'model'?"),
     ],
 )

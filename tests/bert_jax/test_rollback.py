@@ -150,6 +150,7 @@ def test_interrupted_it_ends_as_the_run_left_alone(poisoned, store, tmp_path, mo
     assert newest(tmp_path) == newest(poisoned)
 
 
+@pytest.mark.slow
 def test_a_poison_without_end_ends_the_run(store, tmp_path, monkeypatch):
     with pytest.raises(TrainingError, match=r"^steps 7 to 8: 2 updates in a row were skipped .* gone back 2 times"):
         run(monkeypatch, tmp_path, store, range(32, 1000))

@@ -64,6 +64,7 @@ def equal(a, b) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
+@pytest.mark.slow
 def test_pretraining_goes_on_from_a_checkpoint_with_one_flag(source, tmp_path) -> None:
     write_text(tmp_path / "text.txt")
     kept = {"init_from": str(source), "phases.0.learning_rate": "1e-9", "optimizer": "adamw"}

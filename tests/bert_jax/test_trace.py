@@ -54,6 +54,7 @@ def test_a_trace_by_hand() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_command_on_a_real_run(tmp_path: Path) -> None:
     recipe = runs.make_recipe(tmp_path)
     figures = tmp_path / "figures.json"

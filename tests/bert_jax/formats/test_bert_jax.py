@@ -64,7 +64,7 @@ def random_params(model: Model) -> dict:
 
 
 @settings(
-    max_examples=6,
+    max_examples=3,
     phases=(Phase.generate,),
     deadline=None,
     derandomize=True,

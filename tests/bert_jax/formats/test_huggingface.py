@@ -43,7 +43,7 @@ SMALL = {
     "max_position_embeddings": 41,
 }
 random_architectures = settings(
-    max_examples=5,
+    max_examples=3,
     phases=(Phase.generate,),
     deadline=None,
     derandomize=True,

@@ -18,7 +18,11 @@ SIZES = {"vocab_size": 101, "layers": 2, "width": 96, "heads": 3, "mlp_width": 4
 
 @pytest.mark.parametrize(
     "positions",
-    [use("absolute"), use("functional_relative"), use("functional_relative", max_distance=64), use("rotary")],
+    [
+        use("absolute"),
+        use("functional_relative", max_distance=64),
+        *(pytest.param(use(name), marks=pytest.mark.slow) for name in ("functional_relative", "rotary")),
+    ],
 )
 def test_heads_look_at_their_offsets(positions) -> None:
     model = Model(positions=positions, init=use("neighbours", offsets=OFFSETS, columns=32), **SIZES)

@@ -53,6 +53,7 @@ def test_values_and_gradients_without_clipping(block):
     checks.equal_to_the_definition(attend, reference.inputs(6, size=SIZE), SCALE, rows)
 
 
+@pytest.mark.slow
 def test_longer_rows_in_blocks_of_a_tpu():
     arrays, rows = reference.inputs(1, 430, size=10), reference.table(64, 10)
     attend = functools.partial(band.attend, scale=SCALE, relative=relative(64, 10), interpret=True)
@@ -95,7 +96,7 @@ def test_rows_and_heads_split_over_a_mesh():
     reference.close(out, reference.attend(q, k, v, segments, SCALE, reference.table(4, SIZE)), 1e-5)
 
 
-@pytest.mark.parametrize("max_distance", [4, 0])
+@pytest.mark.parametrize("max_distance", [4, pytest.param(0, marks=pytest.mark.slow)])
 def test_the_encoder_is_the_same_with_this_kernel_and_the_reference(max_distance):
     sizes = {"vocab_size": 101, "layers": 2, "width": 18, "heads": 3, "mlp_width": 20, "max_length": 37}
     model = Model(positions=use("functional_relative", max_distance=max_distance), **sizes)
