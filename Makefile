@@ -8,8 +8,7 @@ PYTHON  ?= $(or $(shell for python in python3.12 python3.11; do $$python -c "" 2
 CONFIG  ?= configs/demo.py
 WORKDIR ?= runs/demo
 VENV    := .venv
-# Python compiles a module when it is first imported; most of what is installed never is.
-PIP     := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile
+PIP     := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 started := $(shell date +%s)
 
 .PHONY: pretrain test bench-quick compile clean
