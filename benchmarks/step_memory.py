@@ -98,11 +98,10 @@ def compile_step(config: Config, platform: str) -> tuple[Any, Any]:
         devices = compile_tpu.topology_devices(f"{platform}:2x2" if platform != "v4" else "v4:2x2x1")[:1]
     mesh = sharding.make_mesh(config.mesh, devices)
     step = jit_train_step(config, config.phases[0], training.make_objective(config), mesh)
-    with jax.set_mesh(mesh):
-        try:
-            compiled = step.lower(abstract_state(config, mesh), compile_tpu.abstract_batch(config, mesh)).compile()
-        except jax.errors.JaxRuntimeError as error:
-            raise compile_tpu.in_words(error) from None
+    try:
+        compiled = step.lower(abstract_state(config, mesh), compile_tpu.abstract_batch(config, mesh)).compile()
+    except jax.errors.JaxRuntimeError as error:
+        raise compile_tpu.in_words(error) from None
     return compiled, mesh
 
 

@@ -153,12 +153,11 @@ def examine(config: Config, topology: str, phase: int = -1, batch_size: int = 0)
     sharding.check(config, mesh)
     state, batch = abstract_state(config, mesh), abstract_batch(config, mesh)
     step = jit_train_step(config, config.phases[0], make_objective(config), mesh)
-    with jax.set_mesh(mesh):
-        traced = step.trace(state, batch)
-        try:
-            compiled = traced.lower().compile()
-        except jax.errors.JaxRuntimeError as error:
-            raise in_words(error) from None
+    traced = step.trace(state, batch)
+    try:
+        compiled = traced.lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        raise in_words(error) from None
     program = Program(compiled.as_text(), mesh.size)
     return {
         "topology": topology,

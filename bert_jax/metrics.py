@@ -5,6 +5,8 @@ full precision (a float's shortest text that reads back as the same float; null 
 finite). Each step stands there once, however often the run was interrupted.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import os
@@ -13,12 +15,15 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tqdm import tqdm
 
 from bert_jax.reporting.numbers import compact, duration, ratio
 from data_pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    from tensorboardX.event_file_writer import EventsWriter
 
 FILE = "metrics.jsonl"
 SECONDS_BETWEEN_LINES = 10.0  # of progress, where it is no terminal that reads it
@@ -69,8 +74,8 @@ class MetricsLog:
         if self._enabled:
             self._lines.write(_line(step, values))
             self._lines.flush()  # a killed process loses nothing that was logged
-            self._events.write(step, values)
             self._progress.show(step, values)
+            self._events.write(step, values)
 
     def say(self, text: str) -> None:
         """Writes a line to stderr, above the progress bar if there is one."""
@@ -157,27 +162,38 @@ def _is_record(line: bytes) -> bool:
 
 
 class _Events:
-    """TensorBoard's event file. Written at once and flushed: no queue that a full disk could block."""
+    """TensorBoard's event file. Written at once and flushed: no queue that a full disk could block.
+
+    Opened by the first write: the package imports PyTorch where it is installed, and the first step need not wait.
+    """
 
     def __init__(self, folder: Path, start_step: int) -> None:
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
-        from tensorboardX.proto.summary_pb2 import Summary
-
-        self._event, self._summary = Event, Summary
-        folder.mkdir(parents=True, exist_ok=True)
-        self._writer = EventsWriter(str(folder / "events"), f".{start_step}")
-        if start_step:  # TensorBoard then hides what an interrupted run wrote after start_step
-            start = SessionLog(status=SessionLog.START)
-            self._writer.write_event(Event(wall_time=time.time(), step=start_step + 1, session_log=start))
+        self._folder, self._start_step = folder, start_step
+        self._writer: EventsWriter | None = None
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        tagged = [self._summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self._writer.write_event(self._event(wall_time=time.time(), step=step, summary=self._summary(value=tagged)))
-        self._writer.flush()
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        writer = self._writer = self._writer or self._open()
+        tagged = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        writer.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=tagged)))
+        writer.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        if self._writer:
+            self._writer.close()
+
+    def _open(self) -> EventsWriter:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        writer = EventsWriter(str(self._folder / "events"), f".{self._start_step}")
+        if self._start_step:  # TensorBoard then hides what an interrupted run wrote after start_step
+            start = SessionLog(status=SessionLog.START)
+            writer.write_event(Event(wall_time=time.time(), step=self._start_step + 1, session_log=start))
+        return writer
 
 
 class _Pace:
