@@ -43,7 +43,8 @@ def run(main: Callable[[], Any], *define: Callable[[], None]) -> None:
     # TensorFlow and XLA otherwise greet every user with a page of build notes.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(logging.FATAL)  # Orbax logs each thread's traceback; `guarded` says once what ended the run
+    sys.unraisablehook = _unraisable
     app.run(lambda argv: sys.exit(guarded(main, argv)), flags_parser=config_flags.parse)
 
 
@@ -67,6 +68,12 @@ def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
     if FLAGS.json and isinstance(figures, Mapping):
         write_json(Path(FLAGS.json), figures)
     return 0
+
+
+def _unraisable(error: "sys.UnraisableHookArgs") -> None:
+    """Prints what Python could not raise, but for what a checkpoint whose writing has failed leaves behind."""
+    if str(error.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(error)
 
 
 def describe(error: Exception) -> str:

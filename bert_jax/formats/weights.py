@@ -69,11 +69,17 @@ def read_bin(file: Path) -> dict[str, np.ndarray]:
 
 
 def write_safetensors(file: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Writes the arrays whole or not at all."""
+    """Writes the arrays whole or not at all.
+
+    Raises:
+      FormatError: the disk is full, or cannot be written.
+    """
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         safetensors.numpy.save_file(dict(tensors), temporary, metadata=dict(metadata))
         os.replace(temporary, file)
+    except safetensors.SafetensorError as error:
+        raise FormatError(f"{file} could not be written: {error}; make room there and run again") from None
     finally:
         temporary.unlink(missing_ok=True)
 
