@@ -140,7 +140,7 @@ def test_two_slices(tmp_path) -> None:
     assert figure["memory"]["state_bytes"] == pytest.approx(3 * 4 * padded / 4, rel=0.1)
     result, _ = compile_for(tmp_path, *flags, "--config.mesh.replica=1", "--config.mesh.data=2")
     assert result.returncode == 1
-    assert "error: config.mesh.replica is 1; it must be 2, the slices of the devices" in result.stderr
+    assert "error: config.mesh.replica is 1, but the devices are in 2 slices: set it so" in result.stderr
 
 
 @compiler
