@@ -5,8 +5,6 @@ full precision (a float's shortest text that reads back as the same float; null 
 finite). Each step stands there once, however often the run was interrupted.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -15,15 +13,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from tqdm import tqdm
 
 from bert_jax.reporting.numbers import compact, duration, ratio
 from data_pipeline.errors import DataError
-
-if TYPE_CHECKING:
-    from tensorboardX.event_file_writer import EventsWriter
 
 FILE = "metrics.jsonl"
 SECONDS_BETWEEN_LINES = 10.0  # of progress, where it is no terminal that reads it
@@ -169,7 +164,7 @@ class _Events:
 
     def __init__(self, folder: Path, start_step: int) -> None:
         self._folder, self._start_step = folder, start_step
-        self._writer: EventsWriter | None = None
+        self._writer: Any = None
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         from tensorboardX.proto.event_pb2 import Event
@@ -184,7 +179,7 @@ class _Events:
         if self._writer:
             self._writer.close()
 
-    def _open(self) -> EventsWriter:
+    def _open(self) -> Any:
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 

@@ -6,7 +6,6 @@ import os
 DEVICES = os.environ.get("DEVICES", "4")
 FLAGS = f"--xla_force_host_platform_device_count={DEVICES} --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
-os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["EPATH_USE_TF"] = "false"  # fsspec's memory stands for a bucket
 os.environ.setdefault("BERT_JAX_COMPILATION_CACHE", "off")  # tests leave nothing behind

@@ -1,4 +1,4 @@
-"""Checkpoints: exact on any mesh, refused where they do not belong, and safe against damage, full disks and kill -9."""
+"""Checkpoints: exact on any mesh, refused where they do not belong, and safe against damage and full disks."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""Several processes on one machine: they find each other, train as one, stop together, and end when one is lost."""
+"""How a process finds its place among several, and which rows it reads; `test_interrupted.py` runs them."""
 
 import re
 

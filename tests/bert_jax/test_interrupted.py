@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import runs
 from etils import epath
+from test_checkpoint import flip
 
 from bert_jax.checkpoint import read_run, restore_params
 from bert_jax.cli import STOPPED
@@ -82,14 +83,6 @@ def test_when_one_process_hangs_the_other_ends(recipe, tmp_path) -> None:
     assert re.search(r"process 0 of 2 has lost another one|Terminating process because", said), said
 
 
-def flip_a_byte(folder: Path) -> None:
-    """In its largest file."""
-    path = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
-    contents = bytearray(path.read_bytes())
-    contents[len(contents) // 2] ^= 4
-    path.write_bytes(contents)
-
-
 def test_killed_damaged_and_stopped_it_ends_as_a_run_left_alone(recipe, alone, tmp_path) -> None:
     """kill -9, then a flipped byte in the newest checkpoint, then SIGTERM: the last bit is the same."""
     process = runs.start(recipe, tmp_path)
@@ -99,7 +92,8 @@ def test_killed_damaged_and_stopped_it_ends_as_a_run_left_alone(recipe, alone, t
 
     steps = checkpoints(tmp_path)
     assert len(steps) > 1
-    flip_a_byte(tmp_path / "checkpoints" / str(steps[-1]))
+    newest = tmp_path / "checkpoints" / str(steps[-1])
+    flip(max((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size))
     log = (tmp_path / "metrics.jsonl").stat().st_ino
     process = runs.start(recipe, tmp_path)
     while (tmp_path / "metrics.jsonl").stat().st_ino == log:  # what was logged after that checkpoint is dropped first
