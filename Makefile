@@ -9,6 +9,8 @@ CONFIG  ?= configs/demo.py
 WORKDIR ?= runs/demo
 VENV    := .venv
 PIP     := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
+# Byte code by all cores, where pip would use one; files of packages that are no Python are left as they are.
+COMPILE := $(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib || true
 started := $(shell date +%s)
 
 .PHONY: pretrain test bench-quick compile clean
@@ -33,11 +35,13 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: setup.py | $(VENV)/bin/python
-	$(PIP) --editable .
+	$(PIP) --no-compile --editable .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/installed-test: setup.py | $(VENV)/bin/python
-	$(PIP) --editable '.[test]'
+	$(PIP) --no-compile --editable '.[test]'
+	@$(COMPILE)
 	@touch $@ $(VENV)/installed
 
 # The compiler has a folder of its own: with it among the packages, JAX looks for TPUs wherever it starts.
