@@ -14,6 +14,7 @@ second, spends from asking for a masked batch to having it.
 
 import concurrent.futures
 import functools
+import importlib
 import itertools
 import multiprocessing
 import statistics
@@ -100,8 +101,14 @@ def rate(way: Way, store: str, batch_size: int, length: int, seconds: float) -> 
     return speed
 
 
+def import_tf_data() -> None:
+    """A training imports it beside its first steps; here it is no part of what is measured."""
+    importlib.import_module("tensorflow")
+
+
 def rows(store: str, batch_size: int, length: int) -> Generator[int, None, None]:
     """Yields the number of text tokens of each batch."""
+    import_tf_data()
     split = Store.open(store).split("train")
     specials = Specials(PAD, CLS, SEP)
     examples = pipeline.Examples([split], use("full_sentences"), length, specials)
@@ -116,6 +123,7 @@ def rows_and_masks(store: str, batch_size: int, length: int) -> Generator[int, N
     from bert_jax.config import Model
     from bert_jax.objectives import Vocabulary, mlm
 
+    import_tf_data()
     vocabulary = Vocabulary(size=Store.open(store).vocab_size, pad=PAD, cls=CLS, sep=SEP, mask=MASK)
     corrupt = jax.jit(mlm.build(Model(), vocabulary).corrupt)
     split = Store.open(store).split("train")

@@ -35,6 +35,7 @@ _CROSSES_RUNS = re.compile(r"[A-Za-z][!-@\[-`{-~]|[!-@\[-`{-~][A-Za-z]")
 _REMEMBERED_RUNS = 1 << 17  # about 40 MB
 _LONGEST_WORD = 500  # characters; longer ones are cut for training
 _TRAINING_CHARACTERS = 4_000_000  # of different words, the commonest first: more changes little and costs minutes
+_WEIGHTED_CHARACTERS = 40_000_000  # of all words: the trainer writes a word out as often as it counts, 13 bytes each
 _SEEDS_PER_PIECE = 10  # candidates that unigram training starts from
 _LEAST_SEEDS = 100_000  # a text with so many supports any vocabulary that asks for fewer
 _THREADS = 16  # fixed, since the rounding of the trainer's sums depends on it
@@ -149,7 +150,7 @@ def _broken_up(specials: Iterable[str]) -> list[Any]:
 
 
 def _normalised(counts: Mapping[str, int], normalizer: Any) -> list[tuple[str, int]]:
-    """The words that training sees, in an order that does not depend on how they were counted."""
+    """The words that training sees and their weights, in an order that does not depend on how they were counted."""
     normalised: collections.Counter[str] = collections.Counter()
     for word, count in counts.items():
         for part in normalizer.normalize_str(word).split(" "):
@@ -158,7 +159,14 @@ def _normalised(counts: Mapping[str, int], normalizer: Any) -> list[tuple[str, i
     # Words of one count in the order of a hash: what is left out must not be the end of the alphabet.
     ordered = sorted(normalised.items(), key=lambda item: (-item[1], hashlib.sha256(item[0].encode()).digest()))
     characters = itertools.accumulate(len(word) for word, _ in ordered)
-    return [item for item, total in zip(ordered, characters, strict=True) if total <= _TRAINING_CHARACTERS]
+    return _weighed([item for item, total in zip(ordered, characters, strict=True) if total <= _TRAINING_CHARACTERS])
+
+
+def _weighed(words: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Counts made smaller alike, none below 1, where they would make the trainer's memory grow with the text."""
+    weighted = sum(len(word) * count for word, count in words)
+    share = min(1.0, _WEIGHTED_CHARACTERS / max(1, weighted))
+    return [(word, max(1, round(count * share))) for word, count in words]
 
 
 def _train(words: list[tuple[str, int]], vocab_size: int, algorithm: str, coverage: float) -> Any:

@@ -159,6 +159,19 @@ def test_training_does_not_depend_on_the_order_of_the_words(tokenizer):
     assert first.fingerprint == again.fingerprint
 
 
+def test_training_on_a_text_without_end_costs_no_more(monkeypatch):
+    """The trainer's memory grows with the counts; beyond a bound their proportions are kept, not their sizes."""
+    seen, real = [], sentencepiece._train
+    monkeypatch.setattr(sentencepiece, "_WEIGHTED_CHARACTERS", 100_000)
+    monkeypatch.setattr(sentencepiece, "_train", lambda words, *rest: seen.append(words) or real(words, *rest))
+    long, longer = (
+        sentencepiece.build(lambda n=n: {word: n * count for word, count in word_counts().items()}, vocab_size=120)
+        for n in (10**4, 10**7)
+    )
+    assert long.definition == longer.definition
+    assert sum(len(word) * count for word, count in seen[1]) == pytest.approx(100_000, rel=0.01)
+
+
 @pytest.mark.parametrize("algorithm", ["unigram", "bpe"])
 def test_a_vocabulary_larger_than_the_text_supports(algorithm):
     with pytest.raises(DataError, match=r"options\.vocab_size=9000 is more than the text supports") as caught:
