@@ -109,7 +109,7 @@ def feed(store: str, length: int, batch_size: int, batches: int, way: str) -> di
 
         tf.data.Dataset.range(1)  # what TensorFlow holds whatever it reads
     else:
-        pipeline._through_tf_data = pipeline._through_threads
+        pipeline._through_tf_data_soon = pipeline._through_threads
     before = start_counting()
     start = time.perf_counter()
     split = Store.open(store).split("train")
