@@ -92,6 +92,7 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
                     if failed := watch(step, metrics, now=due):
                         break
                     if due:
+                        progress.flush()  # no checkpoint knows of a step that the log lacks, killed or not
                         checkpoints.save(step, state, config, store.fingerprint, loss=mean_of_finite(losses))
                         losses = []
                     if stopping:
@@ -248,12 +249,12 @@ class Progress:
     def _open(self, step: int) -> None:
         self.log = MetricsLog(self._workdir, step, self._steps, enabled=jax.process_index() == 0)
         self.last: dict[str, Any] = {}
-        self._waiting: list[tuple[int, dict[str, jax.Array], list[jax.Array]]] = []
+        self._waiting: tuple[int, dict[str, jax.Array], list[jax.Array], float] | None = None
         self._tokens: list[jax.Array] = []
         self._layers = LayersLog(self._workdir, step, enabled=jax.process_index() == 0)
         file = self._workdir / "metrics.jsonl"
         logged = read_metrics(file) if step and file.exists() else []
-        self._read_step, self._read_time = step, time.perf_counter()
+        self._noted_step, self._noted_time = step, time.perf_counter()
         self._seconds = logged[-1]["train_seconds"] if logged else 0.0
         self._first = step + 1
         self.last = logged[-1] if logged else {}
@@ -269,8 +270,7 @@ class Progress:
 
     def __exit__(self, *error: Any) -> None:
         if error[0] is None:
-            self._read(keep=0)
-            self._layers.write()
+            self.flush()
         self.log.__exit__(*error)
 
     def step(self, step: int, metrics: dict[str, Any]) -> None:
@@ -279,24 +279,33 @@ class Progress:
         if "statistics" in metrics:
             self._layers(step, metrics.pop("statistics"))
         if step % self._every == 0 or step in (self._first, self._steps):
-            self._waiting.append((step, metrics, self._tokens))
+            self._read()  # the one before, which the devices have long done
+            if step in (self._first, self._steps):  # the first one holds the compilation, the last one ends the run
+                jax.block_until_ready(metrics)
+            self._waiting = step, metrics, self._tokens, time.perf_counter()
             self._tokens = []
-            self._read(keep=0 if step == self._first else 1)
+            if step == self._first:
+                self._read()
 
-    def _read(self, keep: int) -> None:
-        while len(self._waiting) > keep:
-            step, metrics, tokens = self._waiting.pop(0)
-            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            now = time.perf_counter()
-            elapsed, self._read_time = now - self._read_time, now
-            self._seconds += elapsed
-            values["train_seconds"] = self._seconds
-            if step != self._first:  # the first one holds the compilation
-                values["step_seconds"] = elapsed / (step - self._read_step)
-                values["tokens_per_second"] = float(sum(jax.device_get(tokens))) / elapsed
-            self._read_step = step
-            self.log(step, values)
-            self.last = values
+    def flush(self) -> None:
+        """Logs what was noted and waits, after the devices have done it."""
+        self._read()
+        self._layers.write()
+
+    def _read(self) -> None:
+        if self._waiting is None:
+            return
+        (step, metrics, tokens, now), self._waiting = self._waiting, None
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        elapsed, self._noted_time = now - self._noted_time, now
+        self._seconds += elapsed
+        values["train_seconds"] = self._seconds
+        if step != self._first:
+            values["step_seconds"] = elapsed / (step - self._noted_step)
+            values["tokens_per_second"] = float(sum(jax.device_get(tokens))) / elapsed
+        self._noted_step = step
+        self.log(step, values)
+        self.last = values
 
 
 class Stop:
