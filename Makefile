@@ -9,7 +9,7 @@ CONFIG  ?= configs/demo.py
 WORKDIR ?= runs/demo
 VENV    := .venv
 PIP     := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
-# Byte code by all cores, where pip would use one, without what is hardly ever imported. A file that is no Python is no error.
+# Byte code by all cores, where pip would use one, but for what is hardly ever imported; files that are no Python stay.
 COMPILE := $(VENV)/bin/python -m compileall -qq -j 0 -x '/tests?/|/transformers/models/' $(VENV)/lib || true
 started := $(shell date +%s)
 

@@ -28,7 +28,7 @@ from data_pipeline.permutation import hashed, permute
 from data_pipeline.row_index import Facts, open_index
 from data_pipeline.store import Split
 
-_THREADS = 1  # two hold each other up, on the interpreter's lock: benchmarks/feeding.py has 1.6 times as much by one
+_THREADS = 1  # two read less: they hold each other up, on the interpreter's lock; see benchmarks/README.md
 _AHEAD = 4  # batches that wait for the training step
 _AT_ONCE = 2  # batches that a run asks for before its first step
 _EMPTY = -1  # the number of a row of padding
