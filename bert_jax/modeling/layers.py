@@ -8,12 +8,14 @@ Every parameter carries its logical axes (`embed`, `mlp`, `heads`, `vocab`), whi
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.extend.random import threefry2x32_p
 
 from bert_jax.config import Model
 
@@ -97,14 +99,31 @@ def truncated_normal(key: jax.Array, shape: Sequence[int], std: float) -> jax.Ar
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Zeroes a share `rate` of x and scales the rest by 1 / (1 − rate); x itself without a key.
+    """Zeroes a share `rate` of x [B, ..., D] and scales the rest by 1 / (1 − rate); x itself without a key.
 
     The bits depend on the key and the global shape alone, not on how x is split over a mesh.
     """
     if key is None or rate == 0.0:
         return x
-    keep = jax.random.bits(key, x.shape, jnp.uint16) >= round(rate * 2**16)
+    keep = random_bits(key, x.shape) >= round(rate * 2**16)
     return jnp.where(keep, x / (1 - rate), 0).astype(x.dtype)
+
+
+def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """uint16 [B, ..., D], all independent: four from each hash (Threefry), where `jax.random.bits` draws one.
+
+    A hash is that of its row of the batch and its place in the row, which no mesh splits. Kept from fusing with what
+    uses them, since XLA would make each hash again for each of its four.
+    """
+    axis = max(1, len(shape) - 2)  # along which the four lie one after the other, whole rows of D at a time
+    hashed = (*shape[:axis], -(-shape[axis] // 4), *shape[axis + 1 :])
+    row = jax.lax.broadcasted_iota(jnp.uint32, hashed, 0)
+    place = jax.lax.iota(jnp.uint32, math.prod(hashed[1:])).reshape(1, *hashed[1:])
+    first, second = jax.random.key_data(key)
+    hashes = threefry2x32_p.bind(first, second, row, jnp.broadcast_to(place, hashed))
+    words = jax.lax.optimization_barrier(hashes)
+    quarters = [half for word in words for half in (word.astype(jnp.uint16), (word >> 16).astype(jnp.uint16))]
+    return jax.lax.slice_in_dim(jnp.concatenate(quarters, axis), 0, shape[axis], axis=axis)
 
 
 def split_key(key: jax.Array | None, number: int) -> Sequence[jax.Array | None]:
