@@ -1,7 +1,7 @@
 """Does a model trained on short rows read longer ones? Perplexity at 128 … 512 tokens after training at 128.
 
-    python -m data_pipeline.prepare --config=configs/demo.py --output=stores/demo
-    python benchmarks/extrapolation.py --store=stores/demo --json=extrapolation.json --png=extrapolation.png
+    python -m data_pipeline.prepare --config=configs/demo.py --config.data.tokenizer.vocab_size=2000 --output=runs/small
+    python benchmarks/extrapolation.py --store=runs/small --json=extrapolation.json --png=extrapolation.png
 
 The claim of NEZHA (Wei et al. 2019, section 3.1): functional relative positions reach rows longer than any seen in
 training, learned absolute ones do not. A small model is trained for each position scheme and seed, then evaluated on
@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bert_jax import cli
 from bert_jax.config import Checkpoints, Config, Data, Evaluation, Model, Phase
 from bert_jax.variants import Variant, use
+from data_pipeline.store import Store
 
 FLAGS = flags.FLAGS
 SCHEMES = {
@@ -38,7 +39,7 @@ LENGTHS = (128, 192, 256, 384, 512)
 def define() -> None:
     flags.DEFINE_string("store", None, "Prepared store.", required=True)
     flags.DEFINE_list("schemes", list(SCHEMES), "Position schemes.")
-    flags.DEFINE_integer("steps", 200, "Updates of each training.", lower_bound=1)
+    flags.DEFINE_integer("steps", 1000, "Updates of each training.", lower_bound=1)
     flags.DEFINE_integer("seeds", 3, "Trainings of each scheme.", lower_bound=1)
     flags.DEFINE_integer("tokens", 32 * 1024, "Held-out tokens at each length.", lower_bound=LENGTHS[-1])
     flags.DEFINE_string("png", "", "Also draw the curves into this file.")
@@ -80,9 +81,9 @@ def perplexities(positions: Variant, seed: int) -> list[float]:
 
 
 def configuration(positions: Variant, seed: int) -> Config:
-    """A model that learns something in a few hundred steps."""
+    """A model that learns something in a few minutes."""
     model = Model(
-        vocab_size=8000,
+        vocab_size=Store.open(FLAGS.store).vocab_size,
         layers=2,
         width=128,
         heads=4,

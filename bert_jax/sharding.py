@@ -95,13 +95,23 @@ def check(config: configs.Config, mesh: jax.sharding.Mesh) -> None:
             raise ConfigError(f"config.mesh.{which} is {axis}, which does not divide model.{name}={size}")
 
 
-def parameter_shardings(model: configs.Model, mesh: jax.sharding.Mesh) -> dict:
-    """A NamedSharding for each parameter, by its logical axes."""
+def parameter_shardings(model: configs.Model, params: Any, mesh: jax.sharding.Mesh) -> dict:
+    """A NamedSharding for each parameter, by its logical axes; `params` may be abstract.
 
-    def place(axes: tuple[str | None, ...]) -> NamedSharding:
-        return NamedSharding(mesh, PartitionSpec(*(RULES[axis] for axis in axes)))
+    Where nothing goes over fsdp by the table, as in the biases of heads, feed-forward and vocabulary, the last axis
+    that both together divide goes over tensor and fsdp.
+    """
+    fsdp = RULES["embed"]
 
-    return jax.tree.map(place, parameter_axes(model))
+    def place(axes: tuple[str | None, ...], shape: tuple[int, ...]) -> NamedSharding:
+        names: list[Any] = [RULES[axis] for axis in axes]
+        if fsdp not in names:
+            both = {i: (name, fsdp) for i, name in enumerate(names) if name is not None}
+            fits = [i for i, pair in both.items() if shape[i] % math.prod(mesh.shape[axis] for axis in pair) == 0]
+            names = [both[i] if i in fits[-1:] else name for i, name in enumerate(names)]
+        return NamedSharding(mesh, PartitionSpec(*names))
+
+    return jax.tree.map(lambda axes, x: place(axes, x.shape), parameter_axes(model), params)
 
 
 def state_shardings(model: configs.Model, optimizer: optax.GradientTransformation, params: Any, mesh: Any) -> dict:
@@ -110,7 +120,7 @@ def state_shardings(model: configs.Model, optimizer: optax.GradientTransformatio
     `params` are abstract. (Compiling `optimizer.init` alone would replicate the moments.)
     """
     everywhere = NamedSharding(mesh, PartitionSpec())
-    shardings = parameter_shardings(model, mesh)
+    shardings = parameter_shardings(model, params, mesh)
     opt_state = optax.tree_utils.tree_map_params(
         optimizer,
         lambda leaf, sharding: leaf if _masked(leaf) else sharding,
