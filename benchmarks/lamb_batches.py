@@ -21,8 +21,8 @@ OPTIMIZERS = {
     "adamw": (use("adamw", b2=0.98), (1e-3, 2e-3, 4e-3)),
 }
 
-flags.DEFINE_list("batches", ["32", "128", "512"], "Rows; the first is the one that is tuned.")
-flags.DEFINE_integer("rows", 8192, "Rows that every run sees.")
+flags.DEFINE_list("batches", ["32", "128", "512", "2048"], "Rows; the first is the one that is tuned.")
+flags.DEFINE_integer("rows", 65_536, "Rows that every run sees.")
 flags.DEFINE_integer("length", 32, "Tokens in a row.")
 
 
