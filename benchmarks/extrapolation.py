@@ -7,7 +7,7 @@ The claim of NEZHA (Wei et al. 2019, section 3.1): functional relative positions
 training, learned absolute ones do not. A small model is trained for each position scheme and seed, then evaluated on
 held-out text in rows of growing length, about as many tokens at each. Rows run across documents without isolation, so
 that a row of 512 tokens has 512 positions. The absolute table has 512 rows; those that no training row reaches are as
-BERT starts them. Shown is exp of the mean cross-entropy at places that show [MASK], mean and range over the seeds.
+BERT starts them. Shown is exp of the mean cross-entropy at places that show [MASK], median and range of the seeds.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ def main() -> dict[str, Any]:
     figures = {}
     for name in FLAGS.schemes:
         curves = np.array([perplexities(SCHEMES[name], seed) for seed in range(FLAGS.seeds)])
-        cells = zip(curves.mean(0), curves.min(0), curves.max(0), strict=True)
+        cells = zip(np.median(curves, 0), curves.min(0), curves.max(0), strict=True)
         print(f"{name:<36}" + "".join(f"{f'{m:.0f} ({a:.0f}–{b:.0f})':>16}" for m, a, b in cells), flush=True)
         figures[name] = curves.tolist()
     if FLAGS.png:
@@ -125,7 +125,7 @@ def forget_untrained(model: Model, params: dict, seed: int) -> dict:
 
 
 def draw(figures: dict[str, Any], file: str) -> None:
-    """A curve for each scheme, the range of the seeds as a band."""
+    """A curve for each scheme and seed."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -133,9 +133,13 @@ def draw(figures: dict[str, Any], file: str) -> None:
 
     figure, axes = pyplot.subplots(figsize=(8, 5))
     for (name, curves), style in zip(figures.items(), ("o-", "s-", "^--"), strict=False):
-        curves = np.array(curves)
-        (line,) = axes.plot(LENGTHS, curves.mean(0), style, label=name)
-        axes.fill_between(LENGTHS, curves.min(0), curves.max(0), color=line.get_color(), alpha=0.2)
+        lines = axes.plot(LENGTHS, np.array(curves).T, style, markersize=4, alpha=0.8)
+        for line in lines:
+            line.set_color(lines[0].get_color())
+        lines[0].set_label(name)
+    axes.set_yscale("log")
+    axes.set_yticks([100, 200, 300, 500, 700], ["100", "200", "300", "500", "700"])
+    axes.minorticks_off()
     axes.axvline(SHORT, color="gray", linestyle=":")
     axes.annotate("trained here", (SHORT, axes.get_ylim()[1]), xytext=(4, -12), textcoords="offset points")
     axes.set_xticks(LENGTHS)

@@ -16,10 +16,13 @@ class MlmHead(nnx.Module):
         self.dense = Dense((model.width, model.table_width), ("embed", None), model, rngs)
         self.norm = LayerNorm(model, model.table_width)
         self.bias = nnx.Param(jnp.zeros(model.padded_vocab_size), axes=("vocab",))
-        self.activation = model.activation
+        self.activation, self.vocab_size = model.activation, model.vocab_size
 
     def __call__(self, hidden: jax.Array, words: jax.Array) -> jax.Array:
-        """hidden [B, ..., D], words [Vp, E] or those of each part of the batch, [n, Vp, E] → float32 [B, ..., Vp]."""
+        """hidden [B, ..., D], words [Vp, E] or those of each part of the batch, [n, Vp, E] → float32 [B, ..., Vp].
+
+        The columns that pad the vocabulary are −inf in effect.
+        """
         x, shape = self.norm(activate(self.dense(hidden), self.activation)), hidden.shape[:-1]
         words = words.astype(x.dtype)
         if words.ndim == 2:
@@ -27,7 +30,9 @@ class MlmHead(nnx.Module):
         else:
             x = in_parts(x, len(words))
             logits = jnp.einsum("n...d,nvd->n...v", x, words, preferred_element_type=jnp.float32).reshape(*shape, -1)
-        return logits + self.bias[...]
+        # Said of the bias, which is small: of the logits, it would be a pass over them, and one over their gradient.
+        real = jnp.arange(self.bias.shape[0]) < self.vocab_size
+        return logits + jnp.where(real, self.bias[...], jnp.finfo(jnp.float32).min)
 
 
 class Pooler(Dense):
@@ -46,9 +51,7 @@ class PairHead(Dense):
 
 def padded_mlm_logits(model: Model, params: dict, hidden: jax.Array) -> jax.Array:
     """hidden [..., D] → float32 [..., Vp]; the columns that pad the vocabulary are −inf in effect."""
-    logits = bind(MlmHead, model, params["mlm_head"])(hidden, params["embeddings"]["word"]["embedding"])
-    real = jnp.arange(model.padded_vocab_size) < model.vocab_size
-    return jnp.where(real, logits, jnp.finfo(jnp.float32).min)
+    return bind(MlmHead, model, params["mlm_head"])(hidden, params["embeddings"]["word"]["embedding"])
 
 
 def mlm_logits(model: Model, params: dict, hidden: jax.Array) -> jax.Array:

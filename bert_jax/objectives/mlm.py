@@ -10,6 +10,7 @@ from bert_jax.config import Model
 from bert_jax.modeling.bert import encode
 from bert_jax.modeling.heads import padded_mlm_logits
 from bert_jax.objectives import Batch, Objective, Vocabulary
+from bert_jax.objectives._cross_entropy import cross_entropy
 from bert_jax.objectives._whole_words import choose_words
 from bert_jax.variants import ConfigError
 
@@ -132,13 +133,3 @@ def _find_bits(words: jax.Array, rank: jax.Array, zeros: jax.Array) -> jax.Array
         rank, place = jnp.where(above, rank - ones, rank), jnp.where(above, place + half, place)
         word = jnp.where(above, word >> half, low)
     return place
-
-
-def cross_entropy(
-    logits: jax.Array, targets: jax.Array, weights: jax.Array
-) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
-    """logits float32 [..., V], targets and weights [...] → weighted sums of −log p, weights and right answers."""
-    log_sum = jax.nn.logsumexp(logits, axis=-1)
-    of_target = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    correct = (of_target == logits.max(-1)) * weights
-    return ((log_sum - of_target) * weights).sum(), weights.sum(), {"correct": correct.sum()}

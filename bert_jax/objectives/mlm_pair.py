@@ -12,6 +12,7 @@ from bert_jax.config import Model
 from bert_jax.modeling.bert import encode
 from bert_jax.modeling.heads import padded_mlm_logits, pair_logits, pool
 from bert_jax.objectives import Batch, Objective, Vocabulary, mlm
+from bert_jax.objectives._cross_entropy import cross_entropy
 from bert_jax.variants import ConfigError
 
 
@@ -50,10 +51,10 @@ def build(
         first = jnp.zeros_like(batch["target_places"][:, :1])  # [CLS]
         hidden = encode(model, params, batch, key, jnp.concatenate([first, batch["target_places"]], axis=1))
         logits = padded_mlm_logits(model, params, hidden[:, 1:])
-        total, weight, metrics = mlm.cross_entropy(logits, batch["targets"], batch["target_weights"])
+        total, weight, metrics = cross_entropy(logits, batch["targets"], batch["target_weights"])
         real = (batch["segments"] > 0).any(1).astype(jnp.float32)
         choice = pair_logits(model, params, pool(model, params, hidden))
-        pair_loss, pairs, sums = mlm.cross_entropy(choice, batch["pair_label"], real)
+        pair_loss, pairs, sums = cross_entropy(choice, batch["pair_label"], real)
         metrics |= {"pair_loss": pair_loss, "pair_correct": sums["correct"], "pairs": pairs}
         return total + pair_weight * batch["target_places"].shape[1] * pair_loss, weight, metrics
 
