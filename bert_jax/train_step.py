@@ -44,8 +44,7 @@ def make_train_step(
         parts = max(1, batch["tokens"].shape[0] // part)
         gradients, sums = accumulate(objective, state["params"], corrupted, jax.random.fold_in(key, DROPOUT), parts)
         weight = jnp.maximum(sums["weight"], 1)
-        gradients = jax.tree.map(lambda g: g / weight, gradients)
-        gradients, norm = clip(gradients, config.clip_norm)
+        gradients, norm = mean_clipped(gradients, weight, config.clip_norm)
         made = state["step"] - guard.counts(state["opt_state"]).get("skipped", 0)
         updates, opt_state = jax.named_scope(OPTIMIZER)(optimizer.update)(
             gradients, state["opt_state"], state["params"], norm=norm
@@ -92,10 +91,11 @@ def accumulate(objective: Objective, params: Any, batch: Batch, key: jax.Array, 
 
 
 @jax.named_scope(OPTIMIZER)
-def clip(gradients: Any, limit: float) -> tuple[Any, jax.Array]:
-    """Scales the whole tree to a norm of at most `limit` (0: leaves it), and gives the norm before."""
-    norm = optax.tree.norm(gradients)
-    if not limit:
-        return gradients, norm
-    scale = jnp.minimum(1.0, limit / jnp.maximum(norm, 1e-30))
-    return jax.tree.map(lambda g: g * scale, gradients), norm
+def mean_clipped(gradients: Any, weight: jax.Array, limit: float) -> tuple[Any, jax.Array]:
+    """The sums over `weight` as means, scaled together to a norm of at most `limit` (0: any), and the norm before.
+
+    One factor for both, so that nothing is written between the sums and the optimizer.
+    """
+    norm = optax.tree.norm(gradients) / weight
+    scale = jnp.minimum(1.0, limit / jnp.maximum(norm, 1e-30)) if limit else 1.0
+    return jax.tree.map(lambda g: g * (scale / weight), gradients), norm

@@ -13,7 +13,7 @@ from bert_jax import averaging, sharding
 from bert_jax.config import Config, Guard, Mesh, Model, Phase
 from bert_jax.objectives import Vocabulary, mlm
 from bert_jax.train_state import abstract_state, init_state, learning_rate, phase_at
-from bert_jax.train_step import accumulate, clip, jit_train_step
+from bert_jax.train_step import accumulate, jit_train_step, mean_clipped
 from bert_jax.variants import ConfigError, use
 
 V, L, B = 101, 37, 8
@@ -125,14 +125,16 @@ def test_it_learns_one_batch_by_heart() -> None:
     assert losses[-1] < losses[0] - 1
 
 
-def test_clip_scales_to_the_limit_and_tells_the_norm_before() -> None:
+@pytest.mark.parametrize("weight", [1.0, 8.0])
+def test_means_are_scaled_to_the_limit_and_tell_their_norm_before(weight) -> None:
     tree = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([[4.0]])}
-    clipped, norm = clip(tree, 1.0)
+    sums = jax.tree.map(lambda x: x * weight, tree)
+    clipped, norm = mean_clipped(sums, jnp.float32(weight), 1.0)
     assert norm == 5
     np.testing.assert_allclose(clipped["a"], [0.6, 0])
-    np.testing.assert_array_equal(clip(tree, 0.0)[0]["b"], tree["b"])
-    np.testing.assert_array_equal(clip(tree, 6.0)[0]["b"], tree["b"])
-    zero = clip(jax.tree.map(jnp.zeros_like, tree), 1.0)[0]
+    np.testing.assert_array_equal(mean_clipped(sums, jnp.float32(weight), 0.0)[0]["b"], tree["b"])
+    np.testing.assert_array_equal(mean_clipped(sums, jnp.float32(weight), 6.0)[0]["b"], tree["b"])
+    zero = mean_clipped(jax.tree.map(jnp.zeros_like, tree), jnp.float32(weight), 1.0)[0]
     assert all(jnp.all(x == 0) for x in jax.tree.leaves(zero))
 
 
