@@ -71,8 +71,9 @@ def at_masks(config: Config, store: Store, params: Any, objective: Objective) ->
         weights = corrupted["target_weights"]
         sums = []
         for chosen in (weights, weights * (shown == vocabulary.mask)):
-            loss, weight, metrics = objective.loss(params, corrupted | {"target_weights": chosen}, None)
-            sums.append(jnp.stack([loss, weight, metrics["correct"], (unigram[corrupted["targets"]] * chosen).sum()]))
+            loss, weight, means = objective.loss(params, corrupted | {"target_weights": chosen}, None)
+            correct, baseline = means["accuracy"][0], (unigram[corrupted["targets"]] * chosen).sum()
+            sums.append(jnp.stack([loss, weight, correct, baseline]))
         return jnp.stack(sums)
 
     rows, sums = 0, np.zeros((2, 4))

@@ -52,7 +52,7 @@ def make_train_step(
         params = optax.apply_updates(state["params"], updates)
         metrics = {
             "loss": sums["loss"] / weight,
-            "accuracy": sums["correct"] / weight,
+            **{name: total / jnp.maximum(of, 1) for name, (total, of) in sums["means"].items()},
             "learning_rate": jnp.asarray(rate(made), jnp.float32),
             "gradient_norm": norm,
             "tokens": (batch["segments"] > 0).sum(),
@@ -66,14 +66,14 @@ def make_train_step(
 
 
 def accumulate(objective: Objective, params: Any, batch: Batch, key: jax.Array, parts: int) -> tuple[Any, Metrics]:
-    """Gradients of the summed loss, and the sums, over `parts` microbatches one after the other.
+    """Gradients of the summed loss, and its sums (loss, weight, means), over `parts` microbatches one after the other.
 
     Sums are divided by the whole batch's weight afterwards, so that the parts equal one big batch to rounding.
     """
 
     def summed(params: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        loss, weight, metrics = objective.loss(sharding.own_words(params), part, key)
-        return loss, {"loss": loss, "weight": weight, **metrics}
+        loss, weight, means = objective.loss(sharding.own_words(params), part, key)
+        return loss, {"loss": loss, "weight": weight, "means": means}
 
     gradient = jax.grad(summed, has_aux=True)
     if parts == 1:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 Batch = dict[str, jax.Array]
+Means = dict[str, tuple[jax.Array, jax.Array]]  # what the log shows beside the loss: each a sum and its weight
 
 
 class Vocabulary(NamedTuple):
@@ -23,8 +24,8 @@ class Vocabulary(NamedTuple):
 
 class Objective(NamedTuple):
     """`corrupt(batch, key) -> batch` draws what is to be predicted, from the key and each row's place in the global
-    batch alone; `loss(params, batch, key) -> (sum, weight, metrics)` gives sums over predictions, to be added over
-    microbatches and the mesh before dividing. `metrics` are sums too."""
+    batch alone; `loss(params, batch, key) -> (sum, weight, means)` gives sums over predictions, to be added over
+    microbatches and the mesh before dividing. `means` has "accuracy", and what else there is to log."""
 
     corrupt: Callable[[Batch, jax.Array], Batch]
-    loss: Callable[[Any, Batch, jax.Array | None], tuple[jax.Array, jax.Array, dict[str, jax.Array]]]
+    loss: Callable[[Any, Batch, jax.Array | None], tuple[jax.Array, jax.Array, Means]]

@@ -3,14 +3,15 @@
 import jax
 import jax.numpy as jnp
 
+from bert_jax.objectives import Means
 
-def cross_entropy(
-    logits: jax.Array, targets: jax.Array, weights: jax.Array
-) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
-    """logits float32 [..., V], targets and weights [...] → weighted sums of −log p, weights and right answers."""
+
+def cross_entropy(logits: jax.Array, targets: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array, Means]:
+    """logits float32 [..., V], targets and weights [...] → weighted sums of −log p and weights, and the accuracy."""
     surprise, largest = _surprise(logits, targets)
     correct = (_at(logits, targets) == largest) * weights
-    return (surprise * weights).sum(), weights.sum(), {"correct": correct.sum()}
+    weight = weights.sum()
+    return (surprise * weights).sum(), weight, {"accuracy": (correct.sum(), weight)}
 
 
 @jax.custom_vjp

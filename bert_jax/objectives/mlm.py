@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from bert_jax.config import Model
 from bert_jax.modeling.bert import encode
 from bert_jax.modeling.heads import padded_mlm_logits
-from bert_jax.objectives import Batch, Objective, Vocabulary
+from bert_jax.objectives import Batch, Means, Objective, Vocabulary
 from bert_jax.objectives._cross_entropy import cross_entropy
 from bert_jax.objectives._whole_words import choose_words
 from bert_jax.variants import ConfigError
@@ -61,8 +61,8 @@ def build(
         corrupted = tokens.at[rows, places].set(shown, unique_indices=True)
         return batch | {"tokens": corrupted, "target_places": places, "targets": targets, "target_weights": weights}
 
-    def loss(params: dict, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
-        """The sum of −log p(target) over the weighted places, the sum of weights, and how many were right."""
+    def loss(params: dict, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array, Means]:
+        """The sum of −log p(target) over the weighted places, the sum of weights, and the accuracy."""
         hidden = encode(model, params, batch, key, batch["target_places"])
         logits = padded_mlm_logits(model, params, hidden)
         return cross_entropy(logits, batch["targets"], batch["target_weights"])

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from bert_jax.config import Model
 from bert_jax.modeling.bert import encode
 from bert_jax.modeling.heads import padded_mlm_logits, pair_logits, pool
-from bert_jax.objectives import Batch, Objective, Vocabulary, mlm
+from bert_jax.objectives import Batch, Means, Objective, Vocabulary, mlm
 from bert_jax.objectives._cross_entropy import cross_entropy
 from bert_jax.variants import ConfigError
 
@@ -42,8 +42,8 @@ def build(
             raise ConfigError("config.objective is mlm_pair; config.data.rows must be segment_pair or sentence_pair")
         return alone.corrupt(batch, key)
 
-    def loss(params: dict, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
-        """As mlm.py's, and pair_loss, pair_correct and pairs: sums over rows that are not padding.
+    def loss(params: dict, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array, Means]:
+        """As mlm.py's, and pair_loss and pair_accuracy over the rows that are not padding.
 
         A pair counts as much as the predictions of a full row: the sums divided by the weight are then the two means
         (of short rows, which have fewer predictions, the pairs weigh a little more), and microbatches add up exactly.
@@ -51,11 +51,11 @@ def build(
         first = jnp.zeros_like(batch["target_places"][:, :1])  # [CLS]
         hidden = encode(model, params, batch, key, jnp.concatenate([first, batch["target_places"]], axis=1))
         logits = padded_mlm_logits(model, params, hidden[:, 1:])
-        total, weight, metrics = cross_entropy(logits, batch["targets"], batch["target_weights"])
+        total, weight, means = cross_entropy(logits, batch["targets"], batch["target_weights"])
         real = (batch["segments"] > 0).any(1).astype(jnp.float32)
         choice = pair_logits(model, params, pool(model, params, hidden))
-        pair_loss, pairs, sums = cross_entropy(choice, batch["pair_label"], real)
-        metrics |= {"pair_loss": pair_loss, "pair_correct": sums["correct"], "pairs": pairs}
-        return total + pair_weight * batch["target_places"].shape[1] * pair_loss, weight, metrics
+        pair_loss, pairs, of_pairs = cross_entropy(choice, batch["pair_label"], real)
+        means |= {"pair_loss": (pair_loss, pairs), "pair_accuracy": of_pairs["accuracy"]}
+        return total + pair_weight * batch["target_places"].shape[1] * pair_loss, weight, means
 
     return Objective(corrupt, loss)

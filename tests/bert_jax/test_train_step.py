@@ -125,6 +125,23 @@ def test_it_learns_one_batch_by_heart() -> None:
     assert losses[-1] < losses[0] - 1
 
 
+def test_what_an_objective_tells_is_logged_as_means_over_the_whole_batch() -> None:
+    plain = mlm.build(MODEL, VOCABULARY)
+
+    def loss(params: dict, batch: dict, key: jax.Array) -> tuple:
+        total, weight, means = plain.loss(params, batch, key)
+        text = (batch["segments"] > 0).astype(jnp.float32)
+        return total, weight, means | {"position": ((batch["positions"] * text).sum(), text.sum())}
+
+    phase = dataclasses.replace(PHASE, microbatches=4)
+    config, mesh = make_config(phases=(phase,)), sharding.make_mesh(Mesh(), jax.devices()[:1])
+    batch = make_batch(3)
+    update = jit_train_step(config, phase, plain._replace(loss=loss), mesh)
+    _, metrics = update(init_state(config, mesh), sharding.put_batch(batch, mesh))
+    np.testing.assert_allclose(metrics["position"], batch["positions"][batch["segments"] > 0].mean(), rtol=1e-6)
+    assert 0 <= metrics["accuracy"] <= 1
+
+
 @pytest.mark.parametrize("weight", [1.0, 8.0])
 def test_means_are_scaled_to_the_limit_and_tell_their_norm_before(weight) -> None:
     tree = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([[4.0]])}

@@ -125,7 +125,7 @@ def test_loss_against_float64() -> None:
     params = bert.init(MODEL, jax.random.key(0))
     params["mlm_head"]["bias"] = jax.random.normal(jax.random.key(1), (MODEL.padded_vocab_size,))
     corrupted = jax.device_get(objective.corrupt(batch, jax.random.key(2)))
-    loss, weight, metrics = jax.jit(objective.loss)(params, corrupted, None)
+    loss, weight, means = jax.jit(objective.loss)(params, corrupted, None)
     all_logits = jax.jit(lambda p, b: heads.mlm_logits(MODEL, p, bert.encode(MODEL, p, b)))
     logits = np.asarray(all_logits(params, corrupted), np.float64)
     assert logits.shape == (6, 37, V)
@@ -135,7 +135,7 @@ def test_loss_against_float64() -> None:
     places, targets = corrupted["target_places"][rows, slots], corrupted["targets"][rows, slots]
     np.testing.assert_allclose(loss, -log_p[rows, places, targets].sum(), rtol=1e-5)
     assert weight == len(rows)
-    assert metrics["correct"] == (logits[rows, places].argmax(-1) == targets).sum()
+    assert means["accuracy"] == ((logits[rows, places].argmax(-1) == targets).sum(), len(rows))
 
 
 def test_rows_of_padding_give_zero_and_stay_finite() -> None:

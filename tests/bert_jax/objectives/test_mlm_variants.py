@@ -56,18 +56,17 @@ def test_the_loss_of_tokens_and_pairs():
         tokens, choice = mlm_logits(PAIRS, params, hidden), pair_logits(PAIRS, params, pool(PAIRS, params, hidden))
         return corrupted, objective.loss(params, corrupted, None), tokens, choice
 
-    corrupted, (total, weight, metrics), tokens, choice = run(batch)
+    corrupted, (total, weight, means), tokens, choice = run(batch)
     tokens, choice = np.asarray(tokens, np.float64), np.asarray(choice, np.float64)
     minus_log = lambda logits, target: np.log(np.exp(logits).sum()) - logits[target]
     places, targets, weights = (np.asarray(corrupted[n]) for n in ("target_places", "targets", "target_weights"))
     wanted = sum(w * minus_log(tokens[row, places[row, i]], targets[row, i]) for (row, i), w in np.ndenumerate(weights))
     pairs = sum(minus_log(choice[row], batch["pair_label"][row]) for row in range(8))  # the last row is padding
     assert weight == weights.sum()
-    assert metrics["pairs"] == 8
-    np.testing.assert_allclose(metrics["pair_loss"], pairs, rtol=1e-5)
+    np.testing.assert_allclose(means["pair_loss"], (pairs, 8), rtol=1e-5)
     np.testing.assert_allclose(total, wanted + 0.5 * places.shape[1] * pairs, rtol=1e-5)
     right = (choice.argmax(1) == batch["pair_label"])[:8].sum()
-    assert metrics["pair_correct"] == right
+    assert means["pair_accuracy"] == (right, 8)
 
 
 def test_pairs_need_their_head_and_their_rows():
