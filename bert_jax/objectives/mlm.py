@@ -57,8 +57,8 @@ def build(
         words = jax.random.randint(word_key, places.shape, 0, vocabulary.size)
         shown = jnp.where(kind < masked, vocabulary.mask, jnp.where(kind < masked + random, words, targets))
         shown = jnp.where(weights > 0, shown, targets)
-        rows = jnp.arange(tokens.shape[0])[:, None]
-        corrupted = tokens.at[rows, places].set(shown, unique_indices=True)
+        put = lambda row, places, shown: row.at[places].set(shown, unique_indices=True)
+        corrupted = jax.vmap(put)(tokens, places, shown)
         return batch | {"tokens": corrupted, "target_places": places, "targets": targets, "target_weights": weights}
 
     def loss(params: dict, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array, Means]:

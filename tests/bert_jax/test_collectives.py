@@ -39,7 +39,7 @@ def exchanged(mesh_config: Mesh) -> dict[str, int]:
 def test_copies_exchange_each_gradient_once(mesh) -> None:
     found = exchanged(mesh)
     assert found.pop("all-reduce") == pytest.approx(WEIGHTS, rel=0.01)
-    assert sum(found.values()) < 7 * B * tiny.L  # XLA's top_k on a CPU gathers the draws of places, float32 [B, L]
+    assert not found
 
 
 @pytest.mark.slow
