@@ -119,7 +119,7 @@ def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     hashed = (*shape[:axis], -(-shape[axis] // 4), *shape[axis + 1 :])
     row = jax.lax.broadcasted_iota(jnp.uint32, hashed, 0)
     place = jax.lax.iota(jnp.uint32, math.prod(hashed[1:])).reshape(1, *hashed[1:])
-    first, second = jax.random.key_data(key)
+    first, second = jax.random.key_data(key)[:2]
     hashes = threefry2x32_p.bind(first, second, row, jnp.broadcast_to(place, hashed))
     words = jax.lax.optimization_barrier(hashes)
     quarters = [half for word in words for half in (word.astype(jnp.uint16), (word >> 16).astype(jnp.uint16))]
