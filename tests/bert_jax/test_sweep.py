@@ -183,4 +183,5 @@ def test_real_trainings_end_to_end(recipe, tmp_path):
     assert figures["best"]["value"] == evaluated["eval_loss"]
     assert "the best: --config.phases.0.learning_rate=" in done.stdout
     fields = {f: space.as_text(v) for f, v in figures["best"]["fields"].items()}
-    assert override(read(str(recipe)), fields).steps == 150
+    found = override(read(str(recipe)), fields)
+    assert found.phases[0].learning_rate == figures["best"]["fields"]["phases.0.learning_rate"]
