@@ -106,7 +106,8 @@ class TestFlops:
         batch = jax.eval_shape(objective.corrupt, batch, jax.random.key(0))
         loss = lambda params, batch: objective.loss(params, batch, jax.random.key(1))[0]
         done = matmul_flops(jax.make_jaxpr(jax.grad(loss))(params, batch).jaxpr)
-        assert done == 5 * needed_flops(model, 37, batch["targets"].shape[1])
+        ones = 2 * batch["targets"].size * 128  # by which a CPU adds up the gradient of the vocabulary's bias
+        assert done - ones == 5 * needed_flops(model, 37, batch["targets"].shape[1])
 
     def count(self, f, *shapes) -> float:
         return matmul_flops(jax.make_jaxpr(f)(*(jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes)).jaxpr)
