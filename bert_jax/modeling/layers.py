@@ -112,8 +112,8 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """uint16 [B, ..., D], all independent: four from each hash (Threefry), where `jax.random.bits` draws one.
 
-    A hash is that of its row of the batch and its place in the row, which no mesh splits. Kept from fusing with what
-    uses them, since XLA would make each hash again for each of its four.
+    A hash is that of its row's number in the global batch and its place in the row, however a mesh splits them. Kept
+    from fusing with what uses them, since XLA would make each hash again for each of its four.
     """
     axis = max(1, len(shape) - 2)  # along which the four lie one after the other, whole rows of D at a time
     hashed = (*shape[:axis], -(-shape[axis] // 4), *shape[axis + 1 :])
