@@ -8,7 +8,7 @@ from flax import nnx
 
 from bert_jax.config import Model
 from bert_jax.kernels import Kernel
-from bert_jax.modeling.layers import Dense
+from bert_jax.modeling.layers import Dense, product
 from bert_jax.positions import Positions
 
 
@@ -61,7 +61,7 @@ def project(layers: tuple[Dense, ...], x: jax.Array) -> list[jax.Array]:
     """Several layers of one shape on the same x [B, L, D] in a single matrix product; each gives [B, L, N, H]."""
     dtype = layers[0].dtype
     kernel = jnp.stack([layer.kernel[...] for layer in layers], axis=1).astype(dtype)
-    together = jnp.einsum("bld,dsnh->blsnh", x.astype(dtype), kernel)
+    together = product(x.astype(dtype), kernel)
     biases = [layer.bias[...] for layer in layers if layer.bias is not None]
     if biases:
         together += jnp.stack(biases).astype(dtype)

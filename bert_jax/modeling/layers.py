@@ -35,11 +35,33 @@ class Dense(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """x [..., *contracted] → [..., *rest of the kernel's shape], in the compute dtype."""
-        last, first = tuple(range(x.ndim - self.contract, x.ndim)), tuple(range(self.contract))
-        # Not flattened to two dimensions first: XLA's CPU compiler then finds faster gradients.
-        kernel = self.kernel[...].astype(self.dtype)
-        y = jax.lax.dot_general(x.astype(self.dtype), kernel, ((last, first), ((), ())))
+        y = product(x.astype(self.dtype), self.kernel[...].astype(self.dtype), self.contract)
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def product(x: jax.Array, kernel: jax.Array, contract: int = 1) -> jax.Array:
+    """x [..., *C] · kernel [*C, *R] → [..., *R], over the first `contract` axes C of the kernel."""
+    last, first = tuple(range(x.ndim - contract, x.ndim)), tuple(range(contract))
+    return jax.lax.dot_general(x, kernel, ((last, first), ((), ())))
+
+
+def _product_forward(x: jax.Array, kernel: jax.Array, contract: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return product(x, kernel, contract), (x, kernel)
+
+
+def _product_backward(
+    contract: int, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """JAX's own writes the kernel's gradient transposed: twice the time with XLA's CPU compiler."""
+    x, kernel = residuals
+    rows = tuple(range(x.ndim - contract))
+    rest = tuple(range(len(rows), gradient.ndim)), tuple(range(contract, kernel.ndim))
+    of_x = jax.lax.dot_general(gradient, kernel, (rest, ((), ())))
+    return of_x, jax.lax.dot_general(x, gradient, ((rows, rows), ((), ())))
+
+
+product.defvjp(_product_forward, _product_backward)
 
 
 class LayerNorm(nnx.Module):
