@@ -6,6 +6,7 @@ The processes take turns: one works while the others sleep, so that a slow spell
 
 import dataclasses
 import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,9 @@ import numpy as np
 
 PAD, CLS, SEP, MASK, FIRST = 0, 2, 3, 4, 5  # token ids
 Step = Callable[[], float]  # does one step and waits for it; gives the loss
+# Freed arrays stay with the process, as in `make pretrain`: otherwise each, ours or the peers', asks the system for the
+# pages of its arrays anew in every step.
+KEPT = "glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,8 +132,6 @@ def torch_bert(
       dtype: of autocast; weights and moments are float32.
       gather: logits at the predicted places alone, which is quicker than the class's own loss over all.
     """
-    import os
-
     import torch
     import transformers
 
@@ -204,8 +206,6 @@ def matmul_jax(size: int = 1536) -> Step:
 
 def matmul_torch(size: int = 1536) -> Step:
     """As `matmul_jax`, by PyTorch."""
-    import os
-
     import torch
 
     torch.set_num_threads(os.cpu_count() or 1)
@@ -234,6 +234,7 @@ def take_turns(
     Returns:
       seconds a step of each turn, and the reasons why some did not run.
     """
+    os.environ.setdefault("GLIBC_TUNABLES", KEPT)
     context = multiprocessing.get_context("spawn")
     workers: dict[str, Any] = {}
     failed: dict[str, str] = {}

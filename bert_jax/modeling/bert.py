@@ -17,12 +17,12 @@ from bert_jax.kernels import choose, request_for
 from bert_jax.modeling.attention import Context
 from bert_jax.modeling.block import Block
 from bert_jax.modeling.heads import MlmHead, PairHead, Pooler
-from bert_jax.modeling.layers import Dense, LayerNorm, Table, bind, by_rows, dropout, logical_axes, split_key
+from bert_jax.modeling.layers import PRODUCT, Dense, LayerNorm, Table, bind, by_rows, dropout, logical_axes, split_key
 from bert_jax.modeling.layers import init as init_module
 from bert_jax.variants import load
 
 REMAT = {
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 Layer = Callable[[jax.Array, dict, Any], jax.Array]  # x, its parameters, its dropout key

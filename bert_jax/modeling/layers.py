@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jax.extend.random import threefry2x32_p
 
 from bert_jax.config import Model
@@ -22,6 +23,7 @@ from bert_jax.config import Model
 M = TypeVar("M", bound=nnx.Module)
 Make = Callable[..., M]  # a module class, called as (model, rngs=…)
 Axes = tuple[str | None, ...]
+PRODUCT = "product"  # by which a rematerialisation policy knows what `product` gives
 
 
 class Dense(nnx.Module):
@@ -39,15 +41,19 @@ class Dense(nnx.Module):
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def product(x: jax.Array, kernel: jax.Array, contract: int = 1) -> jax.Array:
     """x [..., *C] · kernel [*C, *R] → [..., *R], over the first `contract` axes C of the kernel."""
+    return checkpoint_name(_product(x, kernel, contract), PRODUCT)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _product(x: jax.Array, kernel: jax.Array, contract: int) -> jax.Array:
     last, first = tuple(range(x.ndim - contract, x.ndim)), tuple(range(contract))
     return jax.lax.dot_general(x, kernel, ((last, first), ((), ())))
 
 
 def _product_forward(x: jax.Array, kernel: jax.Array, contract: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return product(x, kernel, contract), (x, kernel)
+    return _product(x, kernel, contract), (x, kernel)
 
 
 def _product_backward(
@@ -61,7 +67,7 @@ def _product_backward(
     return of_x, jax.lax.dot_general(x, gradient, ((rows, rows), ((), ())))
 
 
-product.defvjp(_product_forward, _product_backward)
+_product.defvjp(_product_forward, _product_backward)
 
 
 class LayerNorm(nnx.Module):

@@ -56,6 +56,24 @@ def test_two_processes_train_as_one_stop_together_and_one_goes_on(recipe, alone,
     np.testing.assert_allclose(list(other.values()), list(one.values()), rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_two_processes_go_back_together(recipe, tmp_path) -> None:
+    """Where gradient norms hardly above their average are outliers, a run goes back several times."""
+    guard = {"on": "true", "factor": 1.02, "grace": 12, "roll_back_after": 1, "most_roll_backs": 30}
+    flags = [f"--config.guard.{name}={value}" for name, value in guard.items()]
+    pair = runs.start_all(recipe, tmp_path / "two", *flags)
+    ended = [runs.finish(process) for process in pair]
+    assert [code for code, _ in ended] == [0, 0], ended
+    code, said = runs.run(recipe, tmp_path / "one", *flags)
+    assert code == 0
+    back = lambda said: re.findall(r"steps \d+ to \d+: .*; going back to step \d+ and leaving out the \d+ rows", said)
+    assert len(back(said)) > 2
+    assert back(ended[0][1]) == back(said)
+    one, two = (runs.losses(tmp_path / name) for name in ("one", "two"))
+    assert list(one) == list(two) == list(range(1, runs.STEPS + 1))
+    np.testing.assert_allclose(list(two.values()), list(one.values()), rtol=1e-5)
+
+
 @pytest.mark.parametrize("lost", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_when_one_process_dies_the_other_ends(recipe, tmp_path, lost) -> None:
     pair = runs.start_all(recipe, tmp_path, "--config.phases.0.steps=1000000")

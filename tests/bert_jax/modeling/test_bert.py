@@ -108,6 +108,17 @@ def test_how_layers_are_run_changes_neither_output_nor_gradient(change: dict) ->
     jax.tree.map(close, *((loss, drop_key_bias(gradients)) for loss, gradients in runs))
 
 
+def test_what_is_computed_again() -> None:
+    """With "dots" the scores and what attention makes of them, with "full" the dense layers too."""
+
+    def products(remat: str) -> int:
+        model = dataclasses.replace(MODEL, remat=remat)
+        loss = lambda p, batch: jnp.sin(bert.encode(model, p, batch)).sum()
+        return jax.jit(jax.grad(loss)).lower(encoder(MODEL)[0], make_batch()).compile().as_text().count(" dot(")
+
+    assert products("none") < products("dots") < products("full")
+
+
 def test_bfloat16_keeps_weights_and_sums_in_float32() -> None:
     params, encode = encoder(dataclasses.replace(MODEL, dtype="bfloat16"))
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
