@@ -24,7 +24,7 @@ from data_pipeline.store import Store
 
 flags.DEFINE_float("seconds", 600, "CPU time that each run trains, compilation not counted.")
 flags.DEFINE_float("tuning", 0.25, "The part of it in which a learning rate is tried.", 0, 1)
-ADAMW, LAMB = (1e-3, 2e-3, 4e-3), (4e-3, 8e-3, 1.6e-2)
+ADAMW, LAMB = (5e-4, 1e-3, 2e-3, 4e-3), (2e-3, 4e-3, 8e-3, 1.6e-2)
 RATES = {"bert": ADAMW, "nezha": LAMB, "modern": ADAMW, "demo": ADAMW}
 flags.DEFINE_multi_enum("family", list(RATES), list(RATES), "Which; give it for each, where not all are wanted.")
 

@@ -6,6 +6,7 @@
 Vocabulary 30522, dropout 0.1, AdamW, clipping at 1, 15% of the tokens predicted, masks drawn anew each step. The peers
 are timed as the class computes its loss, over the logits of all places, and with logits at the predicted places alone,
 which is the best that can be made of them; weights are float32, bf16 is by autocast.
+Ours has its layers side by side instead of in a loop: `--config.model.unroll`.
 All steps take turns, each in a process of its own; a ratio is the median over the rounds of two neighbouring turns.
 The ceiling is a float32 product of two 1536 × 1536 matrices in the same rounds, by XLA or PyTorch, whichever is faster;
 our share of it counts `bert_jax.flops.needed_flops`.
@@ -46,6 +47,7 @@ def define() -> None:
     flags.DEFINE_list("peers", list(PEERS), "Which peers.")
     flags.DEFINE_integer("rounds", 5, "How often each takes its turn.", lower_bound=1)
     flags.DEFINE_float("seconds", 1.0, "How long a turn lasts at least.")
+    flags.DEFINE_float("patience", 300, "Seconds in which a peer must have compiled and done two steps.")
 
 
 def main() -> dict[str, Any]:
@@ -56,10 +58,10 @@ def main() -> dict[str, Any]:
 def measure(size: str) -> dict[str, Any]:
     """The figures of one size, printed as they come."""
     work = SIZES[size]
-    makers = {"ours": functools.partial(training.ours, work)}
+    makers = {"ours": functools.partial(training.ours, work, {"model.unroll": work.layers})}
     makers |= {f"peer {name}": functools.partial(training.torch_bert, work, **PEERS[name]) for name in FLAGS.peers}
     makers |= {"product by XLA": training.matmul_jax, "product by PyTorch": training.matmul_torch}
-    turns, failed = training.take_turns(makers, FLAGS.rounds, FLAGS.seconds)
+    turns, failed = training.take_turns(makers, FLAGS.rounds, FLAGS.seconds, FLAGS.patience)
     seconds = {name: statistics.median(values) for name, values in turns.items()}
     product = min((name for name in turns if name.startswith("product")), key=lambda name: seconds[name])
     ceiling = training.matmul_flops_of() / seconds[product]

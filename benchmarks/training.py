@@ -224,12 +224,13 @@ def matmul_flops_of(size: int = 1536) -> float:
 
 
 def take_turns(
-    makers: Mapping[str, Callable[[], Step]], rounds: int, seconds: float = 0.0
+    makers: Mapping[str, Callable[[], Step]], rounds: int, seconds: float = 0.0, patience: float | None = None
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Times the steps, one after the other, `rounds` times; each in its own process and warmed up.
 
     Args:
       seconds: how long at least a turn lasts; a turn's figure is the mean of its steps.
+      patience: seconds that one may take to compile and warm up; None for any.
 
     Returns:
       seconds a step of each turn, and the reasons why some did not run.
@@ -245,8 +246,9 @@ def take_turns(
             process.start()
             there.close()
             workers[name] = process, here
-            if isinstance(reason := _ask(here, 0.0), str):
+            if isinstance(reason := _ask(here, 0.0, patience), str):
                 failed[name] = reason
+                process.kill()
         turns: dict[str, list[float]] = {name: [] for name in makers if name not in failed}
         for _ in range(rounds):
             for name in turns:
@@ -257,10 +259,10 @@ def take_turns(
             process.kill()
 
 
-def _ask(connection: Any, seconds: float) -> float | str:
+def _ask(connection: Any, seconds: float, patience: float | None = None) -> float | str:
     try:
         connection.send(seconds)
-        return connection.recv()
+        return connection.recv() if connection.poll(patience) else f"not ready after {patience:.0f} s"
     except EOFError:
         return "its process died"
 

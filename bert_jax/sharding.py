@@ -33,7 +33,8 @@ RULES: Mapping[str | None, str | None] = {
     None: None,
 }
 AXES = ("replica", "data", "fsdp", "tensor")
-BATCH = PartitionSpec(("replica", "data", "fsdp"))
+COPIES = ("replica", "data")  # axes with a copy of the model at each place
+BATCH = PartitionSpec((*COPIES, "fsdp"))
 
 
 def make_mesh(mesh: configs.Mesh, devices: Iterable[Any] | None = None) -> jax.sharding.Mesh:
@@ -65,8 +66,42 @@ def make_mesh(mesh: configs.Mesh, devices: Iterable[Any] | None = None) -> jax.s
 
 
 def copies(mesh: Any) -> int:
-    """Into how many parts a mesh splits the rows of a batch."""
-    return math.prod(mesh.shape.get(axis, 1) for axis in BATCH[0])
+    """Into how many parts a mesh splits the rows of a batch, but for what `on_own_rows` has split already."""
+    return math.prod(mesh.shape.get(axis, 1) for axis in BATCH[0] if axis not in mesh.manual_axes)
+
+
+def rows() -> PartitionSpec:
+    """How rows are still to be split over the mesh in use: as batches are, but for what `on_own_rows` has split."""
+    split = jax.sharding.get_abstract_mesh().manual_axes
+    return PartitionSpec(tuple(axis for axis in BATCH[0] if axis not in split))
+
+
+def first_row(number: int) -> jax.Array | int:
+    """The number in the global batch of the first of so many rows, which are all of it but within `on_own_rows`."""
+    split = jax.sharding.get_abstract_mesh().manual_axes
+    axes = tuple(axis for axis in BATCH[0] if axis in split)
+    return jax.lax.axis_index(axes) * number if axes else 0
+
+
+def on_own_rows(function: F) -> F:
+    """`function(params, batch, key)`, a tree of sums over rows, summed over copies of the model once, at its end.
+
+    Left to itself, XLA sums whatever a loop in the function adds up at each turn. Parameters that fsdp splits are
+    still brought together, and their gradients summed, wherever the function needs them.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    axes = tuple(axis for axis in COPIES if mesh.shape.get(axis, 1) > 1)
+    if not axes:
+        return function
+
+    def own(params: Any, batch: Any, key: jax.Array) -> Any:
+        return jax.lax.psum(function(params, batch, key), axes)
+
+    everywhere, specs = PartitionSpec(), PartitionSpec(axes)
+    # Gradients that are not summed yet are what JAX's check is there to refuse.
+    return jax.shard_map(  # type: ignore[return-value]
+        own, in_specs=(everywhere, specs, everywhere), out_specs=everywhere, axis_names=set(axes), check_vma=False
+    )
 
 
 def check(config: configs.Config, mesh: jax.sharding.Mesh) -> None:
@@ -171,5 +206,5 @@ def own_words(params: Any) -> Any:
         return params
     words = params["embeddings"]["word"]["embedding"]
     copied = jnp.broadcast_to(words, (parts, *words.shape))
-    copied = jax.lax.with_sharding_constraint(copied, PartitionSpec(BATCH[0], RULES["vocab"], None))
+    copied = jax.lax.with_sharding_constraint(copied, PartitionSpec(*rows(), RULES["vocab"], None))
     return params | {"embeddings": params["embeddings"] | {"word": {"embedding": copied}}}

@@ -79,15 +79,16 @@ def accumulate(objective: Objective, params: Any, batch: Batch, key: jax.Array, 
     if parts == 1:
         return gradient(params, batch, key)
 
-    def add(total: Any, inputs: tuple[Batch, jax.Array]) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, gradient(params, *inputs)), None
+    def in_turn(params: Any, batch: Batch, key: jax.Array) -> tuple[Any, Metrics]:
+        # Row r goes to part r mod `parts`: each device keeps its own rows.
+        split = {name: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0) for name, x in batch.items()}
+        inputs = (split, jax.random.split(key, parts))
+        add = lambda total, inputs: (jax.tree.map(jnp.add, total, gradient(params, *inputs)), None)
+        shapes = jax.eval_shape(gradient, params, *jax.tree.map(lambda x: x[0], inputs))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.scan(add, zeros, inputs)[0]
 
-    # Row r goes to part r mod `parts`: each device keeps its own rows.
-    split = {name: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0) for name, x in batch.items()}
-    inputs = (split, jax.random.split(key, parts))
-    shapes = jax.eval_shape(gradient, params, *jax.tree.map(lambda x: x[0], inputs))
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    return jax.lax.scan(add, zeros, inputs)[0]
+    return sharding.on_own_rows(in_turn)(params, batch, key)
 
 
 @jax.named_scope(OPTIMIZER)

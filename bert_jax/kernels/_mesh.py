@@ -14,10 +14,11 @@ def over_mesh(attend: Attend) -> Attend:
     Rows are split as batches are, heads as `sharding.RULES` says; no device needs another's. Compiling a Pallas
     kernel for several devices outside `jax.set_mesh` is an error of JAX's.
     """
-    from bert_jax.sharding import BATCH, RULES  # imported here, since sharding imports the model
+    from bert_jax.sharding import RULES, rows  # imported here, since sharding imports the model
 
     if jax.sharding.get_abstract_mesh().size <= 1:
         return attend
-    heads = PartitionSpec(BATCH[0], None, RULES["heads"], None)
+    own = rows()
+    heads = PartitionSpec(*own, None, RULES["heads"], None)
     # Pallas calls do not say over which axes their results vary, so that JAX cannot check it.
-    return jax.shard_map(attend, in_specs=(heads, heads, heads, BATCH, BATCH), out_specs=heads, check_vma=False)
+    return jax.shard_map(attend, in_specs=(heads, heads, heads, own, own), out_specs=heads, check_vma=False)

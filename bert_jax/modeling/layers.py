@@ -116,9 +116,9 @@ def by_rows(x: jax.Array) -> jax.Array:
 
     Said of each layer's output, so that XLA brings weights that are split to the rows, and not the other way round.
     """
-    from bert_jax.sharding import BATCH, copies  # imported here, since sharding imports the model
+    from bert_jax.sharding import copies, rows  # imported here, since sharding imports the model
 
-    return x if copies(jax.sharding.get_abstract_mesh()) == 1 else jax.lax.with_sharding_constraint(x, BATCH)
+    return x if copies(jax.sharding.get_abstract_mesh()) == 1 else jax.lax.with_sharding_constraint(x, rows())
 
 
 def truncated_normal(key: jax.Array, shape: Sequence[int], std: float) -> jax.Array:
@@ -143,9 +143,11 @@ def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     A hash is that of its row's number in the global batch and its place in the row, however a mesh splits them. Kept
     from fusing with what uses them, since XLA would make each hash again for each of its four.
     """
+    from bert_jax.sharding import first_row  # imported here, since sharding imports the model
+
     axis = max(1, len(shape) - 2)  # along which the four lie one after the other, whole rows of D at a time
     hashed = (*shape[:axis], -(-shape[axis] // 4), *shape[axis + 1 :])
-    row = jax.lax.broadcasted_iota(jnp.uint32, hashed, 0)
+    row = jax.lax.broadcasted_iota(jnp.uint32, hashed, 0) + jnp.uint32(first_row(shape[0]))
     place = jax.lax.iota(jnp.uint32, math.prod(hashed[1:])).reshape(1, *hashed[1:])
     first, second = jax.random.key_data(key)[:2]
     hashes = threefry2x32_p.bind(first, second, row, jnp.broadcast_to(place, hashed))

@@ -20,14 +20,15 @@ PHASE = dataclasses.replace(tiny.PHASE, batch_size=B)
 WEIGHTS = 4 * sum(math.prod(x.shape) for x in jax.tree.leaves(bert.abstract_params(tiny.MODEL)))  # bytes
 
 
-def exchanged(mesh_config: Mesh) -> dict[str, int]:
+def exchanged(mesh_config: Mesh, microbatches: int = 1) -> dict[str, int]:
     """Bytes of a step's collectives by kind."""
-    config, mesh = tiny.make_config(mesh_config, phases=(PHASE,)), sharding.make_mesh(mesh_config)
+    phase = dataclasses.replace(PHASE, microbatches=microbatches)
+    config, mesh = tiny.make_config(mesh_config, phases=(phase,)), sharding.make_mesh(mesh_config)
     batch = {
         name: jax.ShapeDtypeStruct((B, *x.shape[1:]), x.dtype, sharding=sharding.batch_sharding(mesh))
         for name, x in tiny.make_batch(0).items()
     }
-    step = jit_train_step(config, PHASE, mlm.build(config.model, tiny.VOCABULARY), mesh)
+    step = jit_train_step(config, phase, mlm.build(config.model, tiny.VOCABULARY), mesh)
     program = Program(step.trace(abstract_state(config, mesh), batch).lower().compile().as_text(), mesh.size)
     found: dict[str, int] = {}
     for c in program.collectives:
@@ -35,9 +36,10 @@ def exchanged(mesh_config: Mesh) -> dict[str, int]:
     return found
 
 
+@pytest.mark.parametrize("microbatches", [1, 4])
 @pytest.mark.parametrize("mesh", [pytest.param(Mesh(data=4), marks=pytest.mark.slow), Mesh(replica=2, data=2)], ids=str)
-def test_copies_exchange_each_gradient_once(mesh) -> None:
-    found = exchanged(mesh)
+def test_copies_exchange_each_gradient_once(mesh, microbatches) -> None:
+    found = exchanged(mesh, microbatches)
     assert found.pop("all-reduce") == pytest.approx(WEIGHTS, rel=0.01)
     assert not found
 

@@ -143,7 +143,7 @@ def slow(*values: object):
         (None, {"data.tokenizer.vocab_size": "9000", "model.vocab_size": "9000"}, "vocab_size"),
         slow(None, {"model.vocab_size": "130"}, "set --config.model.vocab_size=120"),
         slow(None, {"model.positions": "relative"}, "bert_jax.positions has no variant 'relative'"),
-        slow(None, {"optimizer.beta1": "0.9"}, "bert_jax.optimizers.lamb has no option 'beta1'; did you mean 'b1'?"),
+        slow(None, {"optimizer.beta1": "0.9"}, "bert_jax.optimizers.adamw has no option 'beta1'; did you mean 'b1'?"),
         slow(None, {"objective.mask_rate": "2"}, "config.objective.mask_rate is 2"),
         (None, {"modle.layers": "3"}, "there is no field 'modle'; did you mean 'model'?"),
     ],

@@ -81,6 +81,16 @@ def test_every_split_of_the_mesh_gives_the_same_run(mesh: Mesh, alone: tuple[dic
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mesh", [Mesh(2, 2, 1, 1), Mesh(1, 2, 2, 1), Mesh(1, 2, 1, 2), Mesh(1, 1, 4, 1)], ids=str)
+def test_microbatches_do_not_depend_on_the_mesh(mesh: Mesh) -> None:
+    """Dropout is on: its masks are those of the rows' numbers in the whole batch."""
+    phase = dataclasses.replace(PHASE, microbatches=2)
+    _, alone = run(make_config(phases=(phase,)), devices=1, steps=4)
+    _, losses = run(make_config(mesh, phases=(phase,)), devices=4, steps=4)
+    np.testing.assert_allclose(losses, alone, rtol=1e-5)
+
+
+@pytest.mark.slow
 def test_guard_and_average_on_a_split_mesh_leave_the_run_alone(alone: tuple[dict, list[float]]) -> None:
     mesh = Mesh(data=1, fsdp=2, tensor=2)
     config = make_config(mesh, guard=Guard(on=True), average_decay=0.9)
