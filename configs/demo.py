@@ -4,9 +4,9 @@
     python -m bert_jax.pretrain --config=configs/demo.py --workdir=runs/demo
 
 Source: BERT (Devlin et al. 2018) made small; full sentences and dynamic masking from RoBERTa (Liu et al. 2019). AdamW,
-a trapezoid of the learning rate and 30% masks are of the recipe that wins in benchmarks/families.py; its layers are not,
-so that what comes out is a BERT to every library. Departs for speed: no dropout (less than two epochs), many small
-steps, and attention that starts at the neighbours.
+a trapezoid of the learning rate and 30% masks are of the recipe that wins in benchmarks/families.py; the layers are
+BERT's, so that what comes out is one to every library. Departs for speed: no dropout (less than two epochs), many
+small steps, and attention that starts at the neighbours.
 Expected: held-out cross-entropy more than 2 nat below the unigram baseline after about five minutes of training.
 
 To bring your own text, name it in `sources`, for example use("text_files", paths="my/text/*.txt").
