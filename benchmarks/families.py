@@ -3,8 +3,8 @@
     taskset -c 0 python benchmarks/families.py --folder=runs/families --store=runs/demo/store --png=families.png
 
 Each gets as many steps as fit the CPU time at its own pace, which is measured first; each is tuned over the same number
-of learning rates on a part of that time. All are evaluated alike: full
-sentences, 15% masks. The encoder is the demo's: 2 layers of width 256 that start with attention at the neighbours.
+of learning rates on a part of that time. All are evaluated alike: full sentences, 15% masks. The encoder is the demo's:
+2 layers of width 256 that start with attention at the neighbours.
 """
 
 import dataclasses
