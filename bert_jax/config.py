@@ -18,7 +18,7 @@ class Data:
     """From text to rows. Everything but `rows` and `weights` is fixed when the store is prepared."""
 
     store: str = ""  # folder of the prepared store, local or remote; empty for `store` in the work folder
-    cache_gb: float = 0  # of disk for stores on remote paths; 0 for all but a tenth of the disk
+    cache_gb: float = 0  # of disk for stores on remote paths; 0 for nine tenths of what is free
     sources: tuple[Variant, ...] = ()  # files of data_pipeline/sources, read in this order
     cleaning: tuple[Variant, ...] = ()  # files of data_pipeline/cleaning: what goes before all else, in this order
     sentences: Variant = use("english")  # a file of data_pipeline/sentences: where sentences end
@@ -40,7 +40,7 @@ class Data:
             f"one number for each of the {len(self.sources)} sources, or empty",
         )
         _require(all(0 < w < float("inf") for w in self.weights), "data.weights", self.weights, "numbers above 0")
-        _require(self.cache_gb >= 0, "data.cache_gb", self.cache_gb, "0 (all but a tenth of the disk) or more")
+        _require(self.cache_gb >= 0, "data.cache_gb", self.cache_gb, "0 (nine tenths of what is free) or more")
         _require(self.workers >= 0, "data.workers", self.workers, "0 (one each core) or more")
 
 

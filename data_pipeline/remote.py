@@ -25,7 +25,7 @@ from data_pipeline.errors import DataError
 
 _FETCHERS = 4  # files at once
 _BLOCK = 8 << 20  # bytes read at a time
-_SPARE = 0.1  # of the disk stays free where no limit is given
+_SPARE = 0.1  # of what is free, and of what the cache could free, stays so where no limit is given
 _UNFINISHED = ".fetching"
 
 
@@ -72,7 +72,8 @@ class Cache:
       manifest: the bytes of its `manifest.json`.
       fingerprint: the store's, which names the folder in the cache.
       files: size in bytes and SHA-256 of every other file, by name.
-      limit: bytes that the stores in the cache may have together; by default all but a tenth of the disk.
+      limit: bytes that the stores in the cache may have together; by default nine tenths of
+        what is free or held by the cache.
 
     Raises:
       DataError: the store is larger than the limit.
@@ -180,8 +181,7 @@ class Cache:
         wanted = sum(size for size, _ in self._files.values())
         held = sum(others.values())
         if limit is None:
-            disk = shutil.disk_usage(home)
-            limit = disk.free + held + _size(self.folder) - int(_SPARE * disk.total)
+            limit = int((1 - _SPARE) * (shutil.disk_usage(home).free + held + _size(self.folder)))
         if wanted > limit:
             raise DataError(
                 f"{self.url} has {wanted / 1e9:.3g} GB, more than the {max(limit, 0) / 1e9:.3g} GB that the cache"

@@ -250,7 +250,8 @@ class Store:
           path: its folder, local or remote.
           verify: "size" is quick; "checksums" reads every byte; "once" reads every byte of files that it has not
             found whole before, on this machine and unchanged since. What is fetched is always read whole.
-          cache_bytes: that stores on remote paths may take on this machine; by default all but a tenth of the disk.
+          cache_bytes: that stores on remote paths may take on this machine; by default nine tenths of
+            what is free.
 
         Raises:
           DataError: no store there, another format version, or a file that is missing, cut or changed.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 
 import fsspec
@@ -106,6 +107,16 @@ def test_the_cache_keeps_to_its_limit(local, url, tmp_path, cache):
     with pytest.raises(DataError, match=r"more than the .* GB that the cache .*; raise data\.cache_gb"):
         Store.open(url, cache_bytes=size - 1)
     assert second.path.exists()
+
+
+def test_a_small_store_opens_on_a_disk_that_is_nearly_full(local, url, monkeypatch):
+    size = sum(facts.bytes for facts in local.manifest.files.values())
+    disk = shutil.disk_usage("/")
+    monkeypatch.setattr(remote.shutil, "disk_usage", lambda _: disk._replace(total=10**13, free=size))
+    with pytest.raises(DataError, match=r"more than the .* GB that the cache"):
+        Store.open(url)
+    monkeypatch.setattr(remote.shutil, "disk_usage", lambda _: disk._replace(total=10**13, free=2 * size))
+    assert batch(Store.open(url))["tokens"].size
 
 
 def test_what_a_killed_process_left_goes(url):
