@@ -54,13 +54,15 @@ class Model:
     heads: int = 12  # N; the head size H is width / heads
     mlp_width: int = 3072  # F
     max_length: int = 512  # longest row in tokens; the size of an absolute position table
-    token_types: int = 2  # T
+    token_types: int = 2  # T; 0 for none
     embedding_width: int = 0  # E of the tables, with a dense layer from E to D (ALBERT); 0 for D and no such layer
     sharing: Literal["none", "all", "attention", "mlp"] = "none"  # the part of a layer whose weights layers share
     groups: int = 1  # with sharing, so many stretches of layers, each with weights of its own (ALBERT)
     positions: Variant = use("absolute")  # a file of bert_jax/positions
     kernel: Variant = use("auto")  # a file of bert_jax/kernels, or auto: the fastest that can
-    norm: Literal["post", "pre"] = "post"  # where LayerNorm stands: after the residual sum (BERT) or before
+    norm: Literal["post", "pre"] = (
+        "post"  # where LayerNorm stands: after the residual sum (BERT) or before (ModernBERT)
+    )
     norm_epsilon: float = 1e-12  # as in Google's code
     activation: Literal["gelu", "gelu_tanh", "silu"] = "gelu"  # erf (PyTorch) or tanh (Google's code) or x · sigmoid
     gated: bool = False  # the feed-forward's units are multiplied by linear ones: GeGLU, or SwiGLU with silu
@@ -77,8 +79,9 @@ class Model:
     unroll: int = 1  # layers compiled side by side in the scan over layers
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "layers", "width", "heads", "mlp_width", "token_types"):
+        for name in ("vocab_size", "layers", "width", "heads", "mlp_width"):
             _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
+        _require(self.token_types >= 0, "model.token_types", self.token_types, "0 (none) or more")
         _require(self.max_length >= 8, "model.max_length", self.max_length, "at least 8 tokens")
         _require(self.width % self.heads == 0, "model.heads", self.heads, f"a divisor of model.width={self.width}")
         _require(self.embedding_width >= 0, "model.embedding_width", self.embedding_width, "0 (model.width) or more")

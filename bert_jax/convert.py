@@ -65,7 +65,7 @@ def export(workdir: Path, output: Path, family: str = "") -> folder.Opened:
         if opened.tokenizer is not None:
             t = opened.tokenizer
             ids = {"pad_token_id": t.pad_id, "bos_token_id": t.cls_id, "eos_token_id": t.sep_id}
-            t.export_huggingface(temporary, opened.model.max_length)
+            t.export_huggingface(temporary, opened.model.max_length, opened.model.token_types > 0)
         huggingface.write(opened.model, opened.params, temporary, family or opened.family, ids)
     return opened
 

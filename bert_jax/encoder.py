@@ -51,7 +51,9 @@ class Encoder:
         tokens = _ids("tokens", tokens, self.config.vocab_size)
         segments = np.ones_like(tokens) if segments is None else _ids("segments", segments, 2**31)
         token_types = (
-            np.zeros_like(tokens) if token_types is None else _ids("token_types", token_types, self.config.token_types)
+            np.zeros_like(tokens)
+            if token_types is None
+            else _ids("token_types", token_types, max(1, self.config.token_types))
         )
         for name, array in (("segments", segments), ("token_types", token_types)):
             if array.shape != tokens.shape:

@@ -5,9 +5,9 @@
 
 Source: no one paper. MosaicBERT (Portes et al. 2023, arXiv 2312.17482): gated units, masks on 30%, no attention
 dropout, AdamW b2 0.98, weight decay 1e-5, peak 5e-4, batches of 4,096 rows, warm-up over 6%. ModernBERT (Warner et al.
-2024, arXiv 2412.13663): rotary positions, LayerNorm before each part, no biases, rows without padding whose documents
-do not see each other, a trapezoid of the learning rate that falls as 1 - sqrt. Layers and units are BERT-base's: 2,048
-gated units have the weights of 3,072 plain ones.
+2024, arXiv 2412.13663): rotary positions, LayerNorm before each part, no token types, no biases, rows without padding
+whose documents do not see each other, a trapezoid of the learning rate that falls as 1 - sqrt. Layers and units are
+BERT-base's: 2,048 gated units have the weights of 3,072 plain ones. `convert` writes it as a ModernBertForMaskedLM.
 Expected: MosaicBERT-base reports 79.6 on the GLUE development sets, after 70,000 steps at length 128 (this mixture was
 not run at full size).
 Needs: about 1.13 hours on 8 A100 of 80 GB for MosaicBERT-base to 79.6; 3.7e10 tokens here.
@@ -31,7 +31,7 @@ config = Config(
     model=Model(
         mlp_width=2048,
         max_length=512,
-        token_types=1,
+        token_types=0,
         positions=use("rotary"),
         norm="pre",
         norm_epsilon=1e-5,

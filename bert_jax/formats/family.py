@@ -94,6 +94,10 @@ def common_model(settings: Settings, **changes: Any) -> config.Model:
     activation = settings.get("hidden_act", "gelu")
     if activation not in ACTIVATIONS:
         raise FormatError(f"hidden_act={activation!r} in config.json is none of {', '.join(ACTIVATIONS)}")
+    if settings.get("type_vocab_size") == 0 and "token_types" not in changes:
+        raise FormatError(
+            "type_vocab_size=0 in config.json: its classes have a table of token types, of 1 row at least"
+        )
     base = config.Model()
     fields = {
         "vocab_size": settings.get("vocab_size", base.vocab_size),
@@ -137,11 +141,11 @@ def embedding(ours: str, theirs: str, *, vocabulary: bool = False, unused_rows: 
     return Rule(f"{ours}/embedding", f"{theirs}.weight", inputs=1, vocabulary=vocabulary, unused_rows=unused_rows)
 
 
-def dense(ours: str, theirs: str, inputs: int = 1) -> list[Rule]:
-    """A kernel, which PyTorch keeps as [out, in], and its bias."""
+def dense(ours: str, theirs: str, inputs: int = 1, **layout: Any) -> list[Rule]:
+    """A kernel, which PyTorch keeps as [out, in], and its bias; `layout` are fields of both rules."""
     return [
-        Rule(f"{ours}/kernel", f"{theirs}.weight", inputs=inputs, transposed=True),
-        Rule(f"{ours}/bias", f"{theirs}.bias"),
+        Rule(f"{ours}/kernel", f"{theirs}.weight", inputs=inputs, transposed=True, **layout),
+        Rule(f"{ours}/bias", f"{theirs}.bias", **layout),
     ]
 
 

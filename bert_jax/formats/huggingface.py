@@ -4,6 +4,7 @@ The family (bert, roberta, …) is a file of `bert_jax/formats/families`, named 
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,20 @@ from bert_jax import config
 from bert_jax.formats import family as families
 from bert_jax.formats import table, weights
 from bert_jax.formats.family import Family, Settings
-from bert_jax.formats.table import HEADS, FormatError, Params
+from bert_jax.formats.table import HEADS, FormatError, Params, Rule
 from bert_jax.modeling import bert
 
 CONFIG = "config.json"
 CODE = Path(__file__).with_name("code")
 BUFFERS = ("position_ids", "token_type_ids", "positions_encoding")  # constants that older versions stored
-DEFAULTS = ("bert", "albert", "roformer", "nezha", "bert_jax")  # the first of them that expresses an encoder is taken
+DEFAULTS = (
+    "bert",
+    "albert",
+    "roformer",
+    "modernbert",
+    "nezha",
+    "bert_jax",
+)  # the first of them that expresses an encoder is taken
 
 
 def read(folder: Path) -> tuple[config.Model, Params]:
@@ -28,9 +36,9 @@ def read(folder: Path) -> tuple[config.Model, Params]:
       FormatError: weights missing, unknown or misshapen (all of them listed), or an encoder that this project lacks.
     """
     settings, family = read_settings(folder)
-    tensors = normalised(family, weights.read(folder), settings, str(folder))
     model = family.model(settings)
     rules = family.rules(model, settings)
+    tensors = normalised(family, rules, weights.read(folder), settings, str(folder))
     model = families.with_heads(model, table.parts_in(rules, tensors))
     check_constants(family.constants(model), tensors, str(folder))
     return model, table.restore(rules, model, bert.abstract_params(model), tensors, str(folder))
@@ -122,7 +130,7 @@ def check_constants(constants: dict[str, np.ndarray], tensors: dict[str, np.ndar
 
 
 def normalised(
-    family: Family, tensors: dict[str, np.ndarray], settings: Settings, source: str
+    family: Family, rules: Sequence[Rule], tensors: dict[str, np.ndarray], settings: Settings, source: str
 ) -> dict[str, np.ndarray]:
     """The weights under today's names: old LayerNorm names, bare encoders, constants, and what repeats another array.
 
@@ -133,8 +141,8 @@ def normalised(
     if not any(name.startswith(f"{family.prefix}.") for name in tensors):
         tensors = {f"{family.prefix}.{name}": array for name, array in tensors.items()}
     if settings.get("tie_word_embeddings") is False and family.tied:
-        decoder, decoder_bias = family.tied
-        if family.tied[decoder_bias] in tensors and decoder not in tensors:
+        decoder = next(iter(family.tied))
+        if "mlm_head" in table.parts_in(rules, tensors) and decoder not in tensors:
             raise FormatError(
                 f"{source} lacks {decoder}, though its configuration says that it is not the word embeddings"
             )

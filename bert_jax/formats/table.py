@@ -38,6 +38,12 @@ class Rule:
     transposed: bool = False
     vocabulary: bool = False  # axis 0 of ours is padded from V to a multiple of 128; theirs is not
     unused_rows: int = 0  # rows at the start of theirs that nothing reads
+    first: str = ""  # theirs of layer 0, where it has a name of its own
+    part: tuple[int, int] = (
+        0,
+        1,
+    )  # theirs holds so many of equal size one below the other, of which this is the number
+    halves: bool = False  # of the last axis: where ours has pairs of neighbours, theirs has one half and the other
 
     @property
     def stacked(self) -> bool:
@@ -45,10 +51,16 @@ class Rule:
 
     def names(self, shape: Sequence[int]) -> list[str]:
         """Theirs, one for each index of axis 0 of ours where layers are stacked, or the one name."""
-        return [self.theirs.format(layer=i) for i in range(shape[0])] if self.stacked else [self.theirs]
+        if not self.stacked:
+            return [self.theirs]
+        return [self.first if self.first and i == 0 else self.theirs.format(layer=i) for i in range(shape[0])]
 
     def their_shape(self, model: config.Model, shape: Sequence[int]) -> tuple[int, ...]:
-        """The shape of one of theirs, given the whole shape of ours."""
+        """The shape of one of theirs, of all its parts, given the whole shape of ours."""
+        rows, *columns = self._part_shape(model, shape)
+        return (self.part[1] * rows, *columns)
+
+    def _part_shape(self, model: config.Model, shape: Sequence[int]) -> tuple[int, ...]:
         shape = list(shape[1:] if self.stacked else shape)
         if self.vocabulary:
             shape[0] = model.vocab_size
@@ -58,9 +70,11 @@ class Rule:
         return (columns, rows) if self.transposed else (rows, columns)
 
     def export(self, model: config.Model, array: np.ndarray) -> np.ndarray:
-        """One of ours (without the axis of layers) as theirs, contiguous float32."""
+        """One of ours (without the axis of layers) as its part of theirs, contiguous float32."""
         if self.vocabulary:
             array = array[: model.vocab_size]
+        if self.halves:
+            array = np.concatenate([array[..., ::2], array[..., 1::2]], -1)
         if self.inputs == 0:
             return np.array(array, np.float32).reshape(-1)
         array = array.reshape(math.prod(array.shape[: self.inputs]), -1)
@@ -69,12 +83,17 @@ class Rule:
 
     def restore(self, model: config.Model, array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """One of theirs as ours, of `shape` (without the axis of layers); padding is zeros."""
+        number, parts = self.part
+        array = np.split(array, parts)[number] if parts > 1 else array
         array = array.T if self.transposed else array
         array = array[self.unused_rows :]
         if self.vocabulary:
             missing = shape[0] - model.vocab_size
             array = np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
-        return np.array(array, np.float32, order="C").reshape(shape)
+        array = np.array(array, np.float32, order="C").reshape(shape)
+        if self.halves:
+            array = np.stack(np.split(array, 2, -1), -1).reshape(shape)
+        return array
 
 
 def flatten(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -109,12 +128,17 @@ def export(rules: Sequence[Rule], model: config.Model, params: Params) -> dict[s
     uncovered = sorted(set(leaves) - set(ours))
     if uncovered:
         raise FormatError(f"this format has no place for the parameters {', '.join(uncovered)}")
-    tensors = {}
+    found: dict[str, dict[int, np.ndarray]] = {}
     for path, leaf in leaves.items():
         rule, array = ours[path], np.asarray(leaf)
-        for name, part in zip(rule.names(array.shape), array if rule.stacked else [array], strict=True):
-            tensors[name] = rule.export(model, part)
-    return tensors
+        for name, one in zip(rule.names(array.shape), array if rule.stacked else [array], strict=True):
+            found.setdefault(name, {})[rule.part[0]] = rule.export(model, one)
+    return {name: joined(parts) for name, parts in found.items()}
+
+
+def joined(parts: Mapping[int, np.ndarray]) -> np.ndarray:
+    """The parts of an array, by their number, one below the other."""
+    return parts[0] if len(parts) == 1 else np.concatenate([parts[number] for number in sorted(parts)])
 
 
 def restore(

@@ -65,12 +65,13 @@ def build(
             new |= {
                 "embeddings/word/embedding": params["embeddings"]["word"]["embedding"].at[:, :columns].set(0),
                 "embeddings/position/embedding": jnp.pad(amplitude * sinusoids(model.max_length, columns), beside),
-                "embeddings/token_type/embedding": jnp.zeros_like(params["embeddings"]["token_type"]["embedding"]),
                 "layers/attention/query/kernel": jnp.asarray(query),
                 "layers/attention/key/kernel": jnp.asarray(keys),
                 "layers/attention/value/kernel": new["layers/attention/value/kernel"].at[:, :columns].set(0),
                 "layers/attention/output/kernel": new["layers/attention/output/kernel"].at[..., :columns].set(0),
             }
+            if model.token_types:
+                new["embeddings/token_type/embedding"] = jnp.zeros((model.token_types, model.width))
         else:
             raise ConfigError(
                 f"config.model.init is 'neighbours', which knows no {model.positions.name!r} positions: "

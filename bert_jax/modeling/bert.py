@@ -25,27 +25,33 @@ REMAT = {
     "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
-Layer = Callable[[jax.Array, dict, Any], jax.Array]  # x, its parameters, its dropout key
+Layer = Callable[[jax.Array, dict, Any, jax.Array], jax.Array]  # x, its parameters, its dropout key, its number
 PARTS = ("attention", "mlp")  # of a layer, each with its LayerNorm
 
 
 class Embeddings(nnx.Module):
-    """The sum of word, position and token-type vectors, LayerNorm, dropout; factorised, a dense layer from E to D."""
+    """The sum of word, position and token-type vectors, LayerNorm, dropout; factorised, a dense layer from E to D.
+
+    A pre-LN encoder has no LayerNorm here: its first layer's does that.
+    """
 
     def __init__(self, model: Model, rngs: nnx.Rngs):
         self.word = Table(model.padded_vocab_size, model, rngs, axis="vocab")
         self.position = load("bert_jax.positions", model.positions)()(model, rngs)
-        self.token_type = Table(model.token_types, model, rngs)
-        self.norm = LayerNorm(model, model.table_width)
+        self.token_type = Table(model.token_types, model, rngs) if model.token_types else None
+        self.norm = LayerNorm(model, model.table_width) if model.norm == "post" else None
         shape, axes = (model.embedding_width, model.width), (None, "embed")
         self.projection = Dense(shape, axes, model, rngs) if model.embedding_width else None
         self.rate = model.dropout
 
     def __call__(self, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
         """tokens, positions, token_types [B, L] → [B, L, D]."""
-        x = self.word(batch["tokens"].astype(jnp.int32)) + self.token_type(batch["token_types"])
+        x = self.word(batch["tokens"].astype(jnp.int32))
+        if self.token_type is not None:
+            x = x + self.token_type(batch["token_types"])
         position = self.position.embed(batch["positions"])
-        x = dropout(self.norm(x if position is None else x + position), self.rate, key)
+        x = x if position is None else x + position
+        x = dropout(x if self.norm is None else self.norm(x), self.rate, key)
         return x if self.projection is None else self.projection(x)
 
 
@@ -141,8 +147,10 @@ def encode(
         kernel=kernel,
     )
 
-    def layer(x: jax.Array, layer_params: dict, layer_key: jax.Array | None, context: Context = context) -> jax.Array:
-        return by_rows(bind(Block, model, layer_params)(x, context, layer_key))
+    def layer(
+        x: jax.Array, params: dict, key: jax.Array | None, number: jax.Array, context: Any = context
+    ) -> jax.Array:
+        return by_rows(bind(Block, model, params)(x, context, key, number == 0))
 
     x = by_rows(embeddings(batch, embed_key).astype(model.dtype))
     keys = None if layers_key is None else jax.random.split(layers_key, model.layers)
@@ -168,7 +176,7 @@ def through(model: Model, layer: Layer, last: Layer | None, x: jax.Array, params
     def stretch(x: jax.Array, group: Any) -> tuple[jax.Array, None]:
         """Through the layers of one group."""
         common, own = group
-        step = lambda x, own: (layer(x, common | own[0], own[1]), None)
+        step = lambda x, own: (layer(x, common | own[0], *own[1:]), None)
         return jax.lax.scan(step, x, own, unroll=model.unroll)[0], None
 
     if model.groups > 1:
@@ -177,8 +185,8 @@ def through(model: Model, layer: Layer, last: Layer | None, x: jax.Array, params
     if last is None:
         return stretch(x, (common, own))[0]
     x, _ = stretch(x, (common, _at(own, slice(-1))))
-    layer_params, layer_key, _ = _at(own, -1)
-    return last(x, common | layer_params, layer_key)
+    layer_params, *rest = _at(own, -1)
+    return last(x, common | layer_params, *rest)
 
 
 def _at(tree: Any, index: int | slice) -> Any:

@@ -35,7 +35,11 @@ class Mlp(nnx.Module):
 
 
 class Block(nnx.Module):
-    """post: x ← norm(x + f(x)), as in BERT; pre: x ← x + f(norm(x)). f is attention, then feed-forward."""
+    """post: x ← norm(x + f(x)), as in BERT; pre: x ← x + f(norm(x)). f is attention, then feed-forward.
+
+    As in ModernBERT (Warner et al. 2024, arXiv 2412.13663), the first norm of a pre-LN encoder is that of the
+    embeddings: x ← norm(x) there, and then x ← x + f(x).
+    """
 
     def __init__(self, model: Model, rngs: nnx.Rngs):
         self.attention = AttentionPart(model, rngs)
@@ -43,10 +47,12 @@ class Block(nnx.Module):
         self.pre = model.norm == "pre"
         self.rate = model.dropout
 
-    def __call__(self, x: jax.Array, context: Context, key: jax.Array | None) -> jax.Array:
-        """x [B, L, D] → [B, L, D], or [B, P, D] at the context's places."""
+    def __call__(self, x: jax.Array, context: Context, key: jax.Array | None, first: jax.Array) -> jax.Array:
+        """x [B, L, D] → [B, L, D], or [B, P, D] at the context's places; `first` is true in the first layer alone."""
         attention_key, *keys = split_key(key, 3)
-        found = self.attention(self.attention.norm(x) if self.pre else x, context, attention_key)
+        normed = self.attention.norm(x) if self.pre else x
+        x = jnp.where(first, normed, x) if self.pre else x
+        found = self.attention(normed, context, attention_key)
         x = self._add(context.at_places(x), found, self.attention.norm, keys[0])
         return self._add(x, self.mlp(self.mlp.norm(x) if self.pre else x), self.mlp.norm, keys[1])
 

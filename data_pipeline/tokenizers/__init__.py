@@ -151,11 +151,12 @@ class Tokenizer:
         (folder / "tokenizer.json").write_text(self.definition, encoding="utf-8")
         (folder / "kind.json").write_text(self._description(), encoding="utf-8")
 
-    def export_huggingface(self, folder: str | os.PathLike[str], max_length: int) -> None:
+    def export_huggingface(self, folder: str | os.PathLike[str], max_length: int, token_types: bool = True) -> None:
         """Writes the files that `transformers.AutoTokenizer` opens, with the same ids.
 
         Args:
           max_length: tokens that the model takes at most.
+          token_types: whether it takes token types.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -164,7 +165,7 @@ class Tokenizer:
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": max_length,
             "clean_up_tokenization_spaces": False,
-            "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+            "model_input_names": ["input_ids", *(["token_type_ids"] if token_types else []), "attention_mask"],
         }
         (folder / "tokenizer.json").write_text(self.definition, encoding="utf-8")
         for file, contents in (("tokenizer_config", configuration | names), ("special_tokens_map", names)):

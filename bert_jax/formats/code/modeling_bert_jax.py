@@ -172,8 +172,8 @@ class BertJaxModel(BertJaxPreTrainedModel):
         self.word = nn.Embedding(config.vocab_size, tables)
         absolute = config.positions["name"] == "absolute"
         self.position = nn.Embedding(config.max_position_embeddings, tables) if absolute else None
-        self.token_type = nn.Embedding(config.type_vocab_size, tables)
-        self.norm = layer_norm(config, tables)
+        self.token_type = nn.Embedding(config.type_vocab_size, tables) if config.type_vocab_size else None
+        self.norm = layer_norm(config, tables) if config.norm == "post" else None
         self.projection = dense(config, tables, width) if config.embedding_size else None
         self.attention = nn.ModuleList(BertJaxAttention(config) for _ in range(stored["attention"]))
         self.mlp = nn.ModuleList(BertJaxMlp(config) for _ in range(stored["mlp"]))
@@ -189,8 +189,10 @@ class BertJaxModel(BertJaxPreTrainedModel):
         self.word = embeddings
 
     def embed(self, tokens, types, positions):
-        x = self.word(tokens) + self.token_type(types)
-        x = self.dropout(self.norm(x if self.position is None else x + self.position(positions)))
+        x = self.word(tokens)
+        x = x if self.token_type is None else x + self.token_type(types)
+        x = x if self.position is None else x + self.position(positions)
+        x = self.dropout(x if self.norm is None else self.norm(x))
         return x if self.projection is None else self.projection(x)
 
     def layer(self, number, x, *context):
@@ -198,8 +200,9 @@ class BertJaxModel(BertJaxPreTrainedModel):
         of_group = lambda part: part[number * len(part) // self.config.num_hidden_layers]
         attention, mlp = of_group(self.attention), of_group(self.mlp)
         if self.config.norm == "pre":
-            found, probabilities = attention(attention.norm(x), *context)
-            x = x + self.dropout(found)
+            normed = attention.norm(x)
+            found, probabilities = attention(normed, *context)
+            x = (x if number else normed) + self.dropout(found)  # the first one is the embeddings' own
             return x + self.dropout(mlp(mlp.norm(x))), probabilities
         found, probabilities = attention(x, *context)
         x = attention.norm(x + self.dropout(found))

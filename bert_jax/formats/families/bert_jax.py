@@ -1,7 +1,6 @@
 """Every encoder of this project, also those that no class of the library transformers expresses.
 
-The folder carries a modelling file, which opens with trust_remote_code=True. (ModernBERT's class is near, but has
-neither a LayerNorm before its first attention nor token types, so that it would compute something else.)
+The folder carries a modelling file, which opens with trust_remote_code=True.
 """
 
 from bert_jax import config
@@ -25,6 +24,7 @@ def model(settings: Settings) -> config.Model:
     positions = settings["positions"]
     return family.common_model(
         settings,
+        token_types=settings["type_vocab_size"],
         positions=use(positions["name"], **{name: value for name, value in positions.items() if name != "name"}),
         embedding_width=settings["embedding_size"],
         norm=settings["norm"],

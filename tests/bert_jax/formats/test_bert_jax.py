@@ -37,7 +37,7 @@ def models(draw) -> Model:
         heads=heads,
         mlp_width=draw(st.sampled_from([7, 48])),
         max_length=draw(st.sampled_from([41, 64])),
-        token_types=draw(st.sampled_from([1, 2, 3])),
+        token_types=draw(st.sampled_from([0, 1, 2, 3])),
         positions=draw(st.sampled_from(positions)),
         norm=draw(st.sampled_from(["pre", "post"])),
         norm_epsilon=draw(st.sampled_from([1e-12, 1e-5])),
@@ -80,7 +80,7 @@ def test_every_encoder_computes_the_same_there_and_comes_back_bit_for_bit(tmp_pa
     theirs, report = auto.from_pretrained(folder, trust_remote_code=True, output_loading_info=True)
     assert not any(report.values())
     assert type(theirs).__module__.endswith("modeling_bert_jax")
-    rows = reference.random_rows(np.random.default_rng(seed), 3, 37, model.vocab_size, model.token_types)
+    rows = reference.random_rows(np.random.default_rng(seed), 3, 37, model.vocab_size, max(1, model.token_types))
     reference.assert_same(encoder, reference.run(theirs.eval(), rows), rows)
     theirs.save_pretrained(back)
     ours, again = weights.read(folder), weights.read(back)
@@ -112,6 +112,9 @@ def test_every_layer_computes_the_same(tmp_path):
         ({"positions": use("rotary"), "embedding_width": 9}, "roformer"),
         ({"positions": use("functional_relative", max_distance=4)}, "nezha"),
         ({"sharing": "all"}, "bert_jax"),
+        ({"norm": "pre", "gated": True, "positions": use("rotary"), "token_types": 0}, "modernbert"),
+        ({"norm": "pre", "gated": True, "positions": use("rotary")}, "bert_jax"),
+        ({"token_types": 0}, "bert_jax"),
         ({"positions": use("rotary"), "pooler": True}, "bert_jax"),
         ({"norm": "pre", "positions": use("functional_relative")}, "bert_jax"),
     ],

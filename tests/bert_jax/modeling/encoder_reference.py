@@ -18,15 +18,24 @@ def run(model: Model, params: dict, batch: dict[str, np.ndarray]) -> tuple[list[
 
 def row(model: Model, params: dict, batch: dict[str, np.ndarray]) -> list[np.ndarray]:
     tables = params["embeddings"]
-    x = tables["word"]["embedding"][batch["tokens"]] + tables["token_type"]["embedding"][batch["token_types"]]
+    x = tables["word"]["embedding"][batch["tokens"]]
+    if model.token_types:
+        x = x + tables["token_type"]["embedding"][batch["token_types"]]
     if model.positions.name == "absolute":
         x = x + tables["position"]["embedding"][batch["positions"]]
-    x = norm(model, tables["norm"], x)
+    if model.norm == "post":
+        x = norm(model, tables["norm"], x)
     if model.embedding_width:
         x = dense(tables["projection"], x)
     states = []
     for layer in range(model.layers):
         attention, mlp = (of_layer(model, params["layers"][part], layer) for part in ("attention", "mlp"))
+        if model.norm == "pre" and layer == 0:  # equation by equation as in ModernBERT
+            x = norm(model, attention["norm"], x)
+            x = x + attend(model, attention, x, batch)
+            x = x + feed_forward(model, mlp, norm(model, mlp["norm"], x), batch)
+            states.append(x)
+            continue
         for part, function in ((attention, attend), (mlp, feed_forward)):
             if model.norm == "pre":
                 x = x + function(model, part, norm(model, part["norm"], x), batch)

@@ -20,11 +20,11 @@ ROTARY = use("rotary")
 VARIANTS: list[dict] = [
     {},
     {"norm": "pre", "activation": "gelu_tanh"},
-    {"positions": ROTARY},
+    {"positions": ROTARY, "token_types": 0},
     {"positions": use("rotary", base=160_000.0), "norm": "pre", "gated": True, "biases": False},
     {"gated": True, "activation": "silu"},
     {"embedding_width": 7},
-    {"embedding_width": 7, "norm": "pre", "positions": ROTARY},
+    {"embedding_width": 7, "norm": "pre", "positions": ROTARY, "token_types": 0},
     {"sharing": "all", "embedding_width": 7},
     {"sharing": "all", "groups": 2, "norm": "pre", "gated": True},
     {"sharing": "attention"},
@@ -98,8 +98,8 @@ def test_axes_counts_and_operations(change: dict) -> None:
     attention = 4 * (d * d + bias * d) + norm(d)
     mlp = (1 + model.gated) * (d * f + bias * f) + f * d + bias * d + norm(d)
     tables = v + model.token_types + (model.max_length if model.positions.name == "absolute" else 0)
-    rest = tables * e + norm(e) + (d * e + bias * e + norm(e) + v)
-    rest += (e * d + bias * d if model.embedding_width else 0) + (norm(d) if model.norm == "pre" else 0)
+    rest = tables * e + (d * e + bias * e + norm(e) + v)
+    rest += (e * d + bias * d if model.embedding_width else 0) + norm(d if model.norm == "pre" else e)
     stored = {part: model.groups if model.sharing in (part, "all") else 4 for part in ("attention", "mlp")}
     assert bert.count_parameters(model) == rest + stored["attention"] * attention + stored["mlp"] * mlp
 

@@ -1,0 +1,132 @@
+"""ModernBERT (Warner et al. 2024, arXiv 2412.13663): ModernBertModel, ModernBertForMaskedLM.
+
+Pre-LN, rotary positions, gated units, no token types. Attention is global in every layer here; there, usually in every
+third. Its matrices hold queries, keys and values, or gates and units, one below the other, and it turns the first half
+of a query with the second where we turn neighbours.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bert_jax import config
+from bert_jax.formats import family
+from bert_jax.formats.family import Settings
+from bert_jax.formats.table import FormatError, Rule
+from bert_jax.variants import use
+
+PREFIX = "model"
+BIASES = ("attention_bias", "mlp_bias", "norm_bias", "classifier_bias")  # the last is that of the head's dense layer
+
+
+def model(settings: Settings) -> config.Model:
+    """config.json to ours; what it leaves out is ModernBERT-base's.
+
+    Raises:
+      FormatError: attention within a window, biases here and there, or two activations.
+    """
+    require(settings, "layers with a window", windows(settings), 0)
+    require(settings, "decoder_bias", settings.get("decoder_bias", True), True)
+    biases = [settings.get(name, False) for name in BIASES]
+    require(settings, " and ".join(BIASES), len(set(biases)), 1)
+    activation = settings.get("hidden_activation", "gelu")
+    require(settings, "classifier_activation", settings.get("classifier_activation", "gelu"), activation)
+    base = {"vocab_size": 50368, "num_hidden_layers": 22, "intermediate_size": 1152, "max_position_embeddings": 8192}
+    return family.common_model(
+        base | settings | {"hidden_act": activation},
+        token_types=0,
+        positions=use("rotary", base=rotary_base(settings)),
+        norm="pre",
+        norm_epsilon=float(settings.get("norm_eps", 1e-5)),
+        gated=True,
+        biases=biases[0],
+        dropout=float(settings.get("embedding_dropout", 0.0)),
+        attention_dropout=float(settings.get("attention_dropout", 0.0)),
+    )
+
+
+def require(settings: Settings, name: str, found: Any, wanted: Any) -> None:
+    """Raises FormatError where config.json is of an encoder that this project lacks."""
+    if found != wanted:
+        raise FormatError(f"config.json of a modernbert has {name}: {found!r}; this project has {wanted!r} alone")
+
+
+def windows(settings: Settings) -> int:
+    """Layers whose attention is within a window."""
+    layers = settings.get("num_hidden_layers", 22)
+    every = settings.get("global_attn_every_n_layers", 3)
+    kinds: Sequence[str] = settings.get("layer_types") or [
+        "sliding_attention" if layer % every else "full_attention" for layer in range(layers)
+    ]
+    return sum(kind != "full_attention" for kind in kinds)
+
+
+def rotary_base(settings: Settings) -> float:
+    """Of the layers whose attention is global; older files name it by itself.
+
+    Raises:
+      FormatError: angles that are not plain powers of it.
+    """
+    said = (settings.get("rope_parameters") or {}).get("full_attention", {})
+    require(settings, "rope_type", said.get("rope_type", "default"), "default")
+    return float(said.get("rope_theta", settings.get("global_rope_theta", 160_000.0)))
+
+
+def settings(model: config.Model, special_ids: Settings) -> Settings:
+    """Ours to config.json, in the words of new and of older versions."""
+    base = family.plain(model.positions).get("base", 10_000.0)
+    common = family.common_settings(model, special_ids)
+    activation = common.pop("hidden_act")
+    for name in ("type_vocab_size", "layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob"):
+        del common[name]
+    return common | {
+        "cls_token_id": special_ids["bos_token_id"],
+        "sep_token_id": special_ids["eos_token_id"],
+        "hidden_activation": activation,
+        "classifier_activation": activation,
+        "norm_eps": model.norm_epsilon,
+        "embedding_dropout": model.dropout,
+        "mlp_dropout": model.dropout,
+        "attention_dropout": model.attention_dropout,
+        **dict.fromkeys(BIASES, model.biases),
+        "decoder_bias": True,
+        "layer_types": ["full_attention"] * model.layers,
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": base} for kind in ("full_attention", "sliding_attention")
+        },
+        "global_attn_every_n_layers": 1,
+        "global_rope_theta": base,
+    }
+
+
+def rules(model: config.Model, settings: Settings) -> list[Rule]:
+    """The table of names."""
+    layer = f"{PREFIX}.layers.{{layer}}"
+    first = f"{PREFIX}.embeddings.norm"
+    return [
+        family.embedding("embeddings/word", f"{PREFIX}.embeddings.tok_embeddings", vocabulary=True),
+        Rule("layers/attention/norm/scale", f"{layer}.attn_norm.weight", first=f"{first}.weight"),
+        Rule("layers/attention/norm/bias", f"{layer}.attn_norm.bias", first=f"{first}.bias"),
+        *family.dense("layers/attention/query", f"{layer}.attn.Wqkv", part=(0, 3), halves=True),
+        *family.dense("layers/attention/key", f"{layer}.attn.Wqkv", part=(1, 3), halves=True),
+        *family.dense("layers/attention/value", f"{layer}.attn.Wqkv", part=(2, 3)),
+        *family.dense("layers/attention/output", f"{layer}.attn.Wo", inputs=2),
+        *family.norm("layers/mlp/norm", f"{layer}.mlp_norm"),
+        *family.dense("layers/mlp/gate", f"{layer}.mlp.Wi", part=(0, 2)),
+        *family.dense("layers/mlp/up", f"{layer}.mlp.Wi", part=(1, 2)),
+        *family.dense("layers/mlp/down", f"{layer}.mlp.Wo"),
+        *family.norm("final_norm", f"{PREFIX}.final_norm"),
+        *family.dense("mlm_head/dense", "head.dense"),
+        *family.norm("mlm_head/norm", "head.norm"),
+        Rule("mlm_head/bias", "decoder.bias", vocabulary=True),
+    ]
+
+
+FAMILY = family.Family(
+    prefix=PREFIX,
+    model=model,
+    settings=settings,
+    rules=rules,
+    tied={"decoder.weight": f"{PREFIX}.embeddings.tok_embeddings.weight"},
+    architectures={frozenset({"mlm_head"}): "ModernBertForMaskedLM", frozenset(): "ModernBertModel"},
+    special_ids={"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},
+)
