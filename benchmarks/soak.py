@@ -3,7 +3,7 @@
     python benchmarks/soak.py --json=soak.json --png=soak.png
 
 Trains the tiny model of `kill_test.py` for 50,000 steps, a checkpoint every 500, and looks at the process from outside
-every few seconds. After the first fifth, the medians of the next and of the last fifth are compared; the single step of
+every few seconds. After the first fifth, the next and the last fifth are compared, by medians; the single step of
 the second phase, which compiles anew, is left out. Throughput is by CPU time, so that other work on the machine does
 not count. Flat is memory that grew by at most 3%, throughput that fell by at most 3%, and no more files open.
 """
@@ -40,19 +40,13 @@ def main() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         looks = soak(Path(folder), FLAGS.steps, FLAGS.seconds)
     early, late = part(looks, 0.2, 0.4), part(looks, 0.8, 1.0)
-    middle = lambda those, name: statistics.median(look[name] for look in those)
-    change = {name: middle(late, name) / middle(early, name) - 1 for name in ("memory", "steps_per_cpu_second")}
-    files = [max(look["files"] for look in those) for those in (early, late)]
+    middle = lambda name: [statistics.median(look[name] for look in those) for those in (early, late)]
+    memory, files, pace = middle("memory"), middle("files"), [throughput(those) for those in (early, late)]
+    change = {"memory": memory[1] / memory[0] - 1, "steps_per_cpu_second": pace[1] / pace[0] - 1}
     print(f"{FLAGS.steps} steps in {looks[-1]['seconds']:.0f} s, {len(looks)} looks")
-    print(
-        f"memory      {middle(early, 'memory') / MB:8.1f} → {middle(late, 'memory') / MB:8.1f} MB  "
-        f"{change['memory']:+.2%}"
-    )
-    print(
-        f"throughput  {middle(early, 'steps_per_cpu_second'):8.1f} → {middle(late, 'steps_per_cpu_second'):8.1f} "
-        f"steps a CPU second {change['steps_per_cpu_second']:+.2%}"
-    )
-    print(f"open files  {files[0]:8} → {files[1]:8} at the most")
+    print(f"memory      {memory[0] / MB:8.1f} → {memory[1] / MB:8.1f} MB  {change['memory']:+.2%}")
+    print(f"throughput  {pace[0]:8.1f} → {pace[1]:8.1f} steps a CPU second  {change['steps_per_cpu_second']:+.2%}")
+    print(f"open files  {files[0]:8g} → {files[1]:8g}")
     flat = change["memory"] <= 0.03 and change["steps_per_cpu_second"] >= -0.03 and files[1] <= files[0]
     print("the run stayed as it began" if flat else "the run did NOT stay as it began")
     figures = {"steps": FLAGS.steps, "flat": flat, "change": change, "open_files": files, "looks": looks}
@@ -107,6 +101,12 @@ def look(process: subprocess.Popen[bytes], workdir: Path) -> dict[str, float] | 
         "files": files,
         "step": json.loads(lines[-1])["step"],
     }
+
+
+def throughput(looks: list[dict[str, float]]) -> float:
+    """Steps a CPU second from the first of these looks to the last."""
+    first, last = looks[0], looks[-1]
+    return (last["step"] - first["step"]) / (last["cpu_seconds"] - first["cpu_seconds"])
 
 
 def part(looks: list[dict[str, float]], start: float, stop: float) -> list[dict[str, float]]:
