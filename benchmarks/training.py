@@ -251,8 +251,12 @@ def take_turns(
                 process.kill()
         turns: dict[str, list[float]] = {name: [] for name in makers if name not in failed}
         for _ in range(rounds):
-            for name in turns:
-                turns[name].append(float(_ask(workers[name][1], seconds)))
+            for name in list(turns):
+                if isinstance(took := _ask(workers[name][1], seconds), str):  # such as killed for its memory
+                    failed[name] = took
+                    del turns[name]
+                else:
+                    turns[name].append(took)
         return turns, failed
     finally:
         for process, _ in workers.values():
