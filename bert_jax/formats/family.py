@@ -96,7 +96,7 @@ def common_model(settings: Settings, **changes: Any) -> config.Model:
         raise FormatError(f"hidden_act={activation!r} in config.json is none of {', '.join(ACTIVATIONS)}")
     if settings.get("type_vocab_size") == 0 and "token_types" not in changes:
         raise FormatError(
-            "type_vocab_size=0 in config.json: its classes have a table of token types, of 1 row at least"
+            "type_vocab_size=0 (model.token_types) is no encoder of this layout, whose classes have a table of them"
         )
     base = config.Model()
     fields = {
