@@ -196,29 +196,34 @@ class Sweep:
 
     def _do(self, chosen: Any, descriptor: int) -> None:
         """Trains a trial to its end and notes what became of it."""
-        import optuna
+        started = time.time()
+        try:
+            self._tell(chosen, self._train(chosen, descriptor), time.time() - started)
+        finally:
+            os.close(descriptor)  # only once it is told: a running trial without a lock is anyone's to take up
+        self._write()
 
+    def _train(self, chosen: Any, descriptor: int) -> trial.Outcome:
         def report(rung: int, loss: float) -> bool:
             chosen.report(loss, rung)
             return chosen.should_prune()
 
         fields = {field: space.as_text(value) for field, value in chosen.params.items()}
-        started = time.time()
         try:
             steps = config_flags.override(self.base, fields).steps
-            folder = self._folder(chosen.number)
-            outcome = trial.run(folder, fields, steps, self.rungs, self.commands, report, descriptor)
         except ConfigError as error:  # values that do not go together
-            outcome = trial.Outcome("failed", None, str(error))
-        finally:
-            os.close(descriptor)
+            return trial.Outcome("failed", None, str(error))
+        return trial.run(self._folder(chosen.number), fields, steps, self.rungs, self.commands, report, descriptor)
+
+    def _tell(self, chosen: Any, outcome: trial.Outcome, seconds: float) -> None:
+        """Notes what became of a trial."""
+        from optuna.trial import TrialState
+
         chosen.set_user_attr("note", outcome.note)
-        chosen.set_user_attr("seconds", time.time() - started)
-        states = optuna.trial.TrialState
+        chosen.set_user_attr("seconds", seconds)
+        state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[outcome.state]
         with self._alone():
-            state = {"complete": states.COMPLETE, "pruned": states.PRUNED, "failed": states.FAIL}[outcome.state]
-            self.study.tell(chosen.number, outcome.value if state == states.COMPLETE else None, state=state)
-        self._write()
+            self.study.tell(chosen.number, outcome.value if state == TrialState.COMPLETE else None, state=state)
 
     def _write(self) -> dict[str, Any]:
         """Writes sweep.json and sweep.png from what is known by now."""

@@ -116,6 +116,19 @@ def test_killed_it_goes_on_with_the_training_under_way_and_two_processes_share(r
     assert steps == list(range(1, STEPS + 1))  # one training, which no two processes wrote at once
 
 
+def test_a_trial_is_nobody_elses_until_its_end_is_told(recipe, tmp_path, monkeypatch):
+    one = sweep(recipe, tmp_path, "1e-2")
+    tell, found = one.study.tell, []
+
+    def told(number, *args, **kwargs):
+        found.append(trial.lock(tmp_path / "trials" / f"{number:04d}" / "lock", wait=False))
+        tell(number, *args, **kwargs)
+
+    monkeypatch.setattr(one.study, "tell", told)
+    one.run()
+    assert found == [None]
+
+
 def test_the_space_in_words():
     parsed = space.parse(
         [
