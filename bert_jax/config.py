@@ -60,9 +60,7 @@ class Model:
     groups: int = 1  # with sharing, so many stretches of layers, each with weights of its own (ALBERT)
     positions: Variant = use("absolute")  # a file of bert_jax/positions
     kernel: Variant = use("auto")  # a file of bert_jax/kernels, or auto: the fastest that can
-    norm: Literal["post", "pre"] = (
-        "post"  # where LayerNorm stands: after the residual sum (BERT) or before (ModernBERT)
-    )
+    norm: Literal["post", "pre"] = "post"  # LayerNorm after the residual sum (BERT), or before each part (ModernBERT)
     norm_epsilon: float = 1e-12  # as in Google's code
     activation: Literal["gelu", "gelu_tanh", "silu"] = "gelu"  # erf (PyTorch) or tanh (Google's code) or x · sigmoid
     gated: bool = False  # the feed-forward's units are multiplied by linear ones: GeGLU, or SwiGLU with silu

@@ -53,8 +53,8 @@ def export(workdir: Path, output: Path, family: str = "") -> folder.Opened:
     Args:
       workdir: a work folder, or any folder that `bert_jax.load` opens.
       output: a folder that is not there, is empty, or holds an earlier export.
-      family: a file of bert_jax/formats/families; if not given, the one the encoder came from, or the one of its
-        position scheme.
+      family: a file of bert_jax/formats/families; if not given, the one the encoder came from, or the first that
+        expresses it.
 
     Raises:
       FormatError: nothing to export, an encoder that the family cannot express, or an output that is in use.

@@ -40,7 +40,7 @@ class Encoder:
           tokens: int [B, L], ids of the vocabulary, special tokens included.
           segments: int [B, L], the number of each token's document within its row from 1, 0 for padding; tokens
             attend to those of their own document. None for one document a row and no padding.
-          token_types: int [B, L] below `config.token_types`; None for zeros.
+          token_types: int [B, L] below `config.token_types`, zeros where there are none; None for zeros.
 
         Returns:
           hidden [B, L, D]; pooled [B, D] and logits [B, L, V], or None where the weights have no such head. Float32.

@@ -11,8 +11,8 @@ Needs: one GPU for 24 hours at 60,000 tokens a second, 5.2e9 tokens. That rate i
 steps and scale the three phases' steps by it.
 Text: text/*.txt, a blank line between documents: the paper's best is filtered C4 or the Pile.
 Departs: plain GELU of the same number of weights (2304 for gated 3072), biases kept, learned absolute positions for
-scaled sinusoidal ones, the head's dense layer kept, one LayerNorm between
-the embeddings and the first layer, SentencePiece; the growing batch is three steps, each at its mean.
+scaled sinusoidal ones, the head's dense layer kept, one LayerNorm between the embeddings and the first layer,
+SentencePiece; the growing batch is three steps, each at its mean.
 Not checked: that the triangle of the learning rate has its tip at a quarter of the budget.
 """
 

@@ -72,8 +72,8 @@ class Cache:
       manifest: the bytes of its `manifest.json`.
       fingerprint: the store's, which names the folder in the cache.
       files: size in bytes and SHA-256 of every other file, by name.
-      limit: bytes that the stores in the cache may have together; by default nine tenths of
-        what is free or held by the cache.
+      limit: bytes that the stores in the cache may have together; by default nine tenths of what
+        is free or held by the cache.
 
     Raises:
       DataError: the store is larger than the limit.
@@ -184,7 +184,7 @@ class Cache:
             limit = int((1 - _SPARE) * (shutil.disk_usage(home).free + held + _size(self.folder)))
         if wanted > limit:
             raise DataError(
-                f"{self.url} has {wanted / 1e9:.3g} GB, more than the {max(limit, 0) / 1e9:.3g} GB that the cache"
+                f"{self.url} has {wanted / 1e9:.3g} GB, more than the {limit / 1e9:.3g} GB that the cache"
                 f" {home} may hold; raise data.cache_gb, free some space, or name another disk in XDG_CACHE_HOME"
             )
         for folder in sorted(others, key=lambda f: f.stat().st_mtime):

@@ -24,12 +24,13 @@ def model(settings: Settings) -> config.Model:
     Raises:
       FormatError: attention within a window, biases here and there, or two activations.
     """
-    require(settings, "layers with a window", windows(settings), 0)
-    require(settings, "decoder_bias", settings.get("decoder_bias", True), True)
-    biases = [settings.get(name, False) for name in BIASES]
-    require(settings, " and ".join(BIASES), len(set(biases)), 1)
+    require("layers with a window", windows(settings), 0)
+    require("decoder_bias", settings.get("decoder_bias", True), True)
+    biases = settings.get("attention_bias", False)
+    for name in BIASES:
+        require(name, settings.get(name, False), biases)
     activation = settings.get("hidden_activation", "gelu")
-    require(settings, "classifier_activation", settings.get("classifier_activation", "gelu"), activation)
+    require("classifier_activation", settings.get("classifier_activation", "gelu"), activation)
     base = {"vocab_size": 50368, "num_hidden_layers": 22, "intermediate_size": 1152, "max_position_embeddings": 8192}
     return family.common_model(
         base | settings | {"hidden_act": activation},
@@ -38,16 +39,16 @@ def model(settings: Settings) -> config.Model:
         norm="pre",
         norm_epsilon=float(settings.get("norm_eps", 1e-5)),
         gated=True,
-        biases=biases[0],
+        biases=biases,
         dropout=float(settings.get("embedding_dropout", 0.0)),
         attention_dropout=float(settings.get("attention_dropout", 0.0)),
     )
 
 
-def require(settings: Settings, name: str, found: Any, wanted: Any) -> None:
+def require(name: str, found: Any, wanted: Any) -> None:
     """Raises FormatError where config.json is of an encoder that this project lacks."""
     if found != wanted:
-        raise FormatError(f"config.json of a modernbert has {name}: {found!r}; this project has {wanted!r} alone")
+        raise FormatError(f"{name}={found!r} in the config.json of a modernbert: this project has {wanted!r} there")
 
 
 def windows(settings: Settings) -> int:
@@ -67,7 +68,8 @@ def rotary_base(settings: Settings) -> float:
       FormatError: angles that are not plain powers of it.
     """
     said = (settings.get("rope_parameters") or {}).get("full_attention", {})
-    require(settings, "rope_type", said.get("rope_type", "default"), "default")
+    require("rope_scaling", settings.get("rope_scaling"), None)
+    require("rope_type", said.get("rope_type", "default"), "default")
     return float(said.get("rope_theta", settings.get("global_rope_theta", 160_000.0)))
 
 

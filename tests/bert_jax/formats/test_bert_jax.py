@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch_reference as reference
 import transformers
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import bert_jax
@@ -63,13 +63,7 @@ def random_params(model: Model) -> dict:
     return jax.tree_util.tree_map_with_path(draw, bert.abstract_params(model))
 
 
-@settings(
-    max_examples=3,
-    phases=(Phase.generate,),
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@reference.a_few_examples
 @given(model=models(), seed=st.integers(0, 99))
 def test_every_encoder_computes_the_same_there_and_comes_back_bit_for_bit(tmp_path_factory, model, seed):
     folder, back = tmp_path_factory.mktemp("ours"), tmp_path_factory.mktemp("back")

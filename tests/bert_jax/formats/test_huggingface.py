@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 import torch_reference as reference
 import transformers
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import bert_jax
@@ -42,13 +42,6 @@ SMALL = {
     "intermediate_size": 20,
     "max_position_embeddings": 41,
 }
-random_architectures = settings(
-    max_examples=3,
-    phases=(Phase.generate,),
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
 
 
 def saved(tmp_path_factory, kind, config, seed=0):
@@ -79,7 +72,7 @@ def fitted(family: str, architecture: dict, seed: int) -> dict:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@random_architectures
+@reference.a_few_examples
 @given(architecture=reference.architectures(), which=st.integers(0, 2), seed=st.integers(0, 99))
 def test_random_architectures_compute_the_same_and_come_back_bit_for_bit(
     tmp_path_factory, family, architecture, which, seed

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import torch
 import transformers
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from bert_jax.encoder import Encoder
@@ -20,6 +21,13 @@ transformers.utils.logging.disable_progress_bar()
 torch.set_num_threads(1)
 
 TOLERANCE = 1e-5  # of the largest number
+a_few_examples = settings(
+    max_examples=3,
+    phases=(Phase.generate,),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 PAD = 1  # never a token of a row's text, so that models that look for it find padding alone
 
 

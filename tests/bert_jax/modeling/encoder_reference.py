@@ -30,15 +30,11 @@ def row(model: Model, params: dict, batch: dict[str, np.ndarray]) -> list[np.nda
     states = []
     for layer in range(model.layers):
         attention, mlp = (of_layer(model, params["layers"][part], layer) for part in ("attention", "mlp"))
-        if model.norm == "pre" and layer == 0:  # equation by equation as in ModernBERT
-            x = norm(model, attention["norm"], x)
-            x = x + attend(model, attention, x, batch)
-            x = x + feed_forward(model, mlp, norm(model, mlp["norm"], x), batch)
-            states.append(x)
-            continue
         for part, function in ((attention, attend), (mlp, feed_forward)):
             if model.norm == "pre":
-                x = x + function(model, part, norm(model, part["norm"], x), batch)
+                normed = norm(model, part["norm"], x)
+                embedded = layer == 0 and function is attend  # whose norm is that of the embeddings, as in ModernBERT
+                x = (normed if embedded else x) + function(model, part, normed, batch)
             else:
                 x = norm(model, part["norm"], x + function(model, part, x, batch))
         states.append(x)
