@@ -7,9 +7,10 @@ Vocabulary 30522, dropout 0.1, AdamW, clipping at 1, 15% of the tokens predicted
 are timed as the class computes its loss, over the logits of all places, and with logits at the predicted places alone,
 which is the best that can be made of them; weights are float32, bf16 is by autocast.
 Ours has its layers side by side instead of in a loop: `--config.model.unroll`.
-All steps take turns, each in a process of its own; a ratio is the median over the rounds of two neighbouring turns.
-The ceiling is a float32 product of two 1536 × 1536 matrices in the same rounds, by XLA or PyTorch, whichever is faster;
-our share of it counts `bert_jax.flops.needed_flops`.
+One peer at a time takes turns with ours, each in a process of its own, since all at once would not fit into memory; a
+ratio is the median over the rounds of two neighbouring turns. The ceiling is a float32 product of two 1536 × 1536
+matrices in the same rounds, by XLA or PyTorch, whichever is faster; our share of it counts
+`bert_jax.flops.needed_flops` and is the median over all rounds.
 """
 
 import functools
@@ -58,32 +59,48 @@ def main() -> dict[str, Any]:
 def measure(size: str) -> dict[str, Any]:
     """The figures of one size, printed as they come."""
     work = SIZES[size]
-    makers = {"ours": functools.partial(training.ours, work, {"model.unroll": work.layers})}
-    makers |= {f"peer {name}": functools.partial(training.torch_bert, work, **PEERS[name]) for name in FLAGS.peers}
-    makers |= {"product by XLA": training.matmul_jax, "product by PyTorch": training.matmul_torch}
-    turns, failed = training.take_turns(makers, FLAGS.rounds, FLAGS.seconds, FLAGS.patience)
-    seconds = {name: statistics.median(values) for name, values in turns.items()}
-    product = min((name for name in turns if name.startswith("product")), key=lambda name: seconds[name])
-    ceiling = training.matmul_flops_of() / seconds[product]
     needed = work.rows * needed_flops(training.make_config(work).model, work.length, work.predictions)
-    # Of the same round, as every ratio.
-    share = needed / training.matmul_flops_of() / training.ratios(turns, "ours", product)
-    times = {name: training.ratios(turns, name, "ours") for name in turns if name.startswith("peer")}
-    print(f"{size}: {work.name}, {needed / 1e9:.0f} GFLOP; ceiling {ceiling / 1e9:.0f} GFLOP/s")
-    print(f"  {'ours':<32}{1e3 * seconds['ours']:>7.0f} ms{'':>10}{share:>12.0%}")
-    for name, ratio in times.items():
-        print(f"  {name:<32}{1e3 * seconds[name]:>7.0f} ms{ratio:>9.2f}×")
-    for name, reason in failed.items():
-        print(f"  {name:<32}{reason}")
-    sys.stdout.flush()
+    print(f"{size}: {work.name}, {needed / 1e9:.0f} GFLOP")
+    met = {peer: meet(work, peer) for peer in FLAGS.peers}
+    ours = [seconds for turns, _ in met.values() for seconds in turns["ours"]]
+    ceilings = [training.matmul_flops_of() / seconds for turns, _ in met.values() for seconds in product(turns)]
+    share = statistics.median(needed / a / b for a, b in zip(ours, ceilings, strict=True))
+    ceiling = statistics.median(ceilings)
+    reached = f"{1e3 * statistics.median(ours):>7.0f} ms{'':>10}{share:>12.0%} of {ceiling / 1e9:.0f} GFLOP/s"
+    print(f"  {'ours':<32}{reached}", flush=True)
     return {
-        "seconds": turns,
-        "failed": failed,
+        "seconds": {peer: turns for peer, (turns, _) in met.items()},
+        "failed": {peer: reason for peer, (_, reason) in met.items() if reason},
         "needed_flops": needed,
         "ceiling_flops_per_second": ceiling,
         "share_of_ceiling": share,
-        "times_faster_than": times,
+        "times_faster_than": {
+            peer: training.ratios(turns, peer, "ours") for peer, (turns, reason) in met.items() if not reason
+        },
     }
+
+
+def meet(work: training.Work, peer: str) -> tuple[dict[str, list[float]], str]:
+    """The turns of ours, the peer and the products, and why the peer did not run, if so; prints the peer's line."""
+    makers = {
+        "ours": functools.partial(training.ours, work, {"model.unroll": work.layers}),
+        peer: functools.partial(training.torch_bert, work, **PEERS[peer]),
+        "product by XLA": training.matmul_jax,
+        "product by PyTorch": training.matmul_torch,
+    }
+    turns, failed = training.take_turns(makers, FLAGS.rounds, FLAGS.seconds, FLAGS.patience)
+    if peer in failed:
+        said = failed[peer]
+    else:
+        said = f"{1e3 * statistics.median(turns[peer]):>7.0f} ms{training.ratios(turns, peer, 'ours'):>9.2f}×"
+    print(f"  {peer:<32}{said}", flush=True)
+    return turns, failed.get(peer, "")
+
+
+def product(turns: dict[str, list[float]]) -> list[float]:
+    """Seconds of the faster of the two products, of each turn."""
+    both = [values for name, values in turns.items() if name.startswith("product")]
+    return min(both, key=statistics.median)
 
 
 if __name__ == "__main__":

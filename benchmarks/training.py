@@ -261,6 +261,7 @@ def take_turns(
     finally:
         for process, _ in workers.values():
             process.kill()
+            process.join()
 
 
 def _ask(connection: Any, seconds: float, patience: float | None = None) -> float | str:

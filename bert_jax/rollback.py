@@ -15,6 +15,7 @@ import numpy as np
 
 from bert_jax.checkpoint import Checkpointer
 from bert_jax.config import Checkpoints, Config, Guard
+from bert_jax.start import Start
 from bert_jax.train_state import State, batch_sizes_of
 
 LAG, TOGETHER = 2, 10  # steps that reading is behind the devices, and that are read at once
@@ -72,14 +73,14 @@ def go_back(
     failed: int,
     config: Config,
     checkpoints: Checkpointer,
-    restore: Callable[[], State],
+    begin: Callable[[], Start],
     say: Callable[[str], None],
-) -> State:
-    """The state of the newest regular checkpoint before the updates that were skipped up to and with step `failed`.
+) -> tuple[State, int]:
+    """State and step of the newest regular checkpoint before the updates that were skipped up to and with `failed`.
 
     Args:
       state: the present one, for what it remembers of earlier roll-backs.
-      restore: the newest checkpoint, or a fresh state where there is none.
+      begin: the newest checkpoint, or a fresh state where there is none.
 
     Raises:
       TrainingError: the run has gone back as often as it may.
@@ -93,15 +94,14 @@ def go_back(
             "checkpoint is whole. Into another --workdir, lower config.phases.*.learning_rate or look at the text"
         )
     checkpoints.forget_after(newest_regular(first - 1, config.checkpoints))
-    before = restore()
-    step = int(before["step"])
+    before, step, _ = begin()
     window = rows_between(config, step, failed)
     say(
         f"{in_a_row}; going back to step {step} and leaving out the {sum(window)} rows read since "
         f"(roll-back {done + 1} of at most {guard.most_roll_backs})"
     )
     new = {"done": np.int32(done + 1), "skipped_rows": (skipped + np.asarray(window)).astype(np.int32)}
-    return before | {"roll_backs": jax.tree.map(laid_out_as, new, before["roll_backs"])}
+    return before | {"roll_backs": jax.tree.map(laid_out_as, new, before["roll_backs"])}, step
 
 
 def newest_regular(step: int, settings: Checkpoints) -> int:

@@ -13,7 +13,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -31,10 +31,18 @@ from data_pipeline.store import Store
 CHOSEN = (*family.NEUTRAL, "dropout", "attention_dropout", "init_std")
 
 
+class Start(NamedTuple):
+    """Where training starts."""
+
+    state: State
+    step: int  # also in the state, which the devices may still be at work on: compiling need not wait for them
+    said: str  # the line that says where
+
+
 def begin(
     config: Config, store: Store, mesh: jax.sharding.Mesh, checkpoints: Checkpointer, accept_changes: bool = False
-) -> tuple[State, str]:
-    """The state that training starts from, and the line that says which it is. Every process must call it.
+) -> Start:
+    """Where training starts. Every process must call it.
 
     Args:
       accept_changes: go on from the work folder's checkpoint though its configuration or store is another.
@@ -46,15 +54,16 @@ def begin(
     abstract = abstract_state(config, mesh)
     state = checkpoints.restore(abstract, config, store.fingerprint, accept_changes)
     if state is not None:
-        return state, f"going on from the checkpoint of step {int(state['step'])}"
+        step = int(state["step"])
+        return Start(state, step, f"going on from the checkpoint of step {step}")
     if config.resume_from:
         return from_run(config, store, abstract)
     if config.init_from:
         return from_encoder(config, store, mesh)
-    return init_state(config, mesh, store.token_counts), "starting from scratch"
+    return Start(init_state(config, mesh, store.token_counts), 0, "starting from scratch")
 
 
-def from_run(config: Config, store: Store, abstract: State) -> tuple[State, str]:
+def from_run(config: Config, store: Store, abstract: State) -> Start:
     """The newest state of the run in `config.resume_from`."""
     where, steps = written_in(Path(config.resume_from))
     check = lambda run: check_fits(run, config, abstract)
@@ -67,7 +76,8 @@ def from_run(config: Config, store: Store, abstract: State) -> tuple[State, str]
             f"config.resume_from is {config.resume_from!r}, whose checkpoint is of step {step}, but config.phases end "
             f"at step {config.steps}: give more steps, or take its weights alone: config.init_from"
         )
-    return state, "; ".join([f"starting at step {step} of the run in {where}", *changes(run, config, store)])
+    said = [f"starting at step {step} of the run in {where}", *changes(run, config, store)]
+    return Start(state, step, "; ".join(said))
 
 
 def check_fits(run: Mapping[str, Any], config: Config, abstract: State) -> None:
@@ -96,7 +106,7 @@ def changes(run: Mapping[str, Any], config: Config, store: Store) -> list[str]:
     return said + (["another store"] if run["store"] != store.fingerprint else [])
 
 
-def from_encoder(config: Config, store: Store, mesh: jax.sharding.Mesh) -> tuple[State, str]:
+def from_encoder(config: Config, store: Store, mesh: jax.sharding.Mesh) -> Start:
     """A state at step 0 with the weights of `config.init_from`."""
     opened = folder.read(Path(config.init_from))
     check_architecture(config, opened.model)
@@ -108,7 +118,7 @@ def from_encoder(config: Config, store: Store, mesh: jax.sharding.Mesh) -> tuple
     said = f"starting from the weights of {config.init_from}"
     for what, parts in (("fresh", wanted.keys() - taken), ("left out", opened.params.keys() - taken)):
         said += f"; {what}: {', '.join(sorted(parts))}" if parts else ""
-    return state, said
+    return Start(state, 0, said)
 
 
 def adopt(config: Config, source: str, overrides: Mapping[str, str]) -> Config:

@@ -66,8 +66,7 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
 
     with Checkpointer(workdir, config.checkpoints, regular_checkpoints(config)) as checkpoints, Stop() as stop:
         # -------------------------------------------------------- state: where training starts, see start.py
-        state, begun = start.begin(config, store, mesh, checkpoints, accept_changes)
-        step = int(state["step"])
+        state, step, begun = start.begin(config, store, mesh, checkpoints, accept_changes)
         if jax.process_index() == 0:
             cli.write_json(workdir / "config.json", config_flags.to_dict(config))
 
@@ -98,9 +97,9 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
                     if stopping:
                         break
                 if failed:
-                    begin = lambda: start.begin(config, store, mesh, checkpoints, accept_changes)[0]
-                    state = go_back(state, failed, config, checkpoints, begin, progress.log.say)
-                    step, losses, watch = int(state["step"]), [], Watch(config.guard)
+                    begin = lambda: start.begin(config, store, mesh, checkpoints, accept_changes)
+                    state, step = go_back(state, failed, config, checkpoints, begin, progress.log.say)
+                    losses, watch = [], Watch(config.guard)
                     progress.go_back(step)
             checkpoints.wait()
     if step < config.steps:

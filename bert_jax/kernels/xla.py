@@ -47,14 +47,14 @@ def attend(
     same = rows[:, None, :, None] == segments[:, None, None, :]
     scores = jnp.where(same, scores * scale, jnp.finfo(jnp.float32).min)
     probabilities = dropout(jax.nn.softmax(scores, axis=-1), rate, key)
+    weights = probabilities.astype(v.dtype)
+    if relative is None:
+        return jnp.einsum("bnlm,bmng->blng", weights, v)
     # Kept from fusing with the product: where layers are computed again, the TPU compiler (libtpu 0.0.42) ends in a
-    # segmentation fault on dropped probabilities times the wide values of relative positions.
-    dropped = jax.lax.optimization_barrier(probabilities.astype(v.dtype))
-    out = jnp.einsum("bnlm,bmng->blng", dropped, v)
-    if relative is not None:
-        by_distance = collect(probabilities, table.shape[0]).astype(v.dtype)
-        out += jnp.einsum("bnld,dg->blng", by_distance, table)
-    return out
+    # segmentation fault on dropped probabilities times wide values.
+    weights = jax.lax.optimization_barrier(weights)
+    by_distance = collect(probabilities, table.shape[0]).astype(v.dtype)
+    return jnp.einsum("bnlm,bmng->blng", weights, v) + jnp.einsum("bnld,dg->blng", by_distance, table)
 
 
 def spread(by_distance: jax.Array) -> jax.Array:

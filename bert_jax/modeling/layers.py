@@ -59,12 +59,15 @@ def _product_forward(x: jax.Array, kernel: jax.Array, contract: int) -> tuple[ja
 def _product_backward(
     contract: int, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """JAX's own writes the kernel's gradient transposed: twice the time with XLA's CPU compiler."""
+    """JAX's own writes the kernel's gradient transposed: twice the time with XLA's CPU compiler.
+
+    Rows in one axis [R], since XLA transposes x for a sum over two.
+    """
     x, kernel = residuals
-    rows = tuple(range(x.ndim - contract))
-    rest = tuple(range(len(rows), gradient.ndim)), tuple(range(contract, kernel.ndim))
+    rest = tuple(range(x.ndim - contract, gradient.ndim)), tuple(range(contract, kernel.ndim))
     of_x = jax.lax.dot_general(gradient, kernel, (rest, ((), ())))
-    return of_x, jax.lax.dot_general(x, gradient, ((rows, rows), ((), ())))
+    x, gradient = (jnp.reshape(a, (-1, *a.shape[x.ndim - contract :])) for a in (x, gradient))
+    return of_x, jax.lax.dot_general(x, gradient, (((0,), (0,)), ((), ())))
 
 
 _product.defvjp(_product_forward, _product_backward)

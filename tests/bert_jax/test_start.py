@@ -93,7 +93,8 @@ def test_what_comes_before_what(source, store, tmp_path) -> None:
     def begin(**fields: object):
         config = dataclasses.replace(TINY, **fields)
         with Checkpointer(tmp_path / "own", config.checkpoints) as own:
-            state, said = start.begin(config, store, mesh, own)
+            state, step, said = start.begin(config, store, mesh, own)
+        assert step == state["step"]
         return state, said, config
 
     fresh, said, _ = begin(seed=5)
