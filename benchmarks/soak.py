@@ -5,7 +5,9 @@
 Trains the tiny model of `kill_test.py` for 50,000 steps, a checkpoint every 500, and looks at the process from outside
 every few seconds; the first fifth and the single step of the second phase, which compiles anew, are left out. Memory
 and open files are medians of the second fifth and of the last. Throughput is by CPU time, so that other work on the
-machine counts less, and its change is that of a line through sixteen stretches of the run, with its standard error.
+machine counts less, and beside a fixed piece of work that is done all along, since the machine's own speed changes:
+steps in the CPU time of one such piece. Its change is that of a line through sixteen stretches of the run, with its
+standard error.
 Flat is memory that grew by at most 3%, throughput that fell by at most 3%, and no more files open.
 """
 
@@ -30,6 +32,7 @@ from bert_jax.variants import ConfigError
 
 FLAGS = flags.FLAGS
 MB = 1e6
+PIECES = 10  # of fixed work between two looks
 
 
 def define() -> None:
@@ -48,11 +51,14 @@ def main() -> dict[str, Any]:
     middle = lambda name: [statistics.median(look[name] for look in those) for those in (early, late)]
     memory, files = middle("memory"), middle("files")
     paces = [throughput(stretch) for stretch in stretches]
-    pace, error = drift(paces)
-    change = {"memory": memory[1] / memory[0] - 1, "steps_per_cpu_second": pace, "error": error}
+    pieces = [statistics.mean(look["piece"] for look in stretch) for stretch in stretches]
+    pace, error = drift([a * b for a, b in zip(paces, pieces, strict=True)])
+    bare, bare_error = drift(paces)
+    change = {"memory": memory[1] / memory[0] - 1, "steps_a_piece": pace, "error": error, "steps_per_cpu_second": bare}
     print(f"{FLAGS.steps} steps in {looks[-1]['seconds']:.0f} s, {len(looks)} looks")
     print(f"memory      {memory[0] / MB:8.1f} → {memory[1] / MB:8.1f} MB  {change['memory']:+.2%}")
-    print(f"throughput  {statistics.mean(paces):8.1f} steps a CPU second, {pace:+.1%} ± {error:.1%} along the run")
+    print(f"throughput  {statistics.mean(paces):8.1f} steps a CPU second, {bare:+.1%} ± {bare_error:.1%} along the run")
+    print(f"  … beside the fixed work {pace:+.1%} ± {error:.1%}; its own time {drift(pieces)[0]:+.1%}")
     print(f"open files  {files[0]:8g} → {files[1]:8g}")
     flat = change["memory"] <= 0.03 and pace >= -0.03 and files[1] <= files[0]
     told = "" if pace >= -0.03 or pace + 2 * error < -0.03 else "; its throughput cannot be told from flat here"
@@ -64,7 +70,7 @@ def main() -> dict[str, Any]:
 
 
 def soak(folder: Path, steps: int, seconds: float) -> list[dict[str, float]]:
-    """Runs, and gives what was seen whenever it had got on: seconds, cpu_seconds, memory [bytes], files, step."""
+    """Runs; what was seen whenever it had got on: seconds, cpu_seconds, memory [bytes], files, step, piece."""
     kill_test.recipe(folder)
     flags_of_run = [
         f"--config.phases.0.steps={steps - 1}",
@@ -75,13 +81,23 @@ def soak(folder: Path, steps: int, seconds: float) -> list[dict[str, float]]:
     process = kill_test.start(folder, "soak", *flags_of_run)
     began, looks = time.monotonic(), [{"step": 0.0}]
     while process.poll() is None:
-        time.sleep(seconds)
+        pieces = []
+        for _ in range(PIECES):
+            time.sleep(seconds / PIECES)
+            pieces.append(piece())
         found = look(process, folder / "soak")
         if found is not None and looks[-1]["step"] < found["step"] < steps - 1:
-            looks.append(found | {"seconds": time.monotonic() - began})
+            looks.append(found | {"seconds": time.monotonic() - began, "piece": statistics.mean(pieces)})
             print(looks[-1], file=sys.stderr, flush=True)
     kill_test.finish(process)
     return looks[1:]
+
+
+def piece() -> float:
+    """CPU seconds that a fixed piece of work takes now."""
+    start = time.process_time()
+    sum(number * number for number in range(200_000))
+    return time.process_time() - start
 
 
 def look(process: subprocess.Popen[bytes], workdir: Path) -> dict[str, float] | None:
