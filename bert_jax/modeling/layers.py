@@ -61,12 +61,13 @@ def _product_backward(
 ) -> tuple[jax.Array, jax.Array]:
     """JAX's own writes the kernel's gradient transposed: twice the time with XLA's CPU compiler.
 
-    Rows in one axis [R], since XLA transposes x for a sum over two.
+    The rows in one axis, since XLA would transpose x for a sum over two.
     """
     x, kernel = residuals
-    rest = tuple(range(x.ndim - contract, gradient.ndim)), tuple(range(contract, kernel.ndim))
+    rows = x.ndim - contract  # axes, such as B and L
+    rest = tuple(range(rows, gradient.ndim)), tuple(range(contract, kernel.ndim))
     of_x = jax.lax.dot_general(gradient, kernel, (rest, ((), ())))
-    x, gradient = (jnp.reshape(a, (-1, *a.shape[x.ndim - contract :])) for a in (x, gradient))
+    x, gradient = (a.reshape(-1, *a.shape[rows:]) for a in (x, gradient))
     return of_x, jax.lax.dot_general(x, gradient, (((0,), (0,)), ((), ())))
 
 
