@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.kernels import Kernel, Relative, Request
-from bert_jax.modeling.layers import dropout
+from bert_jax.modeling.layers import kept
 
 
 def build() -> Kernel:
@@ -46,15 +46,15 @@ def attend(
     rows = segments if query_segments is None else query_segments
     same = rows[:, None, :, None] == segments[:, None, None, :]
     scores = jnp.where(same, scores * scale, jnp.finfo(jnp.float32).min)
-    probabilities = dropout(jax.nn.softmax(scores, axis=-1), rate, key)
-    weights = probabilities.astype(v.dtype)
-    if relative is None:
-        return jnp.einsum("bnlm,bmng->blng", weights, v)
-    # Kept from fusing with the product: where layers are computed again, the TPU compiler (libtpu 0.0.42) ends in a
-    # segmentation fault on dropped probabilities times wide values.
-    weights = jax.lax.optimization_barrier(weights)
-    by_distance = collect(probabilities, table.shape[0]).astype(v.dtype)
-    return jnp.einsum("bnlm,bmng->blng", weights, v) + jnp.einsum("bnld,dg->blng", by_distance, table)
+    probabilities = jax.nn.softmax(scores, axis=-1)
+    drop_key = key if rate else None
+    if drop_key is not None:  # what is kept is scaled after the products, where there is less of it
+        probabilities = jnp.where(kept(probabilities.shape, rate, drop_key), probabilities, 0)
+    out = jnp.einsum("bnlm,bmng->blng", probabilities.astype(v.dtype), v)
+    if relative is not None:
+        by_distance = collect(probabilities, table.shape[0]).astype(v.dtype)
+        out += jnp.einsum("bnld,dg->blng", by_distance, table)
+    return out if drop_key is None else out / (1 - rate)
 
 
 def spread(by_distance: jax.Array) -> jax.Array:

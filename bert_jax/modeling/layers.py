@@ -131,14 +131,18 @@ def truncated_normal(key: jax.Array, shape: Sequence[int], std: float) -> jax.Ar
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Zeroes a share `rate` of x [B, ..., D] and scales the rest by 1 / (1 − rate); x itself without a key.
-
-    The bits depend on the key and the global shape alone, not on how x is split over a mesh.
-    """
+    """Zeroes a share `rate` of x [B, ..., D] and scales the rest by 1 / (1 − rate); x itself without a key."""
     if key is None or rate == 0.0:
         return x
-    keep = random_bits(key, x.shape) >= round(rate * 2**16)
-    return jnp.where(keep, x / (1 - rate), 0).astype(x.dtype)
+    return jnp.where(kept(x.shape, rate, key), x / (1 - rate), 0).astype(x.dtype)
+
+
+def kept(shape: tuple[int, ...], rate: float, key: jax.Array) -> jax.Array:
+    """Which numbers dropout leaves, bool [B, ..., D].
+
+    They depend on the key and the global shape alone, not on how a mesh splits it.
+    """
+    return random_bits(key, shape) >= round(rate * 2**16)
 
 
 def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
