@@ -204,6 +204,8 @@ class Sweep:
         self._write()
 
     def _train(self, chosen: Any, descriptor: int) -> trial.Outcome:
+        """Trains a trial in its folder, or goes on with it; fields that do not go together fail."""
+
         def report(rung: int, loss: float) -> bool:
             chosen.report(loss, rung)
             return chosen.should_prune()
