@@ -8,7 +8,8 @@ from flax import nnx
 
 from bert_jax.config import Model
 from bert_jax.kernels import Kernel
-from bert_jax.modeling.layers import Dense, product
+from bert_jax.modeling.layers import Dense
+from bert_jax.modeling.products import affine
 from bert_jax.positions import Positions
 
 
@@ -61,8 +62,6 @@ def project(layers: tuple[Dense, ...], x: jax.Array) -> list[jax.Array]:
     """Several layers of one shape on the same x [B, L, D] in a single matrix product; each gives [B, L, N, H]."""
     dtype = layers[0].dtype
     kernel = jnp.stack([layer.kernel[...] for layer in layers], axis=1).astype(dtype)
-    together = product(x.astype(dtype), kernel)
     biases = [layer.bias[...] for layer in layers if layer.bias is not None]
-    if biases:
-        together += jnp.stack(biases).astype(dtype)
+    together = affine(x.astype(dtype), kernel, jnp.stack(biases) if biases else None)
     return [together[:, :, i] for i in range(len(layers))]

@@ -17,8 +17,9 @@ from bert_jax.kernels import choose, request_for
 from bert_jax.modeling.attention import Context
 from bert_jax.modeling.block import Block
 from bert_jax.modeling.heads import MlmHead, PairHead, Pooler
-from bert_jax.modeling.layers import PRODUCT, Dense, LayerNorm, Table, bind, by_rows, dropout, logical_axes, split_key
+from bert_jax.modeling.layers import Dense, LayerNorm, Table, bind, by_rows, dropout, logical_axes, split_key
 from bert_jax.modeling.layers import init as init_module
+from bert_jax.modeling.products import PRODUCT
 from bert_jax.variants import load
 
 REMAT = {

@@ -7,6 +7,7 @@ from flax import nnx
 from bert_jax.config import Model
 from bert_jax.modeling.block import activate
 from bert_jax.modeling.layers import Dense, LayerNorm, bind
+from bert_jax.modeling.products import dot, over_rows
 
 
 class MlmHead(nnx.Module):
@@ -46,8 +47,8 @@ def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tu
     reduction, takes XLA's CPU compiler thirty times as long as a product with ones."""
     x, words = residuals
     g = gradient.astype(x.dtype)
-    of_x = jnp.einsum("npv,nvd->npd", g, words)
-    of_words = jnp.einsum("npd,npv->ndv", x, g).swapaxes(1, 2)
+    of_x = jax.vmap(lambda g, words: dot(g, words, (1,), (0,)))(g, words)
+    of_words = jax.vmap(over_rows)(x, g).swapaxes(1, 2)
     of_bias = jax.lax.platform_dependent(
         gradient.reshape(-1, gradient.shape[-1]),
         cpu=lambda g: jnp.ones(len(g), g.dtype) @ g,

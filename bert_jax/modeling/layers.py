@@ -15,15 +15,14 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.ad_checkpoint import checkpoint_name
 from jax.extend.random import threefry2x32_p
 
 from bert_jax.config import Model
+from bert_jax.modeling.products import affine
 
 M = TypeVar("M", bound=nnx.Module)
 Make = Callable[..., M]  # a module class, called as (model, rngs=…)
 Axes = tuple[str | None, ...]
-PRODUCT = "product"  # by which a rematerialisation policy knows what `product` gives
 
 
 class Dense(nnx.Module):
@@ -37,41 +36,8 @@ class Dense(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """x [..., *contracted] → [..., *rest of the kernel's shape], in the compute dtype."""
-        y = product(x.astype(self.dtype), self.kernel[...].astype(self.dtype), self.contract)
-        return y if self.bias is None else y + self.bias[...].astype(self.dtype)
-
-
-def product(x: jax.Array, kernel: jax.Array, contract: int = 1) -> jax.Array:
-    """x [..., *C] · kernel [*C, *R] → [..., *R], over the first `contract` axes C of the kernel."""
-    return checkpoint_name(_product(x, kernel, contract), PRODUCT)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _product(x: jax.Array, kernel: jax.Array, contract: int) -> jax.Array:
-    last, first = tuple(range(x.ndim - contract, x.ndim)), tuple(range(contract))
-    return jax.lax.dot_general(x, kernel, ((last, first), ((), ())))
-
-
-def _product_forward(x: jax.Array, kernel: jax.Array, contract: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _product(x, kernel, contract), (x, kernel)
-
-
-def _product_backward(
-    contract: int, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """JAX's own writes the kernel's gradient transposed: twice the time with XLA's CPU compiler.
-
-    The rows in one axis, since XLA would transpose x for a sum over two.
-    """
-    x, kernel = residuals
-    rows = x.ndim - contract  # axes, such as B and L
-    rest = tuple(range(rows, gradient.ndim)), tuple(range(contract, kernel.ndim))
-    of_x = jax.lax.dot_general(gradient, kernel, (rest, ((), ())))
-    x, gradient = (a.reshape(-1, *a.shape[rows:]) for a in (x, gradient))
-    return of_x, jax.lax.dot_general(x, gradient, (((0,), (0,)), ((), ())))
-
-
-_product.defvjp(_product_forward, _product_backward)
+        bias = None if self.bias is None else self.bias[...]
+        return affine(x.astype(self.dtype), self.kernel[...].astype(self.dtype), bias, self.contract)
 
 
 class LayerNorm(nnx.Module):
