@@ -1,6 +1,6 @@
 """How fast rows become masked batches, against PyTorch's DataLoader on the same tokens.
 
-    python benchmarks/feeding.py --store=runs/demo/workdir/store --json=feeding.json
+    python benchmarks/feeding.py --store=runs/demo/workdir/store --json=feeding.json --png=feeding.png
 
 Ours: rows of the store through tf.data, masks drawn by the jitted corruption of the mlm objective, as
 in training. The peer: `torch.utils.data.DataLoader` with two workers and `DataCollatorForLanguageModeling`
@@ -28,6 +28,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import charts
 from bert_jax import cli
 from bert_jax.variants import use
 from data_pipeline import pipeline
@@ -42,6 +43,7 @@ Way = Callable[[str, int, int], Generator[int, None, None]]  # store, batch size
 
 
 def define() -> None:
+    charts.define()
     flags.DEFINE_string("store", None, "Prepared store.", required=True)
     flags.DEFINE_integer("batch_size", 256, "B, rows in a batch.")
     flags.DEFINE_integer("length", 512, "L, tokens in a row.")
@@ -71,6 +73,8 @@ def main() -> dict[str, float]:
         "dataloader_tensors": f"DataLoader, {WORKERS} workers, tensors, masks drawn",
     }.items():
         print(f"{what:<46}{figures[f'{name}_tokens_per_second'] / 1e6:>22.1f}")
+    speeds = {name: figures[f"{name}_tokens_per_second"] / 1e6 for name in ways}
+    charts.bars({f"{FLAGS.batch_size} × {FLAGS.length}": speeds}, "million text tokens a second")
     step = FLAGS.batch_size * FLAGS.length / FLAGS.train_tokens
     arguments = (FLAGS.store, FLAGS.batch_size, FLAGS.length, FLAGS.seconds, step)
     figures["share_waiting"] = in_fresh_process(functools.partial(share_waiting, *arguments))

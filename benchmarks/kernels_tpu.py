@@ -1,6 +1,6 @@
 """What attention costs on a TPU slice, by the TPU compiler's own accounts: no TPU is needed, the extra `tpu` is.
 
-    python benchmarks/kernels_tpu.py --model=base --json=kernels_base.json
+    python benchmarks/kernels_tpu.py --model=base --json=kernels_base.json --png=kernels_base.png
     python benchmarks/kernels_tpu.py --model=large --remats=none,dots,full --json=kernels_large.json
 
 Compiles the whole training step (bfloat16, LAMB, 32 rows of 512 tokens a chip of v5e:4x4, the batch split over all
@@ -34,6 +34,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import charts
 from bert_jax import cli, sharding
 from bert_jax.config import Config, Mesh, Model, Phase
 from bert_jax.kernels import band
@@ -64,6 +65,7 @@ CALLS = {"splash": ("splash_mha_fwd", "splash_mha_dkv"), "band": ("band_forward"
 
 
 def define() -> None:
+    charts.define()
     flags.DEFINE_enum("model", "base", list(SIZES), "BERT-base or BERT-large.")
     flags.DEFINE_list("remats", ["none"], "Rematerialisation policies.")
     flags.DEFINE_list("positions", list(POSITIONS), "Position schemes.")
@@ -97,6 +99,14 @@ def main() -> dict[str, Any]:
                     )
             measured.append(row)
             print(line(row), flush=True)
+    charts.bars(
+        {
+            f"{row['positions']}\n{row['kernel']}, {row['remat']}": row["milliseconds"]
+            for row in measured
+            if "milliseconds" in row
+        },
+        "ms a step",
+    )
     return {
         "model": FLAGS.model,
         "topology": FLAGS.topology,

@@ -1,6 +1,6 @@
 """The memory of a process that reads batches, on a store of ten billion tokens.
 
-    python benchmarks/memory.py --json=memory.json
+    python benchmarks/memory.py --json=memory.json --png=memory.png
 
 The store is synthetic: its tokens are a hole in a sparse file, its offsets are real. The row index is
 made in one process, batches are read in another; memory is what Linux counts as resident (VmHWM),
@@ -22,6 +22,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import charts
 from bert_jax import cli
 from bert_jax.variants import use
 from data_pipeline import pipeline
@@ -35,6 +36,7 @@ MB = 1e6
 
 
 def define() -> None:
+    charts.define()
     flags.DEFINE_float("tokens", 10e9, "Tokens in the store.")
     flags.DEFINE_integer("shards", 10, "Shards of the store.")
     flags.DEFINE_integer("sentence", 100, "Tokens in a sentence.")
@@ -62,6 +64,8 @@ def main() -> dict[str, Any]:
     }.items():
         f = figures[name]
         print(f"{what:<34}{f['seconds']:>9.1f}{f['imported'] / MB:>18.0f}{f['above'] / MB:>15.0f}")
+    above = {name: {"above": f["above"] / MB} for name, f in figures.items()}
+    charts.bars(above, "MB above what the process held before")
     print(f"opening the run and reading the first batch: {figures['threads']['first_batch_seconds']:.2f} s")
     return figures
 

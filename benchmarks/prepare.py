@@ -1,6 +1,6 @@
 """How fast text becomes a store, against `datasets` and `tokenizers` on the same text with the same tokenizer.
 
-    python benchmarks/prepare.py --text=corpus.txt --json=prepare.json
+    python benchmarks/prepare.py --text=corpus.txt --json=prepare.json --png=prepare.png
 
 Three commands run, each in processes of its own, timed from their start to their end: a store with a
 SentencePiece tokenizer that is trained on the text, a store with that same tokenizer given, and the
@@ -27,6 +27,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import charts
 from bert_jax import cli
 from data_pipeline.sources import demo_corpus
 from data_pipeline.store import Store
@@ -44,6 +45,7 @@ config = Config(name="benchmark", data=data, phases=(Phase(steps=1, length=8, ba
 
 
 def define() -> None:
+    charts.define()
     flags.DEFINE_string("text", "", "Text file, a blank line between documents; the demo corpus by default.")
     flags.DEFINE_integer("vocab_size", 32000, "V of the tokenizer.")
     flags.DEFINE_integer("workers", 2, "Processes.")
@@ -93,6 +95,8 @@ def compare(folder: Path) -> dict[str, Any]:
     if FLAGS.peer:
         figures["times_peer"] = figures["peer"]["seconds"] / figures["given"]["seconds"]
         print(f"{'prepare / peer':<44}{'':>8}{figures['times_peer']:>7.1f}×")
+    speeds = {name: figures[name]["mb_per_second"] for name in ("trained", "given", "peer") if name in figures}
+    charts.bars({f"{size / 1e6:.0f} MB of text": speeds}, "MB a second")
     return figures
 
 

@@ -21,7 +21,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import startup, training
+from benchmarks import charts, startup, training
 from bert_jax import cli
 from bert_jax.variants import ConfigError
 
@@ -39,6 +39,7 @@ MEANS = {
 
 
 def define() -> None:
+    charts.define()
     flags.DEFINE_bool("update", False, "Write the measured ratios to benchmarks/expected.json.")
     flags.DEFINE_integer("rounds", 7, "How often each step takes its turn.", lower_bound=1)
 
@@ -60,6 +61,8 @@ def main() -> dict[str, Any]:
         if ratio > most:
             slower.append(f"{MEANS[name]} is {ratio / wanted['ratio']:.2f}× what is expected")
     print(f"{time.monotonic() - began:.0f} s")
+    shares = {name: {"measured": r / expected.get(name, {"ratio": r})["ratio"]} for name, r in measured.items()}
+    charts.bars(shares, "ratio, by what is expected")
     if FLAGS.update:
         cli.write_json(
             EXPECTED, {name: expected.get(name, {}) | {"ratio": round(r, 4)} for name, r in measured.items()}

@@ -1,7 +1,7 @@
 """From the start of the process to the end of the first step, without and with compiled programs on disk; and what
 compiling costs by depth.
 
-    python benchmarks/startup.py --json=startup.json
+    python benchmarks/startup.py --json=startup.json --png=startup.png
     python benchmarks/startup.py --sizes=demo,base,large --depths=2,6,12,24
 
 Starts `python -m bert_jax.train` on random text for one step of one row batch, first with an empty cache, then again,
@@ -26,7 +26,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import training
+from benchmarks import charts, training
 from bert_jax import cli
 
 FLAGS = flags.FLAGS
@@ -39,6 +39,7 @@ SIZES = {
 
 
 def define() -> None:
+    charts.define()
     flags.DEFINE_list("sizes", list(SIZES), "Which configurations.")
     flags.DEFINE_list("depths", ["2", "12", "24"], "Layers of the models that are compiled; empty for none.")
     flags.DEFINE_integer("starts", 1, "How often each is started again with programs on disk.", lower_bound=1)
@@ -56,6 +57,8 @@ def main() -> dict[str, Any]:
     for depth in depths:
         figures["compile"][depth] = c = in_fresh_process(depth)
         print(f"{depth:<22}{c['trace']:>8.1f} s{c['compile']:>8.1f} s", flush=True)
+    compiled = {f"{depth} layers of 768": values for depth, values in figures["compile"].items()}
+    charts.bars(figures["starts"] | compiled, "seconds")
     return figures
 
 

@@ -1,6 +1,6 @@
 """What a training step needs of memory, by rematerialisation and optimizer, and the largest batch that fits.
 
-    python benchmarks/step_memory.py --platforms=cpu --json=step_memory_cpu.json
+    python benchmarks/step_memory.py --platforms=cpu --json=step_memory_cpu.json --png=step_memory_cpu.png
     python benchmarks/step_memory.py --platforms=v5e --largest --json=step_memory_tpu.json     # needs the extra `tpu`
 
 Nothing is run: the figures are the compiler's own analysis of the compiled step, XLA's for the CPU (float32) or the
@@ -18,7 +18,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import training
+from benchmarks import charts, training
 from bert_jax import cli, compile_tpu, sharding
 from bert_jax.config import Config
 from bert_jax.train_state import abstract_state
@@ -31,6 +31,7 @@ GB = 1e9
 
 
 def define() -> None:
+    charts.define()
     flags.DEFINE_list("platforms", ["cpu"], "cpu, or kinds of TPU chips: v5e, v4, v5p, v6e.")
     flags.DEFINE_list("sizes", list(SIZES), "base, large.")
     flags.DEFINE_list("remats", ["none", "dots", "full"], "Rematerialisation policies.")
@@ -57,6 +58,16 @@ def main() -> dict[str, Any]:
             need["largest"] = largest(platform, size, remat, optimizer, need)
         rows.append(row | need)
         print(line(rows[-1]), flush=True)
+    charts.bars(
+        {
+            f"{row['size']}, {row['remat']}\n{row['platform']}, {row['optimizer']}": {
+                part: row[part] / GB for part in ("state", "peak")
+            }
+            for row in rows
+            if "peak" in row
+        },
+        "GB",
+    )
     return {"rows": FLAGS.rows, "length": FLAGS.length, "cases": rows}
 
 

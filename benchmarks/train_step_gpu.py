@@ -1,6 +1,6 @@
 """A training step on one GPU: BERT-base and -large, rows of 128 and 512 tokens, ours and PyTorch's. About ten minutes.
 
-    python benchmarks/train_step_gpu.py --json=train_step_gpu.json
+    python benchmarks/train_step_gpu.py --json=train_step_gpu.json --png=train_step_gpu.png
     python benchmarks/train_step_gpu.py --dry_run                    # tiny, on the CPU: everything but the figures
 
 Needs jax, flax, optax, pydantic and absl, and torch and transformers for the peers; neither TensorFlow nor
@@ -29,7 +29,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import training
+from benchmarks import charts, training
 from bert_jax import cli
 from bert_jax.flops import needed_flops
 
@@ -47,6 +47,7 @@ DOCUMENTS = 4  # in a row
 
 
 def define() -> None:
+    charts.define()
     flags.DEFINE_list("sizes", list(SIZES), "Which sizes.")
     flags.DEFINE_list("peers", ["bert", "modernbert"], "Which peers; empty for none.")
     flags.DEFINE_integer("rounds", 3, "How often each takes its turn.", lower_bound=1)
@@ -66,6 +67,10 @@ def main() -> dict[str, Any]:
             print(f"{size}: left out, {FLAGS.minutes:g} minutes are over")
             continue
         figures[size] = measure(size, FLAGS.dry_run)
+    speeds = {
+        size: {name: row["tokens_per_second"] for name, row in of["cases"].items()} for size, of in figures.items()
+    }
+    charts.bars(speeds, "tokens a second")
     return figures
 
 

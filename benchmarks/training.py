@@ -5,6 +5,7 @@ The processes take turns: one works while the others sleep, so that a slow spell
 """
 
 import dataclasses
+import functools
 import multiprocessing
 import os
 import statistics
@@ -189,13 +190,13 @@ def torch_step(
     return step
 
 
-def matmul_jax(size: int = 1536) -> Step:
-    """A float32 product of square matrices by XLA; `matmul_flops_of` says how much work it is."""
+def matmul_jax(size: int = 1536, dtype: str = "float32") -> Step:
+    """A product of square matrices by XLA, summed in float32; `matmul_flops_of` says how much work it is."""
     import jax
     import jax.numpy as jnp
 
-    x = jnp.ones((size, size), jnp.float32)
-    product = jax.jit(jnp.matmul)
+    x = jnp.ones((size, size), dtype)
+    product = jax.jit(functools.partial(jnp.matmul, preferred_element_type=jnp.float32))
 
     def step() -> float:
         jax.block_until_ready(product(x, x))
@@ -204,12 +205,12 @@ def matmul_jax(size: int = 1536) -> Step:
     return step
 
 
-def matmul_torch(size: int = 1536) -> Step:
+def matmul_torch(size: int = 1536, dtype: str = "float32") -> Step:
     """As `matmul_jax`, by PyTorch."""
     import torch
 
     torch.set_num_threads(os.cpu_count() or 1)
-    x = torch.ones(size, size)
+    x = torch.ones(size, size, dtype=getattr(torch, dtype))
 
     def step() -> float:
         torch.mm(x, x)

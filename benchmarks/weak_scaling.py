@@ -25,7 +25,7 @@ from bert_jax.modeling import bert
 
 FLAGS = flags.FLAGS
 ROOT = Path(__file__).resolve().parents[1]
-IN_FLOAT32 = ("embeddings", "norm", "final_norm")  # and the bias on the vocabulary
+IN_FLOAT32 = ("embeddings", "norm", "final_norm", "bias")
 
 
 def define() -> None:
@@ -89,8 +89,7 @@ def least_bytes(config: Config) -> int:
         names = [key.key for key in path]
         if names[0] in ("pooler", "pair_head"):
             return 0
-        in_float32 = any(name in IN_FLOAT32 for name in names) or names == ["mlm_head", "bias"]
-        return x.size * (4 if in_float32 else width)
+        return x.size * (4 if any(name in IN_FLOAT32 for name in names) else width)
 
     params = bert.abstract_params(config.model)
     return sum(jax.tree.leaves(jax.tree_util.tree_map_with_path(of, params)))

@@ -64,4 +64,4 @@ def project(layers: tuple[Dense, ...], x: jax.Array) -> list[jax.Array]:
     kernel = jnp.stack([layer.kernel[...] for layer in layers], axis=1).astype(dtype)
     biases = [layer.bias[...] for layer in layers if layer.bias is not None]
     together = affine(x.astype(dtype), kernel, jnp.stack(biases) if biases else None)
-    return [together[:, :, i] for i in range(len(layers))]
+    return [one[:, :, 0] for one in jnp.split(together, len(layers), axis=2)]
