@@ -1,6 +1,8 @@
-"""Bars beside each other for the scripts here; not a command."""
+"""How the scripts here draw their figures; not a command."""
 
+import os
 from collections.abc import Mapping
+from typing import Any
 
 from absl import flags
 
@@ -20,14 +22,9 @@ def bars(groups: Mapping[str, Mapping[str, float]], label: str) -> None:
     """
     if not FLAGS.png:
         return
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     parts = list(dict.fromkeys(part for group in groups.values() for part in group))
     width = 0.8 / max(1, len(parts))
-    figure, axes = plt.subplots(figsize=(1.5 + max(4.0, 1.5 * len(groups)), 3.5), layout="constrained")
+    figure, (axes,) = picture(1.5 + max(4.0, 1.5 * len(groups)))
     for i, part in enumerate(parts):
         found = [(place + (i - (len(parts) - 1) / 2) * width, group) for place, group in enumerate(groups.values())]
         found = [(place, group[part]) for place, group in found if part in group]
@@ -35,4 +32,25 @@ def bars(groups: Mapping[str, Mapping[str, float]], label: str) -> None:
     axes.set_xticks(range(len(groups)), list(groups))
     axes.set_ylabel(label)
     axes.legend(fontsize="small")
-    figure.savefig(FLAGS.png, dpi=150)
+    save(figure, FLAGS.png)
+
+
+def picture(width: float = 7.0, panels: int = 1) -> tuple[Any, Any]:
+    """A matplotlib figure on white and its axes, with a quiet grid."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, 3.6), dpi=150, layout="constrained", facecolor="white")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    for side in axes:
+        side.grid(color="#e4e1da", linewidth=0.8)
+        side.set_axisbelow(True)
+        for edge in ("top", "right"):
+            side.spines[edge].set_visible(False)
+    return figure, axes
+
+
+def save(figure: Any, path: str) -> None:
+    """Writes the picture whole."""
+    temporary = f"{path}.tmp"
+    figure.savefig(temporary, format="png", metadata={"Software": None})
+    os.replace(temporary, path)

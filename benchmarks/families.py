@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from trainings import FLAGS, main, number, over_seeds, picture, save, small, tuned
+from charts import picture, save
+from trainings import FLAGS, main, number, over_seeds, small, tuned
 
 from bert_jax import cli
 from bert_jax.config import Config

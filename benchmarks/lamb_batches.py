@@ -10,7 +10,8 @@ with each fourfold batch, up to four tenths.
 from typing import Any
 
 from absl import flags
-from trainings import FLAGS, main, number, over_seeds, picture, save, small, tuned
+from charts import picture, save
+from trainings import FLAGS, main, number, over_seeds, small, tuned
 
 from bert_jax.config import Config, Phase
 from bert_jax.variants import Variant, use

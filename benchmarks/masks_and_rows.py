@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from trainings import FLAGS, MASK_RATE, main, number, over_seeds, picture, save, small
+from charts import picture, save
+from trainings import FLAGS, MASK_RATE, main, number, over_seeds, small
 
 from bert_jax.config import Config, Data, Phase
 from bert_jax.variants import use

@@ -17,6 +17,8 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import charts
+
 from bert_jax import cli
 from bert_jax.config import Checkpoints, Config, Data, Evaluation, Model, Phase
 from bert_jax.variants import ConfigError, use
@@ -31,7 +33,7 @@ def define() -> None:
     flags.DEFINE_string("store", "runs/demo/store", "A prepared store, such as make pretrain leaves.")
     flags.DEFINE_string("folder", None, "Where the trainings are, and stay.", required=True)
     flags.DEFINE_list("seeds", ["0", "1", "2"], "Each training is done with each.")
-    flags.DEFINE_string("png", "", "Also draw the figures into this file.")
+    charts.define()
 
 
 def main(benchmark: Callable[[], Mapping[str, Any]]) -> None:
@@ -123,24 +125,3 @@ def tuned(name: str, rates: Sequence[float], config_of: Callable[[float], Config
 def number(value: float | None) -> str:
     """A loss in a table."""
     return "diverged" if value is None else f"{value:.4f}"
-
-
-def picture(width: float = 7.0, panels: int = 1) -> tuple[Any, Any]:
-    """A matplotlib figure on white and its axes, with a quiet grid."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, 3.6), dpi=150, layout="constrained", facecolor="white")
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    for side in axes:
-        side.grid(color="#e4e1da", linewidth=0.8)
-        side.set_axisbelow(True)
-        for edge in ("top", "right"):
-            side.spines[edge].set_visible(False)
-    return figure, axes
-
-
-def save(figure: Any, path: str) -> None:
-    """Writes the picture whole."""
-    temporary = f"{path}.tmp"
-    figure.savefig(temporary, format="png", metadata={"Software": None})
-    os.replace(temporary, path)
