@@ -10,8 +10,8 @@ kernel and at two sizes the reference one, no dropout on attention. Peers: Huggi
 `torch.compile`, dropout on attention too, which its fused kernel does at no cost, and ModernBERT of the same depth and
 width with the fastest attention that is installed, as it comes without dropout; bf16 autocast, fused AdamW, logits at
 predicted places alone, one document a row, which is less to mask. Share of the peak: `bert_jax.flops.needed_flops`
-over 989 TFLOP/s, an H200's dense bf16; for ModernBERT, whose feed-forward is gated, it is that of BERT. Ours take
-turns, and so do the peers, each in a process of its own.
+over 989 TFLOP/s, dense bf16 of an H100 SXM or H200; for ModernBERT, whose feed-forward is gated, it is that of BERT.
+Ours and the peers take turns, each in a process of its own.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ from bert_jax import cli
 from bert_jax.flops import needed_flops
 
 FLAGS = flags.FLAGS
-PEAK = 989e12  # FLOP/s, dense bfloat16, NVIDIA's data sheet of the H200
+PEAK = 989e12  # FLOP/s, dense bfloat16, NVIDIA's data sheets of the H100 SXM and the H200
 SIZES = {
     "base 128": training.Work(12, 768, 256, 128),
     "base 512": training.Work(12, 768, 64, 512),
@@ -49,6 +49,7 @@ DOCUMENTS = 4  # in a row
 def define() -> None:
     charts.define()
     flags.DEFINE_list("sizes", list(SIZES), "Which sizes.")
+    flags.DEFINE_bool("reference", True, "Time the reference kernel too, at two sizes.")
     flags.DEFINE_list("peers", ["bert", "modernbert"], "Which peers; empty for none.")
     flags.DEFINE_integer("rounds", 3, "How often each takes its turn.", lower_bound=1)
     flags.DEFINE_float("seconds", 2.0, "How long a turn lasts at least.")
@@ -79,13 +80,14 @@ def measure(size: str, tiny: bool) -> dict[str, Any]:
     work = SIZES[size]
     if tiny:
         work = training.Work(1, 128, 4, 64, vocab_size=512)
-    groups = [ours(work, "xla" if tiny else "cudnn"), peers(work, tiny)]
-    if size in WITH_XLA and not tiny:
+    others = peers(work, tiny)
+    groups = [ours(work, "xla" if tiny else "cudnn") | others]
+    if size in WITH_XLA and FLAGS.reference and not tiny:
         groups.append(ours(work, "xla"))
     turns: dict[str, list[float]] = {}
     failed: dict[str, str] = {}
     for group in groups:  # one after the other, for the card's memory
-        found, not_run = training.take_turns(group, FLAGS.rounds, 0.0 if tiny else FLAGS.seconds)
+        found, not_run = training.take_turns(group, FLAGS.rounds, 0.0 if tiny else FLAGS.seconds, None, set(others))
         turns, failed = turns | found, failed | not_run
     flops = work.rows * needed_flops(training.make_config(work).model, work.length, work.predictions)
     seconds = {name: statistics.median(values) for name, values in turns.items()}

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -225,12 +225,17 @@ def matmul_flops_of(size: int = 1536) -> float:
 
 
 def take_turns(
-    makers: Mapping[str, Callable[[], Step]], rounds: int, seconds: float = 0.0, patience: float | None = None
+    makers: Mapping[str, Callable[[], Step]],
+    rounds: int,
+    seconds: float = 0.0,
+    patience: float | None = None,
+    in_background: Collection[str] = (),
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Times the steps, one after the other, `rounds` times; each in its own process and warmed up.
 
     Args:
       seconds: how long at least a turn lasts; a turn's figure is the mean of its steps.
+      in_background: steps that compile while the others do, which saves time on a machine with many cores.
       patience: seconds that one may take to compile and warm up; None for any.
 
     Returns:
@@ -247,8 +252,13 @@ def take_turns(
             process.start()
             there.close()
             workers[name] = process, here
-            if isinstance(reason := _ask(here, 0.0, patience), str):
-                failed[name] = reason
+            if name in in_background:
+                here.send(0.0)
+        for name in sorted(makers, key=lambda name: name in in_background):
+            process, connection = workers[name]
+            ready = _receive(connection, patience) if name in in_background else _ask(connection, 0.0, patience)
+            if isinstance(ready, str):
+                failed[name] = ready
                 process.kill()
         turns: dict[str, list[float]] = {name: [] for name in makers if name not in failed}
         for _ in range(rounds):
@@ -268,6 +278,13 @@ def take_turns(
 def _ask(connection: Any, seconds: float, patience: float | None = None) -> float | str:
     try:
         connection.send(seconds)
+    except BrokenPipeError:
+        return "its process died"
+    return _receive(connection, patience)
+
+
+def _receive(connection: Any, patience: float | None) -> float | str:
+    try:
         return connection.recv() if connection.poll(patience) else f"not ready after {patience:.0f} s"
     except EOFError:
         return "its process died"

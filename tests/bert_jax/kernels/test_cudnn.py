@@ -37,6 +37,7 @@ def test_takes_bert_base():
     assert choose(Model(kernel=use("cudnn")), Request(**GPU))[0] == "cudnn"
 
 
+@jax.default_matmul_precision("highest")  # a GPU multiplies float32 as TF32 by default
 def test_mask_and_scale_mean_what_jax_takes_them_for(monkeypatch):
     """JAX's own XLA implementation in cuDNN's place, on any device."""
     plain = jax.nn.dot_product_attention
