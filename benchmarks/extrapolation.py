@@ -21,8 +21,8 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bert_jax import cli
 from bert_jax.config import Checkpoints, Config, Data, Evaluation, Model, Phase
+from bert_jax.runtime import cli
 from bert_jax.variants import Variant, use
 from data_pipeline.store import Store
 
@@ -60,10 +60,11 @@ def main() -> dict[str, Any]:
 
 def perplexities(positions: Variant, seed: int) -> list[float]:
     """At each of LENGTHS, after a training of its own."""
-    from bert_jax.checkpoint import restore_params
+    from bert_jax.checkpoints.manager import restore_params
     from bert_jax.evaluate import at_masks
     from bert_jax.objectives import mlm
-    from bert_jax.train import open_store, train, vocabulary_of
+    from bert_jax.train import train
+    from bert_jax.training.setup import open_store, vocabulary_of
 
     config = configuration(positions, seed)
     with tempfile.TemporaryDirectory() as folder:

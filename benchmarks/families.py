@@ -17,8 +17,9 @@ from absl import flags
 from charts import picture, save
 from trainings import FLAGS, main, number, over_seeds, small, tuned
 
-from bert_jax import cli
 from bert_jax.config import Config
+from bert_jax.runtime import cli
+from bert_jax.training import setup
 from bert_jax.variants import use
 from configs.demo import config as demo
 from data_pipeline.store import Store
@@ -83,13 +84,13 @@ def step_seconds(name: str, config: Config) -> float:
 def _pace(config: Config, times: int = 6, steps: int = 10) -> float:
     import jax
 
-    from bert_jax import sharding, train
-    from bert_jax.train_state import init_state
-    from bert_jax.train_step import jit_train_step
+    from bert_jax.runtime import sharding
+    from bert_jax.training.state import init_state
+    from bert_jax.training.step import jit_train_step
 
     store, mesh = Store.open(config.data.store), sharding.make_mesh(config.mesh)
-    update = jit_train_step(config, config.phases[0], train.make_objective(config, store), mesh)
-    batch = train.open_examples(config, store, 0).batch(0, config.phases[0].batch_size)
+    update = jit_train_step(config, config.phases[0], setup.make_objective(config, store), mesh)
+    batch = setup.open_examples(config, store, 0).batch(0, config.phases[0].batch_size)
     state = init_state(config, mesh, store.token_counts)
     took = []
     for _ in range(1 + times):  # the first compiles

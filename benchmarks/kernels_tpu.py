@@ -35,9 +35,9 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts
-from bert_jax import cli, sharding
 from bert_jax.config import Config, Mesh, Model, Phase
-from bert_jax.kernels import band
+from bert_jax.modeling.kernels import band
+from bert_jax.runtime import cli, sharding
 from bert_jax.variants import Variant, load, use
 
 FLAGS = flags.FLAGS
@@ -165,8 +165,8 @@ def schedule(kernel: str, positions: str, dump: str) -> dict[str, Any]:
     assert FLAGS.length <= 512  # of longer rows, splash does a head in several steps
     mesh = chips_mesh()
     model = Model(positions=POSITIONS[positions], **SIZES[FLAGS.model])
-    scheme = load("bert_jax.positions", model.positions)()(model, rngs=nnx.Rngs(params=0))
-    attend = load("bert_jax.kernels", Variant(kernel))().attend
+    scheme = load("bert_jax.modeling.positions", model.positions)()(model, rngs=nnx.Rngs(params=0))
+    attend = load("bert_jax.modeling.kernels", Variant(kernel))().attend
 
     def run(q: jax.Array, segments: jax.Array, gradient: jax.Array) -> Any:
         whole = kernel == "band" and positions == "unclipped"
@@ -251,8 +251,8 @@ def training_step(model: Model, mesh: Any, batch_size: int) -> tuple[Any, tuple[
     import jax.numpy as jnp
 
     from bert_jax.objectives import Vocabulary
-    from bert_jax.train_state import abstract_state
-    from bert_jax.train_step import jit_train_step
+    from bert_jax.training.state import abstract_state
+    from bert_jax.training.step import jit_train_step
 
     phase = Phase(steps=100, length=FLAGS.length, batch_size=batch_size, learning_rate=1e-4)
     config = Config(name="benchmark", model=model, phases=(phase,))

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
-from bert_jax import cli
+from bert_jax.runtime import cli
 from data_pipeline.store_writer import write_store
 from data_pipeline.tokenizers import Tokenizer
 
@@ -148,7 +148,7 @@ def same(folder: Path) -> bool:
     """Whether both runs ended with the same parameters, moments and logged losses."""
     import jax
 
-    from bert_jax.checkpoint import read_run, restore_params
+    from bert_jax.checkpoints.manager import read_run, restore_params
 
     runs = [folder / name for name in ("alone", "killed")]
     logs = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in runs]

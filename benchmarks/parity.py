@@ -21,8 +21,8 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bert_jax import cli
 from bert_jax.config import Config, Model, Phase
+from bert_jax.runtime import cli
 from bert_jax.variants import ConfigError, load, use
 
 FLAGS = flags.FLAGS
@@ -66,11 +66,11 @@ def both(model: Model, phase: Phase) -> tuple[np.ndarray, np.ndarray]:
     """The losses [steps] of both, from the same weights on the same batches."""
     import jax
 
-    from bert_jax import sharding
     from bert_jax.formats import huggingface
     from bert_jax.objectives import Vocabulary
-    from bert_jax.train_state import init_state, learning_rate
-    from bert_jax.train_step import jit_train_step
+    from bert_jax.runtime import sharding
+    from bert_jax.training.state import init_state, learning_rate
+    from bert_jax.training.step import jit_train_step
 
     config = Config("parity", (phase,), model=model, optimizer=use("adamw"))
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])

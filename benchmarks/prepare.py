@@ -28,7 +28,7 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts
-from bert_jax import cli
+from bert_jax.runtime import cli
 from data_pipeline.sources import demo_corpus
 from data_pipeline.store import Store
 

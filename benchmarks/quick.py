@@ -22,7 +22,7 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts, startup, training
-from bert_jax import cli
+from bert_jax.runtime import cli
 from bert_jax.variants import ConfigError
 
 FLAGS = flags.FLAGS

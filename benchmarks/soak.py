@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import kill_test
 
-from bert_jax import cli
+from bert_jax.runtime import cli
 from bert_jax.variants import ConfigError
 
 FLAGS = flags.FLAGS

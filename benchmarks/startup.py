@@ -27,7 +27,7 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts, training
-from bert_jax import cli
+from bert_jax.runtime import cli
 
 FLAGS = flags.FLAGS
 SMALL = ("--config.phases.0.batch_size=2", "--config.phases.0.length=64")
@@ -75,7 +75,7 @@ def make_store(size: str, folder: Path) -> None:
     """Random text in the vocabulary of a configuration."""
     import tokenizers
 
-    from bert_jax import config_flags
+    from bert_jax.config import flags as config_flags
     from data_pipeline.store_writer import write_store
     from data_pipeline.tokenizers import Tokenizer
 
@@ -128,9 +128,10 @@ def in_fresh_process(depth: int, width: int = 768) -> dict[str, float]:
 
 def compile_seconds(depth: int, width: int) -> dict[str, float]:
     """Seconds to trace and lower, and to compile, a step of a model so many layers deep."""
-    from bert_jax import compile_tpu, sharding
-    from bert_jax.train_state import abstract_state
-    from bert_jax.train_step import jit_train_step
+    from bert_jax import compile_tpu
+    from bert_jax.runtime import sharding
+    from bert_jax.training.state import abstract_state
+    from bert_jax.training.step import jit_train_step
 
     config = training.make_config(training.Work(depth, width, 2, 64))
     mesh = sharding.make_mesh(config.mesh)

@@ -19,10 +19,11 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts, training
-from bert_jax import cli, compile_tpu, sharding
+from bert_jax import compile_tpu
 from bert_jax.config import Config
-from bert_jax.train_state import abstract_state
-from bert_jax.train_step import jit_train_step
+from bert_jax.runtime import cli, sharding
+from bert_jax.training.state import abstract_state
+from bert_jax.training.step import jit_train_step
 
 FLAGS = flags.FLAGS
 SIZES = {"base": (12, 768), "large": (24, 1024)}

@@ -11,7 +11,7 @@ Ours has its layers side by side instead of in a loop: `--config.model.unroll`. 
 One peer at a time takes turns with ours, each in a process of its own, since all at once would not fit into memory; a
 ratio is the median over the rounds of two neighbouring turns. The ceiling is a product of two 1536 × 1536 matrices in
 the same rounds, by XLA or PyTorch, whichever is faster, in float32 and in bf16; our share of it counts
-`bert_jax.flops.needed_flops` and is the median over all rounds.
+`bert_jax.analysis.flops.needed_flops` and is the median over all rounds.
 """
 
 import functools
@@ -25,8 +25,8 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts, training
-from bert_jax import cli
-from bert_jax.flops import needed_flops
+from bert_jax.analysis.flops import needed_flops
+from bert_jax.runtime import cli
 
 FLAGS = flags.FLAGS
 SIZES = {

@@ -9,8 +9,9 @@ dropout 0.1, clipping at 1, 15% of the tokens predicted. Ours: LAMB, absolute an
 kernel and at two sizes the reference one, no dropout on attention. Peers: Hugging Face's BERT with SDPA and
 `torch.compile`, dropout on attention too, which its fused kernel does at no cost, and ModernBERT of the same depth and
 width with the fastest attention that is installed, as it comes without dropout; bf16 autocast, fused AdamW, logits at
-predicted places alone, one document a row, which is less to mask. Share of the peak: `bert_jax.flops.needed_flops`
-over 989 TFLOP/s, dense bf16 of an H100 SXM or H200; for ModernBERT, whose feed-forward is gated, it is that of BERT.
+predicted places alone, one document a row, which is less to mask. Share of the peak:
+`bert_jax.analysis.flops.needed_flops` over 989 TFLOP/s, dense bf16 of an H100 SXM or H200; for ModernBERT, whose
+feed-forward is gated, it is that of BERT.
 Ours and the peers take turns, each in a process of its own.
 """
 
@@ -30,8 +31,8 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts, training
-from bert_jax import cli
-from bert_jax.flops import needed_flops
+from bert_jax.analysis.flops import needed_flops
+from bert_jax.runtime import cli
 
 FLAGS = flags.FLAGS
 PEAK = 989e12  # FLOP/s, dense bfloat16, NVIDIA's data sheets of the H100 SXM and the H200

@@ -71,9 +71,9 @@ def ours(work: Work, changes: Mapping[str, Any] | None = None, documents: int = 
     """
     import jax
 
-    from bert_jax import sharding
-    from bert_jax.train_state import init_state
-    from bert_jax.train_step import jit_train_step
+    from bert_jax.runtime import sharding
+    from bert_jax.training.state import init_state
+    from bert_jax.training.step import jit_train_step
 
     config = make_config(work, changes)
     mesh = sharding.make_mesh(config.mesh)
@@ -91,8 +91,8 @@ def ours(work: Work, changes: Mapping[str, Any] | None = None, documents: int = 
 
 def make_config(work: Work, changes: Mapping[str, Any] | None = None) -> Any:
     """The configuration of a step."""
-    from bert_jax import config_flags
     from bert_jax.config import Config, Model, Phase
+    from bert_jax.config import flags as config_flags
     from bert_jax.variants import use
 
     model = Model(

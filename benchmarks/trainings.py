@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import charts
 
-from bert_jax import cli
 from bert_jax.config import Checkpoints, Config, Data, Evaluation, Model, Phase
+from bert_jax.runtime import cli
 from bert_jax.variants import ConfigError, use
 from data_pipeline.store import Store
 
@@ -80,11 +80,12 @@ def trained(name: str, config: Config) -> dict[str, Any]:
     done = folder / "figures.json"
     if done.exists():
         return json.loads(done.read_text())
-    from bert_jax.checkpoint import restore_params
+    from bert_jax.checkpoints.manager import restore_params
     from bert_jax.evaluate import at_masks
     from bert_jax.objectives import mlm
-    from bert_jax.rollback import TrainingError
-    from bert_jax.train import train, vocabulary_of
+    from bert_jax.train import train
+    from bert_jax.training.rollback import TrainingError
+    from bert_jax.training.setup import vocabulary_of
 
     store = Store.open(config.data.store)
     started = time.process_time()

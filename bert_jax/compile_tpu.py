@@ -24,13 +24,15 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-from bert_jax import cli, config_flags, sharding
+from bert_jax.analysis.flops import matmul_flops
+from bert_jax.analysis.hlo import COLLECTIVES, Program
 from bert_jax.config import BatchWarmup, Config
-from bert_jax.flops import matmul_flops
-from bert_jax.hlo import COLLECTIVES, Program
+from bert_jax.config import flags as config_flags
 from bert_jax.objectives import Vocabulary
-from bert_jax.train_state import abstract_state
-from bert_jax.train_step import jit_train_step
+from bert_jax.runtime import cli, sharding
+from bert_jax.training import state_sharding
+from bert_jax.training.state import abstract_state
+from bert_jax.training.step import jit_train_step
 from bert_jax.variants import ConfigError, load
 
 GIB = 2**30
@@ -150,7 +152,7 @@ def examine(config: Config, topology: str, phase: int = -1, batch_size: int = 0)
     """
     config = one_phase(config, phase, batch_size)
     chip, mesh = chip_of(topology), sharding.make_mesh(config.mesh, topology_devices(topology))
-    sharding.check(config, mesh)
+    state_sharding.check(config, mesh)
     state, batch = abstract_state(config, mesh), abstract_batch(config, mesh)
     step = jit_train_step(config, config.phases[0], make_objective(config), mesh)
     traced = step.trace(state, batch)
@@ -256,7 +258,7 @@ def speed(program: Program, chip: Chip, config: Config, flops: float) -> dict[st
 def find_largest_batch(config: Config, topology: str, phase: int = -1) -> dict[str, Any]:
     """The figures at the largest batch that fits, to within an eighth: in whole rows a device that holds rows."""
     mesh = sharding.make_mesh(config.mesh, topology_devices(topology))
-    copies = sharding.copies(mesh)
+    copies = sharding.batch_shards(mesh)
     figures: dict[int, dict[str, Any]] = {}
 
     def fits(rows: int) -> bool:

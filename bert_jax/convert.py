@@ -14,9 +14,9 @@ from typing import Any
 import jax
 from absl import flags
 
-from bert_jax import cli
 from bert_jax.formats import folder, huggingface, native
 from bert_jax.formats.table import FormatError
+from bert_jax.runtime import cli
 
 
 def define_flags() -> None:

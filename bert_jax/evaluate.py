@@ -17,12 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax import cli, compilation_cache
-from bert_jax.checkpoint import restore_params
+from bert_jax.checkpoints.manager import restore_params
 from bert_jax.config import Config
 from bert_jax.objectives import Objective, Vocabulary
 from bert_jax.objectives.mlm import is_text
-from bert_jax.train import open_store, vocabulary_of
+from bert_jax.runtime import cli, compilation_cache
+from bert_jax.training.setup import open_store, vocabulary_of
 from bert_jax.variants import load, use
 from data_pipeline import pipeline
 from data_pipeline.store import Store

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from bert_jax import cli, compilation_cache
 from bert_jax.encoder import Encoder, load
 from bert_jax.formats.table import FormatError
+from bert_jax.runtime import cli, compilation_cache
 
 MASK = "[MASK]"  # in a text, whatever the tokenizer calls it
 BAR = 30  # characters for a probability of 1

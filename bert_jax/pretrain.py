@@ -15,10 +15,11 @@ from typing import Any
 
 from absl import flags
 
-from bert_jax import cli, compilation_cache, config_flags
 from bert_jax.config import Config
-from bert_jax.metrics import read_metrics
+from bert_jax.config import flags as config_flags
 from bert_jax.modeling.bert import count_parameters
+from bert_jax.reporting.metrics import read_metrics
+from bert_jax.runtime import cli, compilation_cache
 from data_pipeline.store import Store
 
 
@@ -36,7 +37,8 @@ def main() -> dict[str, Any]:
 def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool = False) -> dict[str, Any]:
     """Runs every stage; gives the figures of summary.json. `accept_changes` is that of `train`."""
     # Each stage imports what it needs, so that none waits for the others' packages.
-    from bert_jax.train import check, data_facts, train
+    from bert_jax.train import train
+    from bert_jax.training.setup import check, data_facts
 
     check(config)  # a mistake in the last phase should not wait until the text is prepared
     store = prepared(config, workdir)
@@ -77,7 +79,7 @@ def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool
 
 def prepared(config: Config, workdir: Path) -> Store:
     """The store that the configuration names, or the work folder's own, made now if it is not there."""
-    from bert_jax.train import open_store
+    from bert_jax.training.setup import open_store
 
     if not config.data.store:
         stage("text → tokenizer → store", workdir / "store")

@@ -23,7 +23,8 @@ from typing import Any
 
 from absl import flags
 
-from bert_jax import cli, config_flags
+from bert_jax.config import flags as config_flags
+from bert_jax.runtime import cli
 from bert_jax.sweeping import picture, space, trial
 from bert_jax.sweeping.space import Choice, Space
 from bert_jax.variants import ConfigError

@@ -21,11 +21,20 @@ from typing import Any
 import jax
 from absl import flags
 
-from bert_jax import cli, compilation_cache, config_flags, distributed
 from bert_jax.config import Config
-from bert_jax.train import INPUT_WAIT, TO_DEVICE, check, device_batches, make_objective, open_examples, open_store
-from bert_jax.train_state import init_state
-from bert_jax.train_step import OPTIMIZER, jit_train_step
+from bert_jax.config import flags as config_flags
+from bert_jax.runtime import cli, compilation_cache, distributed
+from bert_jax.training.setup import (
+    INPUT_WAIT,
+    TO_DEVICE,
+    check,
+    device_batches,
+    make_objective,
+    open_examples,
+    open_store,
+)
+from bert_jax.training.state import init_state
+from bert_jax.training.step import OPTIMIZER, jit_train_step
 from bert_jax.variants import ConfigError
 
 WARM_UP = 3  # steps before the trace

@@ -39,7 +39,7 @@ def use(name: str, /, **options: Any) -> Variant:
 
 
 def names(package: str) -> list[str]:
-    """The variants that `package` (such as "bert_jax.optimizers") holds, one for each file."""
+    """The variants that `package` (such as "bert_jax.training.optimizers") holds, one for each file."""
     folder = importlib.import_module(package)
     return sorted(m.name for m in pkgutil.iter_modules(folder.__path__) if not m.name.startswith("_"))
 

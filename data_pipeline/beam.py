@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from bert_jax import config, config_flags, variants
+from bert_jax import config, variants
+from bert_jax.config import flags as config_flags
 from bert_jax.variants import Variant
 from data_pipeline import clean, remote, shards
 from data_pipeline.encoding import EncodePart, load_pieces, write_pieces
@@ -211,6 +212,6 @@ def main() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from bert_jax import cli
+    from bert_jax.runtime import cli
 
     cli.run(main, config_flags.config_flag, define_flags)

@@ -1,6 +1,6 @@
 """From text to the store: `python -m data_pipeline.prepare --config=configs/demo.py --output=stores/demo`.
 
-`--inspect=stores/demo`, perhaps with `--html=page.html`, shows one (bert_jax/inspection.py).
+`--inspect=stores/demo`, perhaps with `--html=page.html`, shows one (bert_jax/analysis/inspection.py).
 
     sources ─▶ parts ─▶ documents ─▶ cleaning ─▶ sentences ─▶ tokens ─▶ shards
 
@@ -28,7 +28,8 @@ from typing import Any
 
 from absl import flags
 
-from bert_jax import config, config_flags, variants
+from bert_jax import config, variants
+from bert_jax.config import flags as config_flags
 from data_pipeline import clean, remote
 from data_pipeline.encoding import CountWords, EncodePart
 from data_pipeline.errors import DataError
@@ -281,7 +282,7 @@ def define_flags() -> None:
 def main() -> dict[str, Any]:
     """Prepares the store that the command line asks for and gives its figures; or shows one."""
     if flags.FLAGS.inspect:
-        from bert_jax import inspection  # knows models and objectives, which nothing else here does
+        from bert_jax.analysis import inspection  # knows models and objectives, which nothing else here does
 
         store = Store.open(flags.FLAGS.inspect)
         usual = config_flags.override(inspection.default_config(store), config_flags.given())
@@ -299,6 +300,6 @@ def main() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from bert_jax import cli
+    from bert_jax.runtime import cli
 
     cli.run(main, define_flags)

@@ -67,7 +67,9 @@ def plain(value: Any) -> Any:
     """A position scheme as its name and all its options, so that equal ones compare equal; others as they are."""
     if not isinstance(value, variants.Variant):
         return value
-    options = variants.options_of(variants.module("bert_jax.positions", value.name).build) | dict(value.options)
+    options = variants.options_of(variants.module("bert_jax.modeling.positions", value.name).build) | dict(
+        value.options
+    )
     return {"name": value.name} | options
 
 

@@ -78,14 +78,14 @@ def tokenizer_folder(path: Path) -> Path:
 
 def read_config(path: Path) -> config.Config:
     """The configuration of a work folder."""
-    from bert_jax import checkpoint  # Orbax takes seconds to import
+    from bert_jax.checkpoints import manager as checkpoint  # Orbax takes seconds to import
 
     return checkpoint.read_config(path)
 
 
 def read_workdir(path: Path) -> Opened:
     """The newest checkpoint of a work folder, and its store's tokenizer if the store is still there."""
-    from bert_jax.checkpoint import restore_params  # Orbax takes seconds to import
+    from bert_jax.checkpoints.manager import restore_params  # Orbax takes seconds to import
 
     run, params, _ = restore_params(path)
     store = Path(run.data.store or path / "store")

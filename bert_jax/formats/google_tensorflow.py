@@ -12,7 +12,7 @@ from bert_jax.formats import family, table, weights
 from bert_jax.formats.families import albert
 from bert_jax.formats.table import FormatError, Params, Rule
 from bert_jax.modeling import bert
-from bert_jax.variants import use
+from bert_jax.variants import Variant, use
 
 OF_TRAINING = ("adam_m", "adam_v", "lamb_m", "lamb_v")  # last parts of the names of an optimizer's moments
 HUB = "module/"  # what TensorFlow Hub puts before every name
@@ -71,7 +71,7 @@ def activation(settings: dict) -> str:
     return "gelu_new" if named == "gelu" else named
 
 
-def positions(settings: dict) -> config.Variant:
+def positions(settings: dict) -> Variant:
     """NEZHA's code clips at 64 unless its configuration says otherwise."""
     if settings.get("use_relative_position"):
         return use("functional_relative", max_distance=settings.get("max_relative_position", 64))

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from bert_jax.config import Model
-from bert_jax.kernels import Kernel
+from bert_jax.modeling.kernels import Kernel
 from bert_jax.modeling.layers import Dense
+from bert_jax.modeling.positions import Positions
 from bert_jax.modeling.products import affine
-from bert_jax.positions import Positions
 
 
 class Context(NamedTuple):

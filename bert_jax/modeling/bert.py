@@ -13,10 +13,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from bert_jax.config import Model
-from bert_jax.kernels import choose, request_for
 from bert_jax.modeling.attention import Context
 from bert_jax.modeling.block import Block
 from bert_jax.modeling.heads import MlmHead, PairHead, Pooler
+from bert_jax.modeling.kernels import choose, request_for
 from bert_jax.modeling.layers import Dense, LayerNorm, Table, bind, by_rows, dropout, logical_axes, split_key
 from bert_jax.modeling.layers import init as init_module
 from bert_jax.modeling.products import PRODUCT
@@ -38,7 +38,7 @@ class Embeddings(nnx.Module):
 
     def __init__(self, model: Model, rngs: nnx.Rngs):
         self.word = Table(model.padded_vocab_size, model, rngs, axis="vocab")
-        self.position = load("bert_jax.positions", model.positions)()(model, rngs)
+        self.position = load("bert_jax.modeling.positions", model.positions)()(model, rngs)
         self.token_type = Table(model.token_types, model, rngs) if model.token_types else None
         self.norm = LayerNorm(model, model.table_width) if model.norm == "post" else None
         shape, axes = (model.embedding_width, model.width), (None, "embed")
@@ -87,7 +87,7 @@ def init(model: Model, key: jax.Array) -> dict:
         of_part = lambda layer_key, part=part: init_module(Block, model, layer_key)[part]
         stack = jax.vmap(of_part)(layer_keys[: model.groups if part in shared(model) else model.layers])
         params.setdefault("layers", {})[part] = stack
-    return load("bert_jax.inits", model.init)()(model, params, keys["init"])
+    return load("bert_jax.modeling.inits", model.init)()(model, params, keys["init"])
 
 
 def shared(model: Model) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from jax.extend.random import threefry2x32_p
 
 from bert_jax.config import Model
 from bert_jax.modeling.products import affine
+from bert_jax.runtime.sharding import batch_shards, first_row, rows
 
 M = TypeVar("M", bound=nnx.Module)
 Make = Callable[..., M]  # a module class, called as (model, rngs=…)
@@ -86,9 +87,7 @@ def by_rows(x: jax.Array) -> jax.Array:
 
     Said of each layer's output, so that XLA brings weights that are split to the rows, and not the other way round.
     """
-    from bert_jax.sharding import copies, rows  # imported here, since sharding imports the model
-
-    return x if copies(jax.sharding.get_abstract_mesh()) == 1 else jax.lax.with_sharding_constraint(x, rows())
+    return x if batch_shards(jax.sharding.get_abstract_mesh()) == 1 else jax.lax.with_sharding_constraint(x, rows())
 
 
 def truncated_normal(key: jax.Array, shape: Sequence[int], std: float) -> jax.Array:
@@ -117,8 +116,6 @@ def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     A hash is that of its row's number in the global batch and its place in the row, however a mesh splits them. Kept
     from fusing with what uses them, since XLA would make each hash again for each of its four.
     """
-    from bert_jax.sharding import first_row  # imported here, since sharding imports the model
-
     axis = max(1, len(shape) - 2)  # along which the four lie one after the other, whole rows of D at a time
     hashed = (*shape[:axis], -(-shape[axis] // 4), *shape[axis + 1 :])
     row = jax.lax.broadcasted_iota(jnp.uint32, hashed, 0) + jnp.uint32(first_row(shape[0]))

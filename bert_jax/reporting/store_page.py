@@ -1,4 +1,4 @@
-"""The page of a store, from the facts that bert_jax/inspection.py collects."""
+"""The page of a store, from the facts that bert_jax/analysis/inspection.py collects."""
 
 from collections.abc import Mapping
 from html import escape

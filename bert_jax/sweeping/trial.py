@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bert_jax.cli import STOPPED
-from bert_jax.metrics import FILE, read_metrics
+from bert_jax.reporting.metrics import FILE, read_metrics
+from bert_jax.runtime.cli import STOPPED
 
 POLL_SECONDS = 0.2
 

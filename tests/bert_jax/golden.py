@@ -10,10 +10,11 @@ from pathlib import Path
 
 import jax
 
-from bert_jax import config_flags, sharding
-from bert_jax.checksums import names
+from bert_jax.checkpoints.checksums import names
 from bert_jax.config import Config, Mesh
-from bert_jax.train_state import abstract_state
+from bert_jax.config import flags as config_flags
+from bert_jax.runtime import sharding
+from bert_jax.training.state import abstract_state
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "golden" / "sharding"

@@ -5,8 +5,8 @@ import numpy as np
 import optax
 import pytest
 
-from bert_jax import averaging
-from bert_jax.optimizers import lamb
+from bert_jax.training import averaging
+from bert_jax.training.optimizers import lamb
 from bert_jax.variants import ConfigError
 
 

@@ -14,13 +14,14 @@ import pytest
 from etils import epath
 from jax.sharding import NamedSharding, PartitionSpec
 
-from bert_jax import checkpoint, sharding
-from bert_jax.changes import check_same
-from bert_jax.checkpoint import Checkpointer, CheckpointError
-from bert_jax.checksums import checksum, checksums
+from bert_jax.checkpoints import manager as checkpoint
+from bert_jax.checkpoints.changes import check_same
+from bert_jax.checkpoints.checksums import checksum, checksums
+from bert_jax.checkpoints.manager import Checkpointer, CheckpointError
 from bert_jax.config import Checkpoints, Config, Mesh, Model, Phase
-from bert_jax.config_flags import to_dict
-from bert_jax.train_state import abstract_state
+from bert_jax.config.flags import to_dict
+from bert_jax.runtime import sharding
+from bert_jax.training.state import abstract_state
 from bert_jax.variants import ConfigError, use
 
 CONFIG = Config(

@@ -7,13 +7,13 @@ import jax
 import pytest
 import test_train_step as tiny
 
-from bert_jax import sharding
+from bert_jax.analysis.hlo import Program
 from bert_jax.config import Mesh
-from bert_jax.hlo import Program
 from bert_jax.modeling import bert
 from bert_jax.objectives import mlm
-from bert_jax.train_state import abstract_state
-from bert_jax.train_step import jit_train_step
+from bert_jax.runtime import sharding
+from bert_jax.training.state import abstract_state
+from bert_jax.training.step import jit_train_step
 
 B = 64  # rows enough that activations are larger than weights
 PHASE = dataclasses.replace(tiny.PHASE, batch_size=B)

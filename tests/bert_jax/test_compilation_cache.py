@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bert_jax import compilation_cache
+from bert_jax.runtime import compilation_cache
 
 PROGRAM = """
 import sys
-from bert_jax import compilation_cache
+from bert_jax.runtime import compilation_cache
 compilation_cache.start(sys.argv[1])
 import jax, jax.numpy as jnp, jax.monitoring
 events = []

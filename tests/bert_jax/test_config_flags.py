@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bert_jax import config_flags
 from bert_jax.config import Config, Phase
+from bert_jax.config import flags as config_flags
 from bert_jax.variants import ConfigError, use
 
 CONFIG = Config("small", (Phase(steps=10, length=128, batch_size=8, learning_rate=1e-3),))
@@ -96,6 +96,10 @@ def test_a_missing_config_file() -> None:
 
 
 def test_a_missing_flag_is_called_missing() -> None:
-    command = [sys.executable, "-c", "from bert_jax import cli, config_flags; cli.run(dict, config_flags.config_flag)"]
+    command = [
+        sys.executable,
+        "-c",
+        "from bert_jax.config import flags; from bert_jax.runtime import cli; cli.run(dict, flags.config_flag)",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "error: --config=… is missing; --help lists the flags\n")

@@ -11,7 +11,7 @@ import pytest
 
 import bert_jax
 from bert_jax import convert
-from bert_jax.checkpoint import Checkpointer
+from bert_jax.checkpoints.manager import Checkpointer
 from bert_jax.config import Config, Model, Phase
 from bert_jax.formats import huggingface, native
 from bert_jax.formats.table import FormatError, flatten

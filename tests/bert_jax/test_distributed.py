@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from bert_jax import train
 from bert_jax.config import Phase
-from bert_jax.distributed import Place, find_place
+from bert_jax.runtime.distributed import Place, find_place
+from bert_jax.training import setup
 from bert_jax.variants import ConfigError
 
 SLURM = {"SLURM_NTASKS": "16", "SLURM_PROCID": "3", "SLURM_STEP_NODELIST": "node[001-002]"}
@@ -58,11 +58,11 @@ def test_a_host_reads_only_its_rows(monkeypatch) -> None:
             self.asked.append((first, size))
             return {"tokens": np.zeros((size, self.length), np.int32)}
 
-    monkeypatch.setattr(train.jax, "process_index", lambda: 1)
-    monkeypatch.setattr(train.jax, "process_count", lambda: 4)
-    monkeypatch.setattr(train.sharding, "put_batch", lambda batch, mesh: batch)
+    monkeypatch.setattr(setup.jax, "process_index", lambda: 1)
+    monkeypatch.setattr(setup.jax, "process_count", lambda: 4)
+    monkeypatch.setattr(setup.sharding, "put_batch", lambda batch, mesh: batch)
     phase = Phase(steps=5, length=8, batch_size=32, learning_rate=1e-3)
-    assert len(list(train.device_batches(Examples(), phase, 2, mesh=None))) == 3
+    assert len(list(setup.device_batches(Examples(), phase, 2, mesh=None))) == 3
     rows = {row for first, size in Examples.asked for row in range(first, first + size)}
     assert rows
     assert {row % 32 // 8 for row in rows} == {1}  # the second quarter of each batch, and nothing else

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax import averaging, guard
-from bert_jax.optimizers import lamb
+from bert_jax.training import averaging, guard
+from bert_jax.training.optimizers import lamb
 from bert_jax.variants import ConfigError
 
 GRACE = 5

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from bert_jax.analysis.flops import matmul_flops, needed_flops
+from bert_jax.analysis.hlo import Collective, Program, array_bytes, group_size
 from bert_jax.config import Model
-from bert_jax.flops import matmul_flops, needed_flops
-from bert_jax.hlo import Collective, Program, array_bytes, group_size
 from bert_jax.modeling import bert
 from bert_jax.objectives import Vocabulary, mlm
 

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import runs
 
-from bert_jax import config_flags, inspection, train
+from bert_jax.analysis import inspection
+from bert_jax.config import flags as config_flags
 from bert_jax.reporting.store_page import page
+from bert_jax.training import setup
 from data_pipeline.store import Store
 
 NASTY = "<script>alert('x')</script> & \"quoted\""
@@ -46,8 +48,8 @@ def test_counts_and_histograms_are_those_of_the_store(recipe, facts):
 def test_rows_are_those_of_training_with_the_masks_of_the_objective(recipe, facts):
     config = config_flags.read(str(recipe))
     store = Store.open(recipe.parent / "store")
-    batch = train.open_examples(config, store, 0).batch(0, inspection.ROWS)
-    masked = jax.device_get(train.make_objective(config, store).corrupt(batch, jax.random.key(config.seed)))
+    batch = setup.open_examples(config, store, 0).batch(0, inspection.ROWS)
+    masked = jax.device_get(setup.make_objective(config, store).corrupt(batch, jax.random.key(config.seed)))
     assert len(facts["rows_shown"]) == inspection.ROWS
     kinds = set()
     for row, shown in enumerate(facts["rows_shown"]):

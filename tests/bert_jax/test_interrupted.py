@@ -14,9 +14,9 @@ import runs
 from etils import epath
 from test_checkpoint import flip
 
-from bert_jax.checkpoint import read_run, restore_params
-from bert_jax.cli import STOPPED
-from bert_jax.distributed import LOST
+from bert_jax.checkpoints.manager import read_run, restore_params
+from bert_jax.runtime.cli import STOPPED
+from bert_jax.runtime.distributed import LOST
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from test_train_step import PHASE, VOCABULARY, make_batch, make_config
 
-from bert_jax import report, sharding
+from bert_jax import report
 from bert_jax.config import Guard
-from bert_jax.layers_log import FILE, LayersLog
-from bert_jax.metrics import read_metrics
 from bert_jax.objectives import mlm
-from bert_jax.train_state import init_state, statistics_of
-from bert_jax.train_step import jit_train_step
+from bert_jax.reporting.layers_log import FILE, LayersLog
+from bert_jax.reporting.metrics import read_metrics
+from bert_jax.runtime import sharding
+from bert_jax.training.state import init_state, statistics_of
+from bert_jax.training.step import jit_train_step
 from bert_jax.variants import ConfigError, use
 
 

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_jax import metrics
-from bert_jax.metrics import MetricsLog, drop_after, read_metrics
+from bert_jax.reporting import metrics
+from bert_jax.reporting.metrics import MetricsLog, drop_after, read_metrics
 from data_pipeline.errors import DataError
 
 VALUES = {"loss": 5.25, "learning_rate": 1e-3, "tokens_per_second": 9412.7, "step_seconds": 0.4}
@@ -140,7 +140,7 @@ def test_dropping_is_all_or_nothing(tmp_path, monkeypatch):
 
 def test_a_killed_run_leaves_every_logged_step(tmp_path):
     code = (
-        "import os, signal, sys; from pathlib import Path; from bert_jax.metrics import MetricsLog\n"
+        "import os, signal, sys; from pathlib import Path; from bert_jax.reporting.metrics import MetricsLog\n"
         "log = MetricsLog(Path(sys.argv[1]), 0, 100)\n"
         "for step in range(1, 8): log(step, {'loss': 1 / step})\n"
         "os.kill(os.getpid(), signal.SIGKILL)"

@@ -13,11 +13,13 @@ import runs
 from etils import epath
 from jax.experimental.compilation_cache import compilation_cache
 
-from bert_jax import sharding, train
-from bert_jax.checkpoint import read_run, read_state, restore_params
+from bert_jax import train
+from bert_jax.checkpoints.manager import read_run, read_state, restore_params
 from bert_jax.config import BatchWarmup, Checkpoints, Config, Data, Guard, Model, Phase
-from bert_jax.rollback import TrainingError, rows_between
-from bert_jax.train_state import abstract_state
+from bert_jax.runtime import sharding
+from bert_jax.training import setup
+from bert_jax.training.rollback import TrainingError, rows_between
+from bert_jax.training.state import abstract_state
 from bert_jax.variants import use
 
 B, LONG = 4, 8  # rows of the first steps and of those after
@@ -63,7 +65,7 @@ def run(monkeypatch, folder, store, poison=(), moved=0, kill=0, stop=0, config=C
       kill, stop: the step after which the process dies, or gets SIGTERM.
     """
     make_mesh = sharding.make_mesh
-    open_examples, make_objective, note = train.open_examples, train.make_objective, train.Progress.step
+    open_examples, make_objective, note = setup.open_examples, setup.make_objective, train.Progress.step
 
     class Poisoned:
         def __init__(self, config, store, phase):
@@ -93,7 +95,7 @@ def run(monkeypatch, folder, store, poison=(), moved=0, kill=0, stop=0, config=C
 
     with monkeypatch.context() as patch:
         patch.setattr(train, "open_examples", Poisoned)
-        patch.setattr(train.sharding, "make_mesh", lambda mesh: make_mesh(mesh, jax.devices()[:1]))
+        patch.setattr(sharding, "make_mesh", lambda mesh: make_mesh(mesh, jax.devices()[:1]))
         patch.setattr(train, "make_objective", poisoned)
         patch.setattr(train.Progress, "step", step)
         config = dataclasses.replace(config, data=Data(store=str(store)))

@@ -12,13 +12,15 @@ from test_pretrain import pretrain, write_text
 
 import bert_jax
 import bert_jax.convert
-from bert_jax import config_flags, sharding, start
-from bert_jax.checkpoint import Checkpointer
+from bert_jax.checkpoints.manager import Checkpointer
 from bert_jax.config import Checkpoints, Config, Mesh, Model, Phase
+from bert_jax.config import flags as config_flags
 from bert_jax.formats import huggingface
 from bert_jax.modeling import bert
-from bert_jax.train import open_store
-from bert_jax.train_state import init_state
+from bert_jax.runtime import sharding
+from bert_jax.training import start
+from bert_jax.training.setup import open_store
+from bert_jax.training.state import init_state
 from bert_jax.variants import ConfigError, load, use
 from data_pipeline.store import Store
 from data_pipeline.tokenizers import wordpiece

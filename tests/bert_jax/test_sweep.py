@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import runs
 
-from bert_jax.config_flags import override, read
+from bert_jax.config.flags import override, read
 from bert_jax.sweep import Sweep, describe
 from bert_jax.sweeping import space, trial
 from bert_jax.sweeping.space import Choice, Range

@@ -10,7 +10,7 @@ import pytest
 import runs
 
 from bert_jax.trace import Event, own_times, sources_of, summary
-from bert_jax.train import INPUT_WAIT, TO_DEVICE
+from bert_jax.training.setup import INPUT_WAIT, TO_DEVICE
 
 PROGRAM = """
 ENTRY %main (p: f32[2]) -> f32[2] {

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax import averaging, sharding
 from bert_jax.config import Config, Guard, Mesh, Model, Phase
 from bert_jax.objectives import Vocabulary, mlm
-from bert_jax.train_state import abstract_state, init_state, learning_rate, phase_at
-from bert_jax.train_step import accumulate, jit_train_step, mean_clipped
+from bert_jax.runtime import sharding
+from bert_jax.training import averaging, state_sharding
+from bert_jax.training.state import abstract_state, init_state, learning_rate, phase_at
+from bert_jax.training.step import accumulate, jit_train_step, mean_clipped
 from bert_jax.variants import ConfigError, use
 
 V, L, B = 101, 37, 8
@@ -200,10 +201,12 @@ def test_a_mesh_that_the_devices_do_not_fill(mesh: Mesh, message: str) -> None:
 
 def test_a_batch_or_model_that_does_not_divide() -> None:
     with pytest.raises(ConfigError, match="is 6 rows, which replica × data × fsdp = 4 devices do not divide"):
-        sharding.check(make_config(phases=(dataclasses.replace(PHASE, batch_size=6),)), sharding.make_mesh(Mesh()))
+        state_sharding.check(
+            make_config(phases=(dataclasses.replace(PHASE, batch_size=6),)), sharding.make_mesh(Mesh())
+        )
     model = dataclasses.replace(MODEL, heads=3)
     with pytest.raises(ConfigError, match=r"config.mesh.tensor is 4, which does not divide model.heads=3"):
-        sharding.check(make_config(model=model), sharding.make_mesh(Mesh(data=1, tensor=4)))
+        state_sharding.check(make_config(model=model), sharding.make_mesh(Mesh(data=1, tensor=4)))
 
 
 def test_the_step_is_traced_on_its_mesh() -> None:

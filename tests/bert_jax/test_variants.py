@@ -12,17 +12,19 @@ def build(
 
 
 def test_every_file_of_a_folder_is_a_variant() -> None:
-    assert {"absolute", "functional_relative"} <= set(names("bert_jax.positions"))
+    assert {"absolute", "functional_relative"} <= set(names("bert_jax.modeling.positions"))
 
 
 def test_unknown_variant_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"bert_jax.positions has no variant 'absolut'; did you mean 'absolute'\?"):
-        load("bert_jax.positions", use("absolut"))
+    with pytest.raises(
+        ConfigError, match=r"bert_jax.modeling.positions has no variant 'absolut'; did you mean 'absolute'\?"
+    ):
+        load("bert_jax.modeling.positions", use("absolut"))
 
 
 def test_unknown_option_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"has no option 'max_distanse'; did you mean 'max_distance'\?"):
-        load("bert_jax.positions", use("functional_relative", max_distanse=3))
+        load("bert_jax.modeling.positions", use("functional_relative", max_distanse=3))
 
 
 def test_required_arguments_are_no_options() -> None:

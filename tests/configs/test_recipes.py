@@ -47,7 +47,9 @@ def test_size(name, millions):
 @pytest.mark.parametrize(("name", "rates"), [(name, figures[1]) for name, figures in RECIPES.items()])
 def test_learning_rates(name, rates):
     phases = config_of(name).phases
-    schedules = [load("bert_jax.schedules", phase.schedule)(phase.steps, phase.learning_rate) for phase in phases]
+    schedules = [
+        load("bert_jax.training.schedules", phase.schedule)(phase.steps, phase.learning_rate) for phase in phases
+    ]
     schedule = optax.join_schedules(schedules, list(np.cumsum([phase.steps for phase in phases])[:-1]))
     for step, rate in rates.items():
         assert float(schedule(step)) == pytest.approx(rate, rel=1e-4, abs=1e-9), step
@@ -58,12 +60,12 @@ def test_every_variant_and_option_exists(name):
     config = config_of(name)
     assert config.name == name
     state = jax.eval_shape(
-        load("bert_jax.optimizers", config.optimizer)(lambda _: 0.0).init, bert.abstract_params(config.model)
+        load("bert_jax.training.optimizers", config.optimizer)(lambda _: 0.0).init, bert.abstract_params(config.model)
     )
     assert len(jax.tree.leaves(state)) > 20
     for package, variant in {
         "bert_jax.objectives": config.objective,
-        "bert_jax.positions": config.model.positions,
+        "bert_jax.modeling.positions": config.model.positions,
         "data_pipeline.rows": config.data.rows,
         "data_pipeline.sentences": config.data.sentences,
         "data_pipeline.tokenizers": config.data.tokenizer,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_jax import config_flags
+from bert_jax.config import flags as config_flags
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 SLICES = {"v5e:8x8": 64, "v5e:4x4": 16, "v5e:2x4": 8, "v5e:2x2": 4}

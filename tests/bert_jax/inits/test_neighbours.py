@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from bert_jax.config import Model
-from bert_jax.kernels import xla
 from bert_jax.modeling import bert
 from bert_jax.modeling.attention import Attention, project
+from bert_jax.modeling.kernels import xla
 from bert_jax.modeling.layers import bind
 from bert_jax.variants import ConfigError, use
 

@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from bert_jax import config, sharding
+from bert_jax import config
+from bert_jax.runtime import sharding
 
 
 @pytest.fixture(scope="session")

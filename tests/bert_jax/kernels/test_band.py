@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from bert_jax import sharding
 from bert_jax.config import Mesh, Model
-from bert_jax.kernels import Relative, Request, band, choose, request_for, xla
 from bert_jax.modeling import bert
+from bert_jax.modeling.kernels import Relative, Request, band, choose, request_for, xla
+from bert_jax.runtime import sharding
 from bert_jax.variants import ConfigError, use
 
 SCALE, SIZE = 0.4, 6

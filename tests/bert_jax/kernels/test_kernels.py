@@ -3,9 +3,9 @@
 import jax
 import pytest
 
-from bert_jax import sharding
 from bert_jax.config import Mesh, Model
-from bert_jax.kernels import FASTEST_FIRST, Request, choose, explain, platform, request_for
+from bert_jax.modeling.kernels import FASTEST_FIRST, Request, choose, explain, platform, request_for
+from bert_jax.runtime import sharding
 from bert_jax.variants import ConfigError, names, use
 
 BASE = {"length": 512, "head_size": 64, "dtype": "bfloat16"}
@@ -35,7 +35,7 @@ def test_auto(platform, asked, kernel):
 
 
 def test_every_kernel_has_its_place():
-    assert {name for order in FASTEST_FIRST.values() for name in order} == set(names("bert_jax.kernels"))
+    assert {name for order in FASTEST_FIRST.values() for name in order} == set(names("bert_jax.modeling.kernels"))
 
 
 def test_the_log_says_why_not_a_faster_one():

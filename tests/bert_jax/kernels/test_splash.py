@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from bert_jax import sharding
 from bert_jax.config import Mesh, Model
-from bert_jax.kernels import Request, choose, splash
+from bert_jax.modeling.kernels import Request, choose, splash
+from bert_jax.runtime import sharding
 from bert_jax.variants import ConfigError, use
 
 SCALE = 0.4

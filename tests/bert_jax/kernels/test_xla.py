@@ -7,7 +7,7 @@ import kernel_checks as checks
 import numpy as np
 import pytest
 
-from bert_jax.kernels import Relative, xla
+from bert_jax.modeling.kernels import Relative, xla
 
 SCALE = 5**-0.5
 DISTANCES = [None, 1, 4, 36, 50]  # None: no table; 36 is the longest distance there is, 50 is never reached

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.kernels import xla
 from bert_jax.modeling import heads
+from bert_jax.modeling.kernels import xla
 from bert_jax.modeling.products import affine
 
 ROUNDING = {"float32": 2.0**-24, "bfloat16": 2.0**-8}  # half of the distance of neighbours, relative

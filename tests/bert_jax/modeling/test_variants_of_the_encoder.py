@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_bert import drop_key_bias, make_batch
 
-from bert_jax import flops
+from bert_jax.analysis import flops
 from bert_jax.config import Model
 from bert_jax.modeling import bert, heads
 from bert_jax.variants import ConfigError, use

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from bert_jax.optimizers import adamw
+from bert_jax.training.optimizers import adamw
 
 
 def schedule(step):

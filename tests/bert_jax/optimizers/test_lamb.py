@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from bert_jax.optimizers import lamb
+from bert_jax.training.optimizers import lamb
 from bert_jax.variants import ConfigError, Variant, load
 
 STEPS = 20
@@ -63,8 +63,8 @@ OTHERS = {"b1": 0.8, "b2": 0.98, "eps": 1e-3, "weight_decay": 0.1, "grad_averagi
     ids=lambda x: x if isinstance(x, str) else "-".join(x) or "defaults",
 )
 def test_equals_float64_reference(trees, variant, options):
-    optimizer = load("bert_jax.optimizers", Variant("lamb", {"variant": variant, **options}))(schedule)
-    statistics = load("bert_jax.optimizers", Variant("lamb", {"variant": variant, **options}), "statistics")
+    optimizer = load("bert_jax.training.optimizers", Variant("lamb", {"variant": variant, **options}))(schedule)
+    statistics = load("bert_jax.training.optimizers", Variant("lamb", {"variant": variant, **options}), "statistics")
     params = jax.tree.map(jnp.asarray, trees.normal(0))
     gradients = [trees.normal(seed, scale=1e-2) for seed in range(1, STEPS + 1)]
 
@@ -157,4 +157,4 @@ def test_exclusion_by_path(trees):
 )
 def test_wrong_options_are_named(options, message):
     with pytest.raises(ConfigError, match=message):
-        load("bert_jax.optimizers", Variant("lamb", options))(schedule)
+        load("bert_jax.training.optimizers", Variant("lamb", options))(schedule)

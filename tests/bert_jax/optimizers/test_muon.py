@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bert_jax.optimizers import adamw, muon
+from bert_jax.training.optimizers import adamw, muon
 
 RATE = 0.1
 

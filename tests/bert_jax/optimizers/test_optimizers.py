@@ -7,7 +7,7 @@ import pytest
 
 from bert_jax.variants import Variant, load, names
 
-PACKAGE = "bert_jax.optimizers"
+PACKAGE = "bert_jax.training.optimizers"
 CASES = [Variant(name) for name in names(PACKAGE)]
 CASES += [Variant("lamb", {"variant": variant}) for variant in ("nvidia", "albert", "nezha")]
 CASES += [Variant("adamw", {"bias_correction": False})]

@@ -15,7 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from bert_jax.variants import Variant, load, names
 
-PACKAGE = "bert_jax.optimizers"
+PACKAGE = "bert_jax.training.optimizers"
 CASES = [Variant(name) for name in names(PACKAGE)]
 CASES += [Variant("lamb", {"variant": "nezha"})]
 

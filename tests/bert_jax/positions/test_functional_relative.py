@@ -7,9 +7,9 @@ import pytest
 from flax import nnx
 
 from bert_jax.config import Model
-from bert_jax.kernels import xla
-from bert_jax.positions import functional_relative
-from bert_jax.positions._sinusoids import sinusoids
+from bert_jax.modeling.kernels import xla
+from bert_jax.modeling.positions import functional_relative
+from bert_jax.modeling.positions._sinusoids import sinusoids
 from bert_jax.variants import ConfigError
 
 LENGTH, HEADS, SIZE = 37, 3, 6

@@ -7,7 +7,7 @@ import pytest
 
 from bert_jax.variants import ConfigError, Variant, load, names
 
-PACKAGE = "bert_jax.schedules"
+PACKAGE = "bert_jax.training.schedules"
 STEPS, PEAK = 137, 3e-3
 T = np.arange(STEPS + 1, dtype=np.float64)
 

@@ -1,0 +1,1 @@
+"""What a configuration costs and what a store holds: FLOPs, compiled programs, inspection."""

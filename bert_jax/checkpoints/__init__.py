@@ -1,0 +1,1 @@
+"""What a run keeps: checkpoints, their checksums, and whether a configuration may go on from one."""

@@ -1,0 +1,312 @@
+"""Checkpoints through Orbax: state, configuration, store fingerprint and checksums; asynchronous, restored on any mesh.
+
+The state's step is all that data, masks and dropout need to go on exactly: each is a pure function of it.
+A checkpoint that cannot be read, or that reads otherwise than it was saved, is set aside for the one before.
+"""
+
+import dataclasses
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint import checkpoint_managers as policies
+
+from bert_jax import config as configs
+from bert_jax.checkpoints.changes import check_same
+from bert_jax.checkpoints.checksums import checksums, names
+from bert_jax.config.flags import from_dict, to_dict
+from bert_jax.modeling import bert
+from bert_jax.runtime.distributed import any_process
+from bert_jax.variants import ConfigError
+
+FOLDER = "checkpoints"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be written, or none that can be read. The message names the folder and the remedy."""
+
+
+class Checkpointer:
+    """Writes and reads the checkpoints of one work folder. A context manager: leaving it waits for the last write."""
+
+    def __init__(self, workdir: Path, settings: configs.Checkpoints, regular: int = 0):
+        self.folder = folder_of(workdir, settings)
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                save_decision_policy=policies.AnySavePolicy([]),
+                preservation_policy=kept(settings, regular),
+                best_fn=loss_of,
+                best_mode="min",
+                cleanup_tmp_directories=True,
+            ),
+            item_handlers={"state": ocp.PyTreeCheckpointHandler(), "run": ocp.JsonCheckpointHandler()},
+        )
+
+    def __enter__(self) -> "Checkpointer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._manager.close()
+        except Exception as reason:
+            if error is None:  # else what ended the run is the news
+                raise self._not_written(reason) from reason
+
+    def latest(self) -> int | None:
+        """The newest step that was written whole, or None."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any, config: configs.Config, fingerprint: str, loss: float | None = None) -> None:
+        """Starts writing; the state may be donated at once. Every process must call it.
+
+        Args:
+          loss: what `config.checkpoints.keep_best` compares, the lowest being the best.
+
+        Raises:
+          CheckpointError: this one, or the one before, could not be written; those before it are as they were.
+        """
+        if step == self.latest():
+            return
+        run = signed({"config": to_dict(config), "store": fingerprint, "checksums": checksums(state)})
+        items = ocp.args.Composite(state=ocp.args.PyTreeSave(state), run=ocp.args.JsonSave(run))
+        try:
+            self._manager.save(step, args=items, metrics=None if loss is None else {"loss": loss}, force=True)
+        except Exception as reason:
+            raise self._not_written(reason) from reason
+
+    def restore(
+        self, abstract: Any, config: configs.Config, fingerprint: str, accept_changes: bool = False
+    ) -> Any | None:
+        """The newest whole state, laid out as `abstract` says; None where there is none.
+
+        Args:
+          accept_changes: go on though the configuration or the store is another, if the arrays are the same ones.
+
+        Raises:
+          ConfigError: it comes from another configuration or another store.
+          CheckpointError: there are checkpoints, but none is whole.
+        """
+
+        def check(run: Mapping[str, Any]) -> None:
+            check_same(run, config, fingerprint, self.folder, accept_changes)
+            other = sorted(names(abstract).keys() ^ run["checksums"].keys())
+            if other:
+                raise ConfigError(f"the run in {self.folder} keeps other arrays ({other[0]}): set its optimizer back")
+
+        found = read_newest(self.folder, self._manager.all_steps(), lambda _: abstract, check)
+        if found is None:
+            return None
+        step, _, state = found
+        self._set_aside([newer for newer in self._manager.all_steps() if newer > step])
+        return state
+
+    def wait(self) -> None:
+        """Until the write under way, if any, is whole on disk.
+
+        Raises:
+          CheckpointError: it could not be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as reason:
+            raise self._not_written(reason) from reason
+
+    def forget_after(self, step: int) -> None:
+        """Deletes what was written after `step`: a run that goes back there writes those steps anew."""
+        self.wait()
+        for newer in [s for s in self._manager.all_steps() if s > step]:
+            self._manager.delete(newer)
+
+    def _set_aside(self, damaged: list[int]) -> None:
+        """Renames damaged checkpoints, so that whole ones can take their steps."""
+        if not damaged:
+            return
+        if jax.process_index() == 0:
+            for step in damaged:
+                (self.folder / str(step)).rename(free_name(self.folder / f"damaged-{step}"))
+        any_process(False)  # nobody looks again before process 0 is done
+        self._manager.reload()
+
+    def _not_written(self, reason: Exception) -> CheckpointError:
+        whole = max((int(p.name) for p in self.folder.iterdir() if p.name.isdigit()), default=None)
+        newest = "there is none yet" if whole is None else f"the newest whole one is of step {whole}"
+        return CheckpointError(
+            f"a checkpoint could not be written to {self.folder}: {in_short(reason)}; {newest}; "
+            "make room there (or fewer: config.checkpoints.keep) and run again to go on"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class LatestMultiples(policies.PreservationPolicy):
+    """The newest `n` of the steps that `every` divides."""
+
+    n: int
+    every: int
+
+    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+        regular = sorted(c.step for c in checkpoints if c.step % self.every == 0)[-self.n :]
+        return [c.step in regular for c in checkpoints]
+
+
+def kept(settings: configs.Checkpoints, regular: int = 0) -> policies.PreservationPolicy:
+    """Which checkpoints stay when a new one is written; among them the newest `regular` of every `every_steps`."""
+    wanted: list[policies.PreservationPolicy] = [policies.LatestN(settings.keep)]
+    if regular:
+        wanted.append(LatestMultiples(regular, settings.every_steps))
+    if settings.keep_every:
+        wanted.append(policies.EveryNSteps(settings.keep_every))
+    if settings.keep_best:
+        best = policies.BestN(
+            get_metric_fn=loss_of, reverse=True, n=settings.keep_best, keep_checkpoints_without_metrics=False
+        )
+        wanted.append(best)
+    return policies.AnyPreservationPolicy(wanted)
+
+
+def loss_of(metrics: Mapping[str, float]) -> float:
+    """What makes a checkpoint the best."""
+    return metrics["loss"]
+
+
+def folder_of(workdir: Path, settings: configs.Checkpoints) -> epath.Path:
+    """Where the checkpoints of a work folder are."""
+    return epath.Path(settings.folder) if settings.folder else epath.Path(Path(workdir).absolute()) / FOLDER
+
+
+def restore_params(workdir: Path) -> tuple[configs.Config, dict, int]:
+    """Configuration, parameters (on this process's first device) and step of a folder's newest whole checkpoint.
+
+    The parameters are the moving average of the weights where the run keeps one (config.average_decay).
+
+    Raises:
+      ConfigError: the folder holds no checkpoint.
+      CheckpointError: none is whole.
+    """
+    folder, steps = written_in(workdir)
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+    def abstract(run: Mapping[str, Any]) -> Any:
+        config = from_dict(run["config"])
+        params = bert.abstract_params(config.model)
+        tree = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), params)
+        for name in reversed(weights_to_use(config)):
+            tree = {name: tree}
+        return tree
+
+    found = read_newest(folder, steps, abstract)
+    if found is None:
+        raise ConfigError(f"--workdir={workdir} has no checkpoint; train first: python -m bert_jax.train")
+    step, run, tree = found
+    config = from_dict(run["config"])
+    for name in weights_to_use(config):
+        tree = tree[name]
+    return config, tree, step
+
+
+def written_in(workdir: Path) -> tuple[epath.Path, list[int]]:
+    """Where the checkpoints of a work folder are, and the steps of those that there are."""
+    written = (Path(workdir) / "config.json").exists()
+    folder = folder_of(workdir, read_config(workdir).checkpoints if written else configs.Checkpoints())
+    return folder, list(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
+
+
+def read_newest(
+    folder: epath.Path,
+    steps: Any,
+    abstract: Callable[[Mapping[str, Any]], Any],
+    check: Callable[[Mapping[str, Any]], None] = lambda run: None,
+) -> tuple[int, Mapping[str, Any], Any] | None:
+    """The newest of `steps` that is whole, as (step, run, state); what is wrong with newer ones is said on stderr.
+
+    Args:
+      abstract: what to read of the state, given the run that wrote it.
+      check: raises ConfigError if the run is not to be read.
+    """
+    for step in sorted(steps, reverse=True):
+        wrong, found = None, None
+        try:
+            run = read_run(folder / str(step))
+            check(run)
+            found = step, run, read_state(folder / str(step), abstract(run), run["checksums"])
+        except ConfigError:
+            raise
+        except Exception as reason:  # a damaged file can make Orbax raise anything
+            wrong = in_short(reason)
+        if not any_process(wrong is not None):
+            return found
+        print(
+            f"the checkpoint of step {step} in {folder} is damaged ({wrong or 'as another process found'}); "
+            "trying the one before",
+            file=sys.stderr,
+        )
+    if steps:
+        raise CheckpointError(
+            f"no checkpoint in {folder} is whole (steps {', '.join(map(str, sorted(steps)))}): "
+            "restore the folder from a copy, or train into another --workdir"
+        )
+    return None
+
+
+def read_run(folder: epath.Path) -> Mapping[str, Any]:
+    """Configuration, store fingerprint and checksums of a checkpoint."""
+    run = ocp.JsonCheckpointHandler().restore(folder / "run")
+    if signed(run) != run:
+        raise CheckpointError("its configuration reads otherwise than it was saved")
+    return run
+
+
+def read_state(folder: epath.Path, abstract: Any, wanted: Mapping[str, int]) -> Any:
+    """The part of a checkpoint's state that `abstract` names, compared with its checksums."""
+    restore = ocp.args.PyTreeRestore(
+        abstract, restore_args=ocp.checkpoint_utils.construct_restore_args(abstract), partial_restore=True
+    )
+    state = ocp.PyTreeCheckpointHandler().restore(folder / "state", args=restore)
+    wrong = [name for name, value in checksums(state).items() if wanted.get(name) != value]
+    if wrong:
+        raise CheckpointError(f"{wrong[0]} reads otherwise than it was saved")
+    return state
+
+
+def signed(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The run with the SHA-256 of its contents."""
+    contents = {name: value for name, value in run.items() if name != "sha256"}
+    text = json.dumps(contents, sort_keys=True)
+    return contents | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def free_name(path: epath.Path) -> epath.Path:
+    """The path, or with the first number after it that nothing has."""
+    number, free = 1, path
+    while free.exists():
+        number, free = number + 1, path.with_name(f"{path.name}-{number}")
+    return free
+
+
+def in_short(error: Exception) -> str:
+    """An error of the system or of Orbax in at most 200 characters."""
+    return " ".join(f"{error}".split())[:200] or type(error).__name__
+
+
+def read_config(workdir: Path) -> configs.Config:
+    """The configuration that a work folder was trained with, from its config.json."""
+    try:
+        return from_dict(json.loads((Path(workdir) / "config.json").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ConfigError(f"--workdir={workdir} has no config.json; train first: python -m bert_jax.train") from None
+
+
+def weights_to_use(config: configs.Config) -> tuple[str, ...]:
+    """Where in the state the weights to evaluate and to export are: the average, if one is kept."""
+    if not config.average_decay:
+        return ("params",)
+    return ("opt_state", "inner", "average") if config.guard.on else ("opt_state", "average")

@@ -1,0 +1,27 @@
+"""Typed configurations: their schema, the command line's changes to them, and what may differ between two runs."""
+
+from bert_jax.config.schema import (
+    BatchWarmup,
+    Checkpoints,
+    Config,
+    Data,
+    Dtype,
+    Evaluation,
+    Guard,
+    Mesh,
+    Model,
+    Phase,
+)
+
+__all__ = [
+    "BatchWarmup",
+    "Checkpoints",
+    "Config",
+    "Data",
+    "Dtype",
+    "Evaluation",
+    "Guard",
+    "Mesh",
+    "Model",
+    "Phase",
+]

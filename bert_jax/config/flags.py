@@ -1,0 +1,202 @@
+"""`--config=FILE` and `--config.field.of.field=value`: a typed configuration from the command line.
+
+The file is Python and assigns a `Config` to the name `config`. Overrides are checked against the types of the
+dataclasses, by pydantic, before anything else happens.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import flags
+
+from bert_jax.config import Config
+from bert_jax.variants import ConfigError, Variant, nearest
+
+FLAGS = flags.FLAGS
+_overrides: dict[str, str] = {}
+
+
+def config_flag(required: bool = True) -> None:
+    """--config"""
+    flags.DEFINE_string(
+        "config",
+        None,
+        "Configuration file (configs/demo.py). Any field can be overridden: --config.model.layers=2 "
+        "--config.phases.0.steps=100 --config.optimizer=adamw --config.optimizer.weight_decay=0.1",
+        required=required,
+    )
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """Takes `--config.x=v` (or `--config.x v`) out of the command line and gives the rest to absl."""
+    rest, arguments = [], list(argv)
+    while arguments:
+        argument = arguments.pop(0)
+        name = argument.lstrip("-")
+        if argument.startswith("-") and name.startswith("config."):
+            field, equals, value = name.removeprefix("config.").partition("=")
+            _overrides[field] = value if equals else (arguments.pop(0) if arguments else "")
+        else:
+            rest.append(argument)
+    try:
+        return FLAGS(rest)
+    except flags.Error as error:
+        message = " ".join(str(error).replace("FATAL Flags parsing error:", "").split())
+        message = re.sub(r"flag --(\w+)=None: .*", r"--\1=… is missing", message)
+        raise SystemExit(f"error: {message}; --help lists the flags") from None
+
+
+def given() -> dict[str, str]:
+    """The overrides of the command line: dotted field → text."""
+    return dict(_overrides)
+
+
+def from_flags() -> Config:
+    """The configuration that the command line asks for, with the encoder and tokenizer of `init_from` if it has one.
+
+    Raises:
+      ConfigError: a wrong field, or one that contradicts the encoder of `init_from`.
+    """
+    config = read(FLAGS.config)
+    source = _overrides.get("init_from", config.init_from)
+    if not source:
+        return override(config, _overrides)
+    from bert_jax.training import start  # imports all that reads checkpoints, which few commands need
+
+    return start.adopt(config, source, _overrides)
+
+
+def read(path: str) -> Config:
+    """The `config` of a Python file.
+
+    Raises:
+      ConfigError: no such file, or nothing of that name and type in it.
+    """
+    if not os.path.isfile(path):
+        raise ConfigError(f"--config={path}: no such file (configs/demo.py is one to start from)")
+    spec = importlib.util.spec_from_file_location("configuration", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except (SyntaxError, NameError, ImportError, TypeError) as error:
+        raise ConfigError(f"{path}: {type(error).__name__}: {error}") from None
+    config = getattr(module, "config", None)
+    if not isinstance(config, Config):
+        raise ConfigError(f"{path}: `config` is {type(config).__name__}; the file must assign a bert_jax.config.Config")
+    return config
+
+
+def override(config: Config, values: Mapping[str, str]) -> Config:
+    """The configuration with `values` (dotted field → text) in it, checked.
+
+    Raises:
+      ConfigError: an unknown field (with the nearest right name) or a value of the wrong type.
+    """
+    tree = to_dict(config)
+    for field, text in values.items():
+        _set(tree, field.split("."), text, field)
+    return from_dict(tree)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The configuration as plain dicts, lists, strings and numbers."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(tree: Mapping[str, Any]) -> Config:
+    """The configuration that `to_dict` gave, checked.
+
+    Raises:
+      ConfigError: an unknown field or a value of the wrong type.
+    """
+    import pydantic
+
+    try:
+        config = pydantic.TypeAdapter(Config).validate_python(tree)
+    except pydantic.ValidationError as error:
+        raise ConfigError(_first_error(error)) from None
+    _check_known(tree, to_dict(config), "config")
+    return config
+
+
+def _check_known(given: Any, known: Any, where: str) -> None:
+    """Raises ConfigError for a field that validation passed over because there is none of that name."""
+    if isinstance(given, Mapping):
+        for name, value in given.items():
+            if name not in known:
+                raise ConfigError(f"{where}.{name}: there is no field {name!r}{nearest(name, known)}")
+            _check_known(value, known[name], f"{where}.{name}")
+    elif isinstance(given, (list, tuple)):
+        for i, value in enumerate(given):
+            _check_known(value, known[i], f"{where}.{i}")
+
+
+def _first_error(error: Any) -> str:
+    """One line for the first thing that pydantic found wrong."""
+    first = error.errors()[0]
+    if first["type"] == "value_error":  # one of our own checks
+        return str(first["ctx"]["error"])
+    where = ".".join(str(part) for part in first["loc"])
+    return f"config.{where} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def _set(tree: Any, path: list[str], text: str, field: str) -> None:
+    """Puts the text, as the value it stands for, into the tree."""
+    part, *rest = path
+    if _is_variant(tree) and part not in tree:
+        # --config.optimizer.b1=… is short for --config.optimizer.options.b1=…; the variant's own file checks it.
+        tree["options"][".".join(path)] = value_of(text)
+    elif _is_variant(tree) and part == "options" and rest:
+        tree["options"][".".join(rest)] = value_of(text)
+    elif not isinstance(tree, (dict, list)):
+        raise ConfigError(
+            f"config.{field} has a field too many: config.{field.removesuffix('.' + '.'.join(path))} is a value"
+        )
+    elif rest:
+        _set(tree[_key(tree, part, field)], rest, text, field)
+    else:
+        key = _key(tree, part, field)
+        tree[key] = _replacement(tree[key], text, field)
+
+
+def _key(tree: Any, part: str, field: str) -> Any:
+    if isinstance(tree, list):
+        if part.isdigit() and int(part) < len(tree):
+            return int(part)
+        raise ConfigError(f"config.{field}: {part!r} is not a place in a list of {len(tree)} (counted from 0)")
+    if part not in tree:
+        raise ConfigError(f"config.{field}: there is no field {part!r}{nearest(part, tree)}")
+    return part
+
+
+def _replacement(old: Any, text: str, field: str) -> Any:
+    if _is_variant(old):
+        return dataclasses.asdict(Variant(text))
+    if isinstance(old, str):
+        return text
+    value = value_of(text)
+    if isinstance(value, bool) != isinstance(old, bool) and isinstance(old, (bool, int, float)):
+        wanted = "true or false" if isinstance(old, bool) else "a number"
+        raise ConfigError(f"config.{field} is {text!r}; it must be {wanted}")
+    return value
+
+
+def _is_variant(tree: Any) -> bool:
+    return isinstance(tree, dict) and set(tree) == {"name", "options"}
+
+
+def value_of(text: str) -> Any:
+    """Numbers, true, false, lists as JSON reads them; anything else is text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return {"True": True, "False": False, "None": None}.get(text, text)

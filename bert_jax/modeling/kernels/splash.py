@@ -1,0 +1,104 @@
+"""JAX's splash attention for TPU, a Pallas kernel: segments in O(L) memory, no dropout."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask
+
+from bert_jax.modeling.kernels import Kernel, Relative, Request
+from bert_jax.modeling.kernels._mesh import over_mesh
+
+LANES = 128  # blocks are multiples of this; rows of other lengths are padded with segments of their own
+LARGEST_BLOCK = 512
+
+
+def build(*, interpret: bool = False) -> Kernel:
+    """The kernel.
+
+    Args:
+      interpret: run it step by step on any device, for tests.
+    """
+    return Kernel(
+        functools.partial(refuse, interpret=interpret),
+        functools.partial(attend, interpret=interpret),
+        fewer_queries=True,
+    )
+
+
+def refuse(request: Request, *, interpret: bool = False) -> str | None:
+    """None, or why not."""
+    if request.platform != "tpu" and not interpret:
+        return f"splash runs on TPU, not on {request.platform}"
+    if request.dropout:
+        return "splash has no dropout on the attention probabilities (config.model.attention_dropout=0 turns it off)"
+    if request.relative:
+        return "splash takes no relative vectors, which positions clipped at a distance need"
+    return None
+
+
+def attend(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    segments: jax.Array,
+    query_segments: jax.Array | None = None,
+    *,
+    scale: float,
+    relative: Relative | None = None,
+    rate: float = 0.0,
+    key: jax.Array | None = None,
+    interpret: bool = False,
+) -> jax.Array:
+    """q [B, P, N, H], k [B, L, N, H], v [B, L, N, G], segments [B, L] → [B, P, N, G].
+
+    P is L unless queries have `query_segments` [B, P] of their own. The rest is in `xla.attend`; `refuse` tells what
+    must not be asked.
+    """
+    assert relative is None
+    assert rate == 0 or key is None
+    query_segments = segments if query_segments is None else query_segments
+    rows = over_mesh(functools.partial(_attend, interpret=interpret))
+    return rows((q * scale).astype(q.dtype), k, v, segments, query_segments)
+
+
+def _attend(
+    q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array, query_segments: jax.Array, *, interpret: bool
+) -> jax.Array:
+    """As `attend`, on one device, for queries that are scaled already."""
+    queries = q.shape[1]
+    heads_first = lambda x: jnp.swapaxes(_pad(x, 0), 1, 2)
+    ids = splash.SegmentIds(q=_pad(query_segments, -1), kv=_pad(segments, -1))
+    size = (ids.q.shape[1], ids.kv.shape[1])
+    mask = splash_attention_mask.MultiHeadMask([splash_attention_mask.FullMask(size)] * q.shape[2])
+    kernel = splash.make_splash_mha(
+        mask, block_sizes=_blocks(*size), head_shards=1, q_seq_shards=1, interpret=interpret
+    )
+    out = jax.vmap(kernel)(heads_first(q), heads_first(k), heads_first(v), ids)
+    return jnp.swapaxes(out, 1, 2)[:, :queries]
+
+
+def _pad(x: jax.Array, value: int) -> jax.Array:
+    """x [B, L, ...] with `value` up to the next multiple of LANES on axis 1."""
+    missing = -x.shape[1] % LANES
+    return jnp.pad(x, ((0, 0), (0, missing)) + ((0, 0),) * (x.ndim - 2), constant_values=value)
+
+
+def _blocks(queries: int, keys: int) -> splash.BlockSizes:
+    """The largest blocks, and one backward kernel for all three gradients."""
+    q, kv = _block(queries), _block(keys)
+    return splash.BlockSizes(
+        block_q=q,
+        block_kv=kv,
+        block_kv_compute=kv,
+        block_q_dkv=q,
+        block_kv_dkv=kv,
+        block_kv_dkv_compute=kv,
+        use_fused_bwd_kernel=True,
+    )
+
+
+def _block(length: int) -> int:
+    """The largest multiple of LANES up to LARGEST_BLOCK that divides `length`."""
+    return max(size for size in range(LANES, LARGEST_BLOCK + 1, LANES) if length % size == 0)

@@ -1,0 +1,57 @@
+"""Rotary positions (RoFormer, Su et al. 2021, arXiv 2104.09864, section 3.2).
+
+Each pair of numbers (2m, 2m + 1) of a query or key is turned by its position times w_m = base^(−2m/H), so that a
+score depends on the distance of the two alone.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from bert_jax.config import Model
+from bert_jax.modeling.positions import Positions
+from bert_jax.modeling.positions._sinusoids import check_pairs, rotate, sinusoids
+from bert_jax.variants import ConfigError
+
+
+def build(*, base: float = 10000.0) -> type[Positions]:
+    """The scheme.
+
+    Args:
+      base: the slowest pair turns by about 1 / base radians a token; larger ones are used for longer rows.
+    """
+    if base <= 1:
+        raise ConfigError(f"config.model.positions.base is {base}; it must be above 1")
+    return functools.partial(Rotary, base=base)  # type: ignore[return-value]
+
+
+class Tables(NamedTuple):
+    """Float32 [B, L, H] each: the sinusoids of keys and of queries."""
+
+    keys: jax.Array
+    queries: jax.Array
+
+
+class Rotary(Positions):
+    """Queries and keys turned by their positions, in every layer and head alike; values are left alone."""
+
+    def __init__(self, model: Model, rngs: nnx.Rngs, base: float = 10000.0):
+        super().__init__(model, rngs)
+        check_pairs(model)
+        self.head_size = model.head_size
+        self.base = base
+
+    def tables(self, positions: jax.Array) -> Tables:
+        table = sinusoids(positions, self.head_size, self.base)
+        return Tables(table, table)
+
+    def at(self, tables: Tables, places: jax.Array) -> Tables:
+        return tables._replace(queries=jnp.take_along_axis(tables.queries, places[..., None], axis=1))
+
+    def before(
+        self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Tables
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        return rotate(q, tables.queries, 1), rotate(k, tables.keys, 1), v

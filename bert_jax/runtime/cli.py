@@ -1,0 +1,107 @@
+"""What every command shares: flags, one-line errors, figures as JSON."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+
+from bert_jax.config import flags as config_flags
+from bert_jax.runtime import compilation_cache
+from bert_jax.variants import ConfigError
+
+FLAGS = flags.FLAGS
+STOPPED = 130  # the exit code of a run that Ctrl-C or SIGTERM stopped and that goes on when run again
+
+
+def workdir_flag() -> None:
+    """--workdir"""
+    flags.DEFINE_string("workdir", None, "Work folder of the run.", required=True)
+
+
+def accept_changes_flag() -> None:
+    """--accept_changes"""
+    flags.DEFINE_bool(
+        "accept_changes", False, "Go on from the work folder's checkpoint though the configuration or store is another."
+    )
+
+
+def json_flag() -> None:
+    """--json"""
+    flags.DEFINE_string("json", "", "Also write the command's figures to this file, as JSON.")
+
+
+def run(main: Callable[[], Any], *define: Callable[[], None]) -> None:
+    """Defines the flags, parses the command line, and runs `main` with errors as one clear line.
+
+    Exit codes: 0 done, 1 bad input (one line on stderr), 2 bad flags, 130 stopped and resumable.
+    """
+    for flag in (*define, json_flag):
+        flag()
+    # TensorFlow and XLA otherwise greet every user with a page of build notes.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    logging.set_verbosity(logging.FATAL)  # Orbax logs each thread's traceback; `guarded` says once what ended the run
+    sys.unraisablehook = _unraisable
+    app.run(lambda argv: sys.exit(guarded(main, argv)), flags_parser=config_flags.parse)
+
+
+def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
+    """Runs `main`; errors in what the user gave become one line and exit code 1."""
+    if len(argv) > 1:
+        return fail(f"unexpected argument {argv[1]!r}; every option is a flag, see --help")
+    if "compilation_cache" in FLAGS:
+        compilation_cache.start(FLAGS.compilation_cache)
+    try:
+        figures = main()
+    except (ConfigError, OSError) as error:
+        return fail(describe(error))
+    except ValueError as error:
+        if type(error).__module__.startswith(("bert_jax", "data_pipeline")):
+            return fail(str(error))
+        raise
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        return STOPPED
+    if FLAGS.json and isinstance(figures, Mapping):
+        write_json(Path(FLAGS.json), figures)
+    return 0
+
+
+def _unraisable(error: "sys.UnraisableHookArgs") -> None:
+    """Prints what Python could not raise, but for what a checkpoint whose writing has failed leaves behind."""
+    if str(error.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(error)
+
+
+def describe(error: Exception) -> str:
+    """An error of ours as it stands; one of the system with its file and a remedy."""
+    if isinstance(error, OSError) and not isinstance(error, ConfigError):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror or error}{where}"
+    return str(error)
+
+
+def fail(message: str) -> int:
+    """One line on stderr."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 1
+
+
+def write_json(path: Path, figures: Mapping[str, Any]) -> None:
+    """Writes the whole file or nothing."""
+    write_text(path, json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes the whole file or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,84 @@
+"""What a run logs while it trains."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from bert_jax.config import Config
+from bert_jax.reporting.layers_log import LayersLog
+from bert_jax.reporting.metrics import MetricsLog, read_metrics
+
+
+class Progress:
+    """Logs every `log_every` steps, one logged step late, so that reading never makes the devices wait.
+
+    A line's time is that when the step before it was done: the devices then have this one to do, however far ahead
+    of them the loop could run.
+    """
+
+    def __init__(self, config: Config, workdir: Path, step: int):
+        self._every, self._steps, self._workdir = config.log_every, config.steps, workdir
+        self._open(step)
+
+    def _open(self, step: int) -> None:
+        self.log = MetricsLog(self._workdir, step, self._steps, enabled=jax.process_index() == 0)
+        self._waiting: tuple[int, dict[str, jax.Array], list[jax.Array], float] | None = None
+        self._tokens: list[jax.Array] = []
+        self._before: jax.Array | None = None  # the loss of the step before
+        self._layers = LayersLog(self._workdir, step, enabled=jax.process_index() == 0)
+        file = self._workdir / "metrics.jsonl"
+        logged = read_metrics(file) if step and file.exists() else []
+        self._noted_step, self._noted_time = step, time.perf_counter()
+        self._seconds = logged[-1]["train_seconds"] if logged else 0.0
+        self._first = step + 1
+        self.last: dict[str, Any] = logged[-1] if logged else {}
+
+    def go_back(self, step: int) -> None:
+        """Forgets what was logged after `step`: the loop does those steps anew."""
+        self.log.close()
+        self._open(step)
+
+    def __enter__(self) -> "Progress":
+        self.log.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            self.flush()
+        self.log.__exit__(*error)
+
+    def step(self, step: int, metrics: dict[str, Any]) -> None:
+        """Notes one update's metrics, still on the device."""
+        self._tokens.append(metrics.pop("tokens"))
+        if "statistics" in metrics:
+            self._layers(step, metrics.pop("statistics"))
+        if step % self._every == 0 or step in (self._first, self._steps):
+            self._read()
+            jax.block_until_ready(self._before)
+            self._waiting = step, metrics, self._tokens, time.perf_counter()
+            self._tokens = []
+            if step == self._first:
+                self._read()
+        self._before = metrics["loss"]
+
+    def flush(self) -> None:
+        """Logs what was noted and waits, after the devices have done it."""
+        self._read()
+        self._layers.write()
+
+    def _read(self) -> None:
+        if self._waiting is None:
+            return
+        (step, metrics, tokens, now), self._waiting = self._waiting, None
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        elapsed, self._noted_time = now - self._noted_time, now
+        self._seconds += elapsed
+        values["train_seconds"] = self._seconds
+        if step != self._first:  # the first one holds the compilation
+            values["step_seconds"] = elapsed / (step - self._noted_step)
+            values["tokens_per_second"] = float(sum(jax.device_get(tokens))) / elapsed
+        self._noted_step = step
+        self.log(step, values)
+        self.last = values

@@ -1,0 +1,143 @@
+"""What a run needs before its first step: the mesh, the store, the objective, the batches; all of it checked."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from bert_jax.config import Config, Phase
+from bert_jax.modeling.kernels import explain, request_for
+from bert_jax.objectives import Objective, Vocabulary
+from bert_jax.runtime import sharding
+from bert_jax.training import state_sharding
+from bert_jax.training.state import abstract_state, batch_sizes_of, statistics_of
+from bert_jax.variants import ConfigError, load, module
+from data_pipeline import pipeline
+from data_pipeline.store import Store
+
+INPUT_WAIT, TO_DEVICE = "wait for input", "copy to the device"  # what a trace calls them
+
+
+def check(config: Config) -> jax.sharding.Mesh:
+    """The run's mesh, after trying on abstract shapes all that the configuration names.
+
+    Raises:
+      ConfigError: something in it cannot work on these devices.
+    """
+    mesh = sharding.make_mesh(config.mesh)
+    state_sharding.check(config, mesh)
+    abstract_state(config, mesh)
+    if config.statistics_every:
+        statistics_of(config)
+    load("bert_jax.objectives", config.objective)(config.model, Vocabulary(config.model.vocab_size, 0, 0, 0, 0))
+    module("data_pipeline.rows", config.data.rows.name)
+    kernels(config, mesh)
+    return mesh
+
+
+def kernels(config: Config, mesh: jax.sharding.Mesh) -> list[str]:
+    """Which attention kernel serves and why: one line, or one for each length of row where they differ.
+
+    Raises:
+      ConfigError: the named kernel cannot.
+    """
+    asked = sharding.on_mesh(mesh, lambda length: request_for(config.model, length, dropout=True))
+    lines = {phase.length: explain(config.model, asked(phase.length)) for phase in config.phases}
+    if len(set(lines.values())) == 1:
+        return list(lines.values())[:1]
+    return [f"rows of {length} tokens: {line}" for length, line in lines.items()]
+
+
+def open_store(config: Config, workdir: Path) -> Store:
+    """The store that the configuration names, or the work folder's own; checked against the model.
+
+    Raises:
+      ConfigError: its vocabulary is not the model's.
+      DataError: there is none, or it is damaged.
+    """
+    cache = int(config.data.cache_gb * 1e9) or None
+    store = Store.open(config.data.store or workdir / "store", verify="once", cache_bytes=cache)
+    spare = config.model.vocab_size - store.vocab_size  # some encoders have more embeddings than pieces
+    if spare < 0 or (spare and not config.init_from):
+        raise ConfigError(
+            f"config.model.vocab_size is {config.model.vocab_size}, but the tokenizer of the store {store.path} has "
+            f"{store.vocab_size} pieces: set --config.model.vocab_size={store.vocab_size}, or give another store"
+        )
+    return store
+
+
+def make_objective(config: Config, store: Store) -> Objective:
+    """The configured objective on the store's vocabulary."""
+    return load("bert_jax.objectives", config.objective)(config.model, vocabulary_of(store))
+
+
+def vocabulary_of(store: Store) -> Vocabulary:
+    """Sizes and special ids of the store's tokenizer."""
+    t = store.tokenizer
+    return Vocabulary(size=store.vocab_size, pad=t.pad_id, cls=t.cls_id, sep=t.sep_id, mask=t.mask_id)
+
+
+def open_examples(config: Config, store: Store, phase: int) -> pipeline.Examples:
+    """The endless stream of training rows of one phase."""
+    return pipeline.Examples(
+        pipeline.mixed(store.split("train"), config.data.weights),
+        config.data.rows,
+        config.phases[phase].length,
+        pipeline.specials_of(store.tokenizer),
+        seed=config.seed + phase,
+        isolate=config.model.isolate_documents,
+        weights=config.data.weights,
+    )
+
+
+def data_facts(config: Config, store: Store) -> dict[str, Any]:
+    """What the report says of the text: documents, tokens, sources, padding and row lengths."""
+    facts = pipeline.row_facts(
+        store.split("train"), config.data.rows, config.phases[-1].length, isolate=config.model.isolate_documents
+    )
+    splits = {name: store.split(name) for name in ("train", "held_out")}
+    return {
+        "splits": {
+            name: {"documents": s.documents, "sentences": s.sentences, "tokens": s.tokens} for name, s in splits.items()
+        },
+        "rows": facts.rows,
+        "share_of_padding": facts.padding,
+        "cut_documents": facts.cut_documents,
+        "row_lengths": histogram(np.asarray(facts.row_lengths), bins=16),
+        "sources": store.manifest.made.get("sources", []),
+        "cleaning": store.manifest.made.get("cleaning", {}),
+    }
+
+
+def histogram(counts: np.ndarray, bins: int) -> dict[str, list[int]]:
+    """counts [L+1] by length → edges [bins+1] and counts [bins] of lengths from 1 to L."""
+    edges = np.unique(np.linspace(1, len(counts), bins + 1).round().astype(int))
+    return {"edges": edges.tolist(), "counts": np.add.reduceat(counts, edges[:-1]).tolist()}
+
+
+def device_batches(
+    examples: Any, phase: Phase, done: int, mesh: jax.sharding.Mesh, left_out: int = 0
+) -> Iterator[dict[str, jax.Array]]:
+    """The phase's batches from number `done` on the mesh, the next one on its way while this one is used.
+
+    `left_out` rows of the stream, before the first batch, are not read.
+    """
+    host = pipeline.batches(
+        examples,
+        batch_sizes_of(phase),
+        done,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        first_example=left_out,
+    )
+    ahead: list[dict[str, jax.Array]] = []
+    for _ in range(done, phase.steps):
+        with jax.profiler.TraceAnnotation(INPUT_WAIT):
+            batch = next(host)
+        with jax.profiler.TraceAnnotation(TO_DEVICE):
+            ahead.append(sharding.put_batch(batch, mesh))
+        if len(ahead) > 1:
+            yield ahead.pop(0)
+    yield from ahead

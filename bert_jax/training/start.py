@@ -1,0 +1,182 @@
+"""Where training starts. The first of these that there is:
+
+1. the newest checkpoint of the work folder: the run goes on, to the bit;
+2. `config.resume_from`, the work folder of another run: the whole state of its newest checkpoint, that is weights,
+   moments and step, so that schedule, data and masks go on after that step too; what else differs between the two
+   configurations is said;
+3. `config.init_from`, any folder that `bert_jax.load` opens: its weights, at step 0, with the architecture and the
+   tokenizer that belong to them; heads that it lacks start fresh, and are named;
+4. scratch.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from bert_jax.checkpoints.changes import FREE, flatten
+from bert_jax.checkpoints.checksums import names
+from bert_jax.checkpoints.manager import Checkpointer, read_newest, written_in
+from bert_jax.config import Config, Model
+from bert_jax.config import flags as config_flags
+from bert_jax.formats import family, folder, tokenizer
+from bert_jax.training.state import State, abstract_state, init_state
+from bert_jax.variants import ConfigError, Variant
+from data_pipeline.store import Store
+
+# Fields of the model that a run chooses for itself, whatever encoder it starts from.
+CHOSEN = (*family.NEUTRAL, "dropout", "attention_dropout", "init_std")
+
+
+class Start(NamedTuple):
+    """Where training starts."""
+
+    state: State
+    step: int  # also in the state, which the devices may still be at work on: compiling need not wait for them
+    said: str  # the line that says where
+
+
+def begin(
+    config: Config, store: Store, mesh: jax.sharding.Mesh, checkpoints: Checkpointer, accept_changes: bool = False
+) -> Start:
+    """Where training starts. Every process must call it.
+
+    Args:
+      accept_changes: go on from the work folder's checkpoint though its configuration or store is another.
+
+    Raises:
+      ConfigError: what the configuration names is not there or does not fit.
+      CheckpointError: there are checkpoints, but none is whole.
+    """
+    abstract = abstract_state(config, mesh)
+    state = checkpoints.restore(abstract, config, store.fingerprint, accept_changes)
+    if state is not None:
+        step = int(state["step"])
+        return Start(state, step, f"going on from the checkpoint of step {step}")
+    if config.resume_from:
+        return from_run(config, store, abstract)
+    if config.init_from:
+        return from_encoder(config, store, mesh)
+    return Start(init_state(config, mesh, store.token_counts), 0, "starting from scratch")
+
+
+def from_run(config: Config, store: Store, abstract: State) -> Start:
+    """The newest state of the run in `config.resume_from`."""
+    where, steps = written_in(Path(config.resume_from))
+    check = lambda run: check_fits(run, config, abstract)
+    found = read_newest(where, steps, lambda _: abstract, check)
+    if found is None:
+        raise ConfigError(f"config.resume_from is {config.resume_from!r}, which holds no checkpoint")
+    step, run, state = found
+    if step >= config.steps:
+        raise ConfigError(
+            f"config.resume_from is {config.resume_from!r}, whose checkpoint is of step {step}, but config.phases end "
+            f"at step {config.steps}: give more steps, or take its weights alone: config.init_from"
+        )
+    said = [f"starting at step {step} of the run in {where}", *changes(run, config, store)]
+    return Start(state, step, "; ".join(said))
+
+
+def check_fits(run: Mapping[str, Any], config: Config, abstract: State) -> None:
+    """Raises ConfigError where a checkpoint's state is not laid out as this configuration's."""
+    before = config_flags.from_dict(run["config"]).model
+    wrong = [
+        f"config.model.{name} is {a!r} and was {b!r}" for name, (a, b) in differences(config.model, before).items()
+    ]
+    wrong += [f"only one of the two has {name}" for name in sorted(set(run["checksums"]) ^ set(names(abstract)))]
+    if wrong:
+        raise ConfigError(
+            f"config.resume_from is {config.resume_from!r}, whose state does not fit: {wrong[0]}; keep its model and "
+            "optimizer, or take its weights alone: config.init_from"
+        )
+
+
+def changes(run: Mapping[str, Any], config: Config, store: Store) -> list[str]:
+    """What this run does otherwise than that of a checkpoint."""
+    old, new = flatten(run["config"]), flatten(config_flags.to_dict(config))
+    apart = (*FREE, "resume_from", "init_from")
+    said = [
+        f"config.{name} is {new.get(name)!r} and was {old.get(name)!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name) and not any(name == f or name.startswith(f + ".") for f in apart)
+    ]
+    return said + (["another store"] if run["store"] != store.fingerprint else [])
+
+
+def from_encoder(config: Config, store: Store, mesh: jax.sharding.Mesh) -> Start:
+    """A state at step 0 with the weights of `config.init_from`."""
+    opened = folder.read(Path(config.init_from))
+    check_architecture(config, opened.model)
+    if opened.tokenizer is not None:
+        check_vocabulary(config, store, opened.tokenizer.pieces(range(opened.tokenizer.vocab_size)))
+    wanted = abstract_state(config, mesh)["params"]
+    taken = {name: part for name, part in opened.params.items() if name in wanted}
+    state = init_state(config, mesh, store.token_counts, taken)
+    said = f"starting from the weights of {config.init_from}"
+    for what, parts in (("fresh", wanted.keys() - taken), ("left out", opened.params.keys() - taken)):
+        said += f"; {what}: {', '.join(sorted(parts))}" if parts else ""
+    return Start(state, 0, said)
+
+
+def adopt(config: Config, source: str, overrides: Mapping[str, str]) -> Config:
+    """The configuration with the architecture and the tokenizer of the encoder in `source`, then `overrides`.
+
+    Args:
+      overrides: dotted field → text, as `config_flags.override` takes them.
+
+    Raises:
+      ConfigError: no encoder there, or an override that contradicts it.
+    """
+    theirs = folder.read_model(Path(source))
+    fields = {f.name: getattr(theirs, f.name) for f in dataclasses.fields(Model) if f.name not in CHOSEN}
+    adopted = {"init_from": source, "model.init": "normal"}
+    for name, value in fields.items():
+        adopted |= as_text(f"model.{name}", value)
+    words = folder.tokenizer_folder(Path(source))
+    if tokenizer.read(words) is not None:
+        adopted |= as_text("data.tokenizer", Variant("checkpoint", {"folder": str(words)}))
+    # The options of a variant that is named on the command line are not those of the adopted one.
+    adopted = {name: text for name, text in adopted.items() if not any(name.startswith(f"{o}.") for o in overrides)}
+    config = config_flags.override(config, adopted | dict(overrides))
+    check_architecture(config, theirs)
+    return config
+
+
+def as_text(field: str, value: Any) -> dict[str, str]:
+    """Overrides that give a field this value."""
+    if isinstance(value, Variant):
+        return {field: value.name} | {f"{field}.{name}": json.dumps(option) for name, option in value.options.items()}
+    return {field: value if isinstance(value, str) else json.dumps(value)}
+
+
+def differences(ours: Model, theirs: Model) -> dict[str, tuple[Any, Any]]:
+    """The fields in which two encoders differ, those of training left aside."""
+    return family.differences(ours, theirs, but=CHOSEN)
+
+
+def check_architecture(config: Config, theirs: Model) -> None:
+    """Raises ConfigError unless the model is the encoder of `config.init_from`."""
+    for name, (ours, other) in differences(config.model, theirs).items():
+        raise ConfigError(
+            f"config.model.{name} is {ours!r}, but the encoder in {config.init_from} has {other!r}: "
+            "it must be the same (given by a flag, leave the flag out)"
+        )
+
+
+def check_vocabulary(config: Config, store: Store, pieces: list[str]) -> None:
+    """Raises ConfigError unless the store's ids stand for the pieces of `config.init_from`."""
+    ours = store.tokenizer.pieces(range(store.vocab_size))
+    if ours == pieces:
+        return
+    if len(ours) != len(pieces):
+        how = f"it has {len(ours)} pieces instead of {len(pieces)}"
+    else:
+        number = next(i for i, (a, b) in enumerate(zip(ours, pieces, strict=True)) if a != b)
+        how = f"its piece {number} is {ours[number]!r} instead of {pieces[number]!r}"
+    raise ConfigError(
+        f"the store {store.path} has another tokenizer than the encoder in {config.init_from}: {how}; "
+        "leave config.data.store and config.data.tokenizer out, and the store is made with the right one"
+    )

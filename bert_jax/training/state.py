@@ -1,0 +1,151 @@
+"""The train state, {step, params, opt_state}: abstract shapes and sharded initialisation.
+
+A run that may roll back (config.guard) also has "roll_backs": how many were `done`, and `skipped_rows`, int32
+[phases], the rows of each phase's text that they leave out.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from bert_jax.config import Config, Phase
+from bert_jax.modeling import bert
+from bert_jax.training import averaging, guard, state_sharding
+from bert_jax.variants import ConfigError, load, module
+from data_pipeline import batch_sizes
+from data_pipeline.batch_sizes import BatchSizes
+
+State = dict[str, Any]
+
+
+def learning_rate(config: Config) -> optax.Schedule:
+    """The schedules of all phases, one after the other: step → learning rate."""
+    schedules = [load("bert_jax.training.schedules", p.schedule)(p.steps, p.learning_rate) for p in config.phases]
+    starts = [sum(p.steps for p in config.phases[:i]) for i in range(1, len(config.phases))]
+    return optax.join_schedules(schedules, starts)
+
+
+def phase_at(config: Config, step: int) -> tuple[int, Phase, int]:
+    """The phase that does update number `step`, as (its number, the phase, updates already done in it)."""
+    for i, phase in enumerate(config.phases):
+        if step < phase.steps:
+            return i, phase, step
+        step -= phase.steps
+    raise ValueError(f"step is {step} past the last phase")
+
+
+def batch_sizes_of(phase: Phase) -> BatchSizes:
+    """The batch size of each step of the phase, and where in the phase's text it begins."""
+    warmup = phase.batch_warmup
+    if not warmup.tokens:
+        return batch_sizes.constant(phase.batch_size)
+    return batch_sizes.warm_up(warmup.first, phase.batch_size, warmup.increment, warmup.tokens // phase.length)
+
+
+def make_optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
+    """The optimizer that the config names, on the phases' learning rates, with the average and the guard it asks for.
+
+    Its `update` takes the norm of the gradient before clipping as `norm`.
+    """
+    optimizer = load("bert_jax.training.optimizers", config.optimizer)(learning_rate(config))
+    if config.average_decay:
+        optimizer = averaging.wrap(optimizer, config.average_decay)
+    if config.guard.on:
+        options = config.guard
+        optimizer = guard.wrap(optimizer, factor=options.factor, decay=options.decay, grace=options.grace)
+    return optax.with_extra_args_support(optimizer)
+
+
+def statistics_of(config: Config) -> Callable[[Any, Any, Any], dict[str, Any]]:
+    """(gradients, opt_state, params) → what the next update does to each layer, by the optimizer's own `statistics`.
+
+    Raises:
+      ConfigError: the optimizer has none.
+    """
+    optimizer = module("bert_jax.training.optimizers", config.optimizer.name)
+    if not hasattr(optimizer, "statistics"):
+        raise ConfigError(
+            f"config.statistics_every is {config.statistics_every}, but the optimizer {config.optimizer.name} has no "
+            "statistics of its layers; set it to 0, or take lamb"
+        )
+    statistics = load("bert_jax.training.optimizers", config.optimizer, "statistics")
+    wrappers = config.guard.on + (config.average_decay > 0)
+
+    def of_layers(gradients: Any, opt_state: Any, params: Any) -> dict[str, Any]:
+        for _ in range(wrappers):
+            opt_state = opt_state.inner
+        return statistics(gradients, opt_state, params)
+
+    return of_layers
+
+
+def no_roll_backs(config: Config) -> State:
+    """What a fresh state remembers of roll-backs; nothing in a run that never rolls back."""
+    if not config.guard.rolls_back:
+        return {}
+    zeros = jnp.zeros((len(config.phases),), jnp.int32)
+    return {"roll_backs": {"done": jnp.zeros((), jnp.int32), "skipped_rows": zeros}}
+
+
+def abstract_state(config: Config, mesh: jax.sharding.Mesh) -> State:
+    """Shapes, dtypes and shardings of the state, without computing anything."""
+    optimizer = make_optimizer(config)
+    params = bert.abstract_params(config.model)
+    shapes = {
+        "step": jax.ShapeDtypeStruct((), jnp.int32),
+        "params": params,
+        "opt_state": jax.eval_shape(optimizer.init, params),
+        **jax.eval_shape(lambda: no_roll_backs(config)),
+    }
+    shardings = state_sharding.state_shardings(config.model, optimizer, params, mesh)
+    shardings |= jax.tree.map(lambda _: shardings["step"], no_roll_backs(config))
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+
+
+def init_state(
+    config: Config,
+    mesh: jax.sharding.Mesh,
+    token_counts: np.ndarray | None = None,
+    imported: Mapping[str, Any] | None = None,
+) -> State:
+    """The state at step 0: each device makes or takes its own part.
+
+    Args:
+      token_counts: [V], how often each token stands in the training text, for `config.unigram_bias`.
+      imported: parts of the parameters, such as "embeddings", that are given; the others are fresh.
+    """
+    optimizer = make_optimizer(config)
+    bias = unigram_bias(config, token_counts)
+
+    def init(key: jax.Array, imported: dict[str, Any]) -> State:
+        params = bert.init(config.model, key)
+        if bias is not None:
+            params["mlm_head"]["bias"] = jnp.asarray(bias)
+        params |= imported
+        fresh = {"step": jnp.zeros((), jnp.int32), "params": params, "opt_state": optimizer.init(params)}
+        return fresh | no_roll_backs(config)
+
+    shardings = jax.tree.map(lambda x: x.sharding, abstract_state(config, mesh))
+    given = {name: jax.tree.map(place, part, shardings["params"][name]) for name, part in (imported or {}).items()}
+    return jax.jit(init, out_shardings=shardings)(jax.random.key(config.seed), given)
+
+
+def place(array: Any, where: jax.sharding.Sharding) -> jax.Array:
+    """An array that every process has, as float32 on the mesh; each device takes its own part."""
+    array = np.asarray(array, np.float32)
+    return jax.make_array_from_callback(array.shape, where, lambda index: array[index])
+
+
+def unigram_bias(config: Config, token_counts: np.ndarray | None) -> np.ndarray | None:
+    """float32 [Vp]: the log of each token's share of the text (each count raised by one), or None if not wanted."""
+    if not config.unigram_bias:
+        return None
+    assert token_counts is not None
+    counts = token_counts.astype(np.float64) + 1
+    bias = np.zeros(config.model.padded_vocab_size, np.float32)
+    bias[: len(counts)] = np.log(counts / counts.sum())
+    return bias

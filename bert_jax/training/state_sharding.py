@@ -1,0 +1,81 @@
+"""Where each array of the train state lies on the mesh, from its parameters' logical axes."""
+
+import math
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from bert_jax import config as configs
+from bert_jax.modeling.bert import parameter_axes
+from bert_jax.runtime.sharding import RULES, batch_shards
+from bert_jax.variants import ConfigError
+
+
+def check(config: configs.Config, mesh: jax.sharding.Mesh) -> None:
+    """Raises ConfigError if the model or the batch cannot be split over the mesh."""
+    parts, tensor = batch_shards(mesh), mesh.shape["tensor"]
+    for i, phase in enumerate(config.phases):
+        for name, rows in (
+            ("batch_size / microbatches", phase.batch_size // phase.microbatches),
+            ("batch_warmup.first", phase.batch_warmup.first),
+            ("batch_warmup.increment", phase.batch_warmup.increment),
+        ):
+            if rows % parts:
+                raise ConfigError(
+                    f"config.phases.{i}.{name} is {rows} rows, which replica × data × fsdp = {parts} devices "
+                    f"do not divide; the nearest that they do is {max(1, round(rows / parts)) * parts}"
+                )
+    for name, size, axis in (
+        ("heads", config.model.heads, tensor),
+        ("mlp_width", config.model.mlp_width, tensor),
+        ("padded_vocab_size", config.model.padded_vocab_size, tensor),
+        ("width", config.model.width, mesh.shape["fsdp"]),
+        ("embedding_width", config.model.embedding_width, mesh.shape["fsdp"]),
+    ):
+        if size % axis:
+            which = "fsdp" if name in ("width", "embedding_width") else "tensor"
+            raise ConfigError(f"config.mesh.{which} is {axis}, which does not divide model.{name}={size}")
+
+
+def parameter_shardings(model: configs.Model, params: Any, mesh: jax.sharding.Mesh) -> dict:
+    """A NamedSharding for each parameter, by its logical axes; `params` may be abstract.
+
+    Where nothing goes over fsdp by the table, as in the biases of heads, feed-forward and vocabulary, the last axis
+    that both together divide goes over tensor and fsdp.
+    """
+    fsdp = RULES["embed"]
+
+    def place(axes: tuple[str | None, ...], shape: tuple[int, ...]) -> NamedSharding:
+        names: list[Any] = [RULES[axis] for axis in axes]
+        if fsdp not in names:
+            both = {i: (name, fsdp) for i, name in enumerate(names) if name is not None}
+            fits = [i for i, pair in both.items() if shape[i] % math.prod(mesh.shape[axis] for axis in pair) == 0]
+            names = [both[i] if i in fits[-1:] else name for i, name in enumerate(names)]
+        return NamedSharding(mesh, PartitionSpec(*names))
+
+    return jax.tree.map(lambda axes, x: place(axes, x.shape), parameter_axes(model), params)
+
+
+def state_shardings(model: configs.Model, optimizer: optax.GradientTransformation, params: Any, mesh: Any) -> dict:
+    """Shardings of the train state: moments as their parameters, everything else on every device.
+
+    `params` are abstract. (Compiling `optimizer.init` alone would replicate the moments.)
+    """
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    shardings = parameter_shardings(model, params, mesh)
+    opt_state = optax.tree_utils.tree_map_params(
+        optimizer,
+        lambda leaf, sharding: leaf if _masked(leaf) else sharding,
+        jax.eval_shape(optimizer.init, params),
+        shardings,
+        transform_non_params=lambda _: everywhere,
+        is_leaf=_masked,
+    )
+    return {"step": everywhere, "params": shardings, "opt_state": opt_state}
+
+
+def _masked(leaf: Any) -> bool:
+    """Whether another part of a composed optimizer keeps this parameter's moments."""
+    return isinstance(leaf, optax.MaskedNode)
