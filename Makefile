@@ -1,5 +1,5 @@
 # make pretrain   fresh machine → environment, text, tokenizer, store, pretraining, evaluation, report, PyTorch export
-# make test       fresh machine → environment, lint, types, the whole test suite
+# make test       fresh machine → environment, lint, imports, types, the whole test suite
 # make bench-quick    has anything slowed down? ratios of times against benchmarks/expected.json, under three minutes
 # make compile    fresh machine → environment, TPU compiler, every recipe compiled at its true size for a TPU slice
 
@@ -14,6 +14,8 @@ COMPILE := $(VENV)/bin/python -m compileall -qq -j 0 -x '/tests?/|/transformers/
 # The C library gives large arrays back to the system when they are freed, and XLA's CPU client frees all of a step's after
 # each: keeping them, at the price of some memory, saves a fifth of a step's time. Nothing but Linux's glibc reads this.
 KEPT    := GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000
+# What is linted: the project's own files, not those of yours that lie beside them.
+SOURCES := $(or $(shell git ls-files '*.py' 2>/dev/null),benchmarks bert_jax configs configuration data_pipeline launch tests setup.py)
 started := $(shell date +%s)
 
 .PHONY: pretrain test bench-quick compile clean
@@ -22,8 +24,9 @@ pretrain: $(VENV)/installed
 	$(KEPT) $(VENV)/bin/python -m bert_jax.pretrain --config=$(CONFIG) --workdir=$(WORKDIR) --started=$(started) $(FLAGS)
 
 test: $(VENV)/installed-test
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check $(SOURCES)
+	$(VENV)/bin/ruff format --check $(SOURCES)
+	$(VENV)/bin/lint-imports --no-cache > $(VENV)/imports.log || (cat $(VENV)/imports.log; exit 1)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest --numprocesses=2
 

@@ -22,7 +22,7 @@ setup(
     description="BERT-family pretraining in JAX on TPU and GPU meshes",
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
-    packages=find_packages(include=["bert_jax*", "data_pipeline*"]),
+    packages=find_packages(include=["bert_jax*", "configuration*", "data_pipeline*"]),
     install_requires=[
         *by_python("jax", JAX_311, JAX_312),
         *by_python("flax", "0.12.8", "0.12.12"),
@@ -48,6 +48,7 @@ setup(
     extras_require={
         "test": [
             "hypothesis==6.170.15",
+            "import-linter==2.17",
             "jieba==0.42.1",
             "mypy==2.4.1",
             "optuna==5.0.0",

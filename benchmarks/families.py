@@ -15,13 +15,12 @@ from typing import Any
 
 from absl import flags
 from charts import picture, save
+from configs.demo import config as demo
 from trainings import FLAGS, main, number, over_seeds, small, tuned
 
-from bert_jax.config import Config
-from bert_jax.runtime import cli
+from bert_jax.config import Config, use
 from bert_jax.training import setup
-from bert_jax.variants import use
-from configs.demo import config as demo
+from configuration import cli
 from data_pipeline.store import Store
 
 flags.DEFINE_float("seconds", 600, "CPU time that each run trains, compilation not counted.")

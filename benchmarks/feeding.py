@@ -29,8 +29,8 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts
-from bert_jax.runtime import cli
-from bert_jax.variants import use
+from configuration import cli
+from configuration.variants import use
 from data_pipeline import pipeline
 from data_pipeline.assembly import Specials
 from data_pipeline.store import Store
@@ -124,7 +124,7 @@ def rows_and_masks(store: str, batch_size: int, length: int) -> Generator[int, N
     """As `rows`; four batches are on the device at a time, as when a training step is waited for later."""
     import jax
 
-    from bert_jax.config import Model
+    from bert_jax.config import Model, use
     from bert_jax.objectives import Vocabulary, mlm
 
     import_tf_data()

@@ -37,8 +37,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import charts
 from bert_jax.config import Config, Mesh, Model, Phase
 from bert_jax.modeling.kernels import band
-from bert_jax.runtime import cli, sharding
-from bert_jax.variants import Variant, load, use
+from bert_jax.runtime import sharding
+from configuration import cli
+from configuration.variants import Variant, load, use
 
 FLAGS = flags.FLAGS
 SIZES = {"base": {}, "large": {"layers": 24, "width": 1024, "heads": 16, "mlp_width": 4096}}

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bert_jax.runtime import cli
+from configuration import cli
 
 ROOT = Path(__file__).parents[1]
 STEPS = 60

@@ -22,15 +22,14 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
-from bert_jax.runtime import cli
+from configuration import cli
 from data_pipeline.store_writer import write_store
 from data_pipeline.tokenizers import Tokenizer
 
 V = 101
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CONFIG = f"""
-from bert_jax.config import Checkpoints, Config, Model, Phase
-from bert_jax.variants import use
+from bert_jax.config import Checkpoints, Config, Model, Phase, use
 
 config = Config(
     name="killed",

@@ -14,7 +14,7 @@ from charts import picture, save
 from trainings import FLAGS, main, number, over_seeds, small, tuned
 
 from bert_jax.config import Config, Phase
-from bert_jax.variants import Variant, use
+from configuration.variants import Variant, use
 from data_pipeline.store import Store
 
 OPTIMIZERS = {

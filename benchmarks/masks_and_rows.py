@@ -18,8 +18,7 @@ from absl import flags
 from charts import picture, save
 from trainings import FLAGS, MASK_RATE, main, number, over_seeds, small
 
-from bert_jax.config import Config, Data, Phase
-from bert_jax.variants import use
+from bert_jax.config import Config, Data, Phase, use
 from data_pipeline.store import Store
 from data_pipeline.store_writer import write_store
 

@@ -23,8 +23,8 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts
-from bert_jax.runtime import cli
-from bert_jax.variants import use
+from configuration import cli
+from configuration.variants import use
 from data_pipeline import pipeline
 from data_pipeline.assembly import Specials
 from data_pipeline.store import FileFacts, Manifest, ShardFacts, Store, layout

@@ -22,8 +22,8 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bert_jax.config import Config, Model, Phase
-from bert_jax.runtime import cli
-from bert_jax.variants import ConfigError, load, use
+from configuration import cli
+from configuration.variants import ConfigError, load, use
 
 FLAGS = flags.FLAGS
 SCHEMES = {

@@ -28,7 +28,7 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts
-from bert_jax.runtime import cli
+from configuration import cli
 from data_pipeline.sources import demo_corpus
 from data_pipeline.store import Store
 
@@ -36,8 +36,7 @@ FLAGS = flags.FLAGS
 LENGTH = 512  # tokens in the peer's rows
 
 CONFIG = """
-from bert_jax.config import Config, Data, Phase
-from bert_jax.variants import use
+from bert_jax.config import Config, Data, Phase, use
 
 data = Data(sources=(use("text_files", paths={text!r}),), tokenizer={tokenizer}, workers={workers})
 config = Config(name="benchmark", data=data, phases=(Phase(steps=1, length=8, batch_size=1, learning_rate=1.0),))

@@ -22,8 +22,8 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts, startup, training
-from bert_jax.runtime import cli
-from bert_jax.variants import ConfigError
+from configuration import cli
+from configuration.variants import ConfigError
 
 FLAGS = flags.FLAGS
 EXPECTED = Path(__file__).with_name("expected.json")
@@ -95,7 +95,7 @@ def measure() -> dict[str, float]:
 
 def reading_seconds() -> float:
     """Seconds that one thread takes to read a batch: the best of several times many."""
-    from bert_jax.variants import use
+    from configuration.variants import use
     from data_pipeline import pipeline
     from data_pipeline.assembly import Specials
     from data_pipeline.store import Store

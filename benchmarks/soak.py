@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import kill_test
 
-from bert_jax.runtime import cli
-from bert_jax.variants import ConfigError
+from configuration import cli
+from configuration.variants import ConfigError
 
 FLAGS = flags.FLAGS
 MB = 1e6

@@ -27,7 +27,7 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts, training
-from bert_jax.runtime import cli
+from configuration import cli
 
 FLAGS = flags.FLAGS
 SMALL = ("--config.phases.0.batch_size=2", "--config.phases.0.length=64")
@@ -75,7 +75,7 @@ def make_store(size: str, folder: Path) -> None:
     """Random text in the vocabulary of a configuration."""
     import tokenizers
 
-    from bert_jax.config import flags as config_flags
+    from configuration import flags as config_flags
     from data_pipeline.store_writer import write_store
     from data_pipeline.tokenizers import Tokenizer
 

@@ -21,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import charts, training
 from bert_jax import compile_tpu
 from bert_jax.config import Config
-from bert_jax.runtime import cli, sharding
+from bert_jax.runtime import sharding
 from bert_jax.training.state import abstract_state
 from bert_jax.training.step import jit_train_step
+from configuration import cli
 
 FLAGS = flags.FLAGS
 SIZES = {"base": (12, 768), "large": (24, 1024)}

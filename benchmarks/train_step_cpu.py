@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts, training
 from bert_jax.analysis.flops import needed_flops
-from bert_jax.runtime import cli
+from configuration import cli
 
 FLAGS = flags.FLAGS
 SIZES = {

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts, training
 from bert_jax.analysis.flops import needed_flops
-from bert_jax.runtime import cli
+from configuration import cli
 
 FLAGS = flags.FLAGS
 PEAK = 989e12  # FLOP/s, dense bfloat16, NVIDIA's data sheets of the H100 SXM and the H200

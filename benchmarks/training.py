@@ -91,9 +91,8 @@ def ours(work: Work, changes: Mapping[str, Any] | None = None, documents: int = 
 
 def make_config(work: Work, changes: Mapping[str, Any] | None = None) -> Any:
     """The configuration of a step."""
-    from bert_jax.config import Config, Model, Phase
-    from bert_jax.config import flags as config_flags
-    from bert_jax.variants import use
+    from bert_jax.config import Config, Model, Phase, use
+    from configuration import flags as config_flags
 
     model = Model(
         vocab_size=work.vocab_size,
@@ -118,7 +117,7 @@ def make_config(work: Work, changes: Mapping[str, Any] | None = None) -> Any:
 def make_objective(config: Any) -> Any:
     """The configured objective, on the ids of `make_batch`."""
     from bert_jax.objectives import Vocabulary
-    from bert_jax.variants import load
+    from configuration.variants import load
 
     vocabulary = Vocabulary(size=config.model.vocab_size, pad=PAD, cls=CLS, sep=SEP, mask=MASK)
     return load("bert_jax.objectives", config.objective)(config.model, vocabulary)

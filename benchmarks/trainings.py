@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import charts
 
 from bert_jax.config import Checkpoints, Config, Data, Evaluation, Model, Phase
-from bert_jax.runtime import cli
-from bert_jax.variants import ConfigError, use
+from configuration import cli
+from configuration.variants import ConfigError, use
 from data_pipeline.store import Store
 
 FLAGS = flags.FLAGS

@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bert_jax import compile_tpu
 from bert_jax.config import Config, Mesh
-from bert_jax.config import flags as config_flags
 from bert_jax.modeling import bert
-from bert_jax.runtime import cli
+from configuration import cli
+from configuration import flags as config_flags
 
 FLAGS = flags.FLAGS
 ROOT = Path(__file__).resolve().parents[1]

@@ -27,13 +27,15 @@ from absl import flags
 from bert_jax.analysis.flops import matmul_flops
 from bert_jax.analysis.hlo import COLLECTIVES, Program
 from bert_jax.config import BatchWarmup, Config
-from bert_jax.config import flags as config_flags
 from bert_jax.objectives import Vocabulary
-from bert_jax.runtime import cli, sharding
+from bert_jax.runtime import sharding
 from bert_jax.training import state_sharding
+from bert_jax.training.start import config_from_flags
 from bert_jax.training.state import abstract_state
 from bert_jax.training.step import jit_train_step
-from bert_jax.variants import ConfigError, load
+from configuration import cli
+from configuration import flags as config_flags
+from configuration.variants import ConfigError, load
 
 GIB = 2**30
 
@@ -71,7 +73,7 @@ def compile_flags() -> None:
 
 def main() -> dict[str, Any]:
     """The command."""
-    config = config_flags.from_flags()
+    config = config_from_flags()
     use_compiler()
     rows = []
     for topology in cli.FLAGS.topology:

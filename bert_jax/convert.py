@@ -15,8 +15,8 @@ import jax
 from absl import flags
 
 from bert_jax.formats import folder, huggingface, native
-from bert_jax.formats.table import FormatError
-from bert_jax.runtime import cli
+from configuration import cli
+from configuration.foreign import FormatError
 
 
 def define_flags() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from bert_jax.config import Model
 from bert_jax.formats import folder
 from bert_jax.modeling import bert, heads
-from bert_jax.variants import use
+from configuration.variants import use
 from data_pipeline.tokenizers import Tokenizer
 
 

@@ -21,9 +21,10 @@ from bert_jax.checkpoints.manager import restore_params
 from bert_jax.config import Config
 from bert_jax.objectives import Objective, Vocabulary
 from bert_jax.objectives.mlm import is_text
-from bert_jax.runtime import cli, compilation_cache
+from bert_jax.runtime import compilation_cache
 from bert_jax.training.setup import open_store, vocabulary_of
-from bert_jax.variants import load, use
+from configuration import cli
+from configuration.variants import load, use
 from data_pipeline import pipeline
 from data_pipeline.store import Store
 
@@ -175,4 +176,4 @@ held-out documents, {f["eval_predictions"]:,} predicted tokens of {f["eval_rows"
 
 
 if __name__ == "__main__":
-    cli.run(main, cli.workdir_flag, compilation_cache.cache_flag)
+    cli.run(compilation_cache.cached(main), cli.workdir_flag)

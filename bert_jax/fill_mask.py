@@ -10,8 +10,9 @@ import numpy as np
 from absl import flags
 
 from bert_jax.encoder import Encoder, load
-from bert_jax.formats.table import FormatError
-from bert_jax.runtime import cli, compilation_cache
+from bert_jax.runtime import compilation_cache
+from configuration import cli
+from configuration.foreign import FormatError
 
 MASK = "[MASK]"  # in a text, whatever the tokenizer calls it
 BAR = 30  # characters for a probability of 1
@@ -91,4 +92,4 @@ def readable(text: str, masks: list[list[dict[str, Any]]]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, cli.workdir_flag, define_flags, compilation_cache.cache_flag)
+    cli.run(compilation_cache.cached(main), cli.workdir_flag, define_flags)

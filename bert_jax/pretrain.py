@@ -16,10 +16,12 @@ from typing import Any
 from absl import flags
 
 from bert_jax.config import Config
-from bert_jax.config import flags as config_flags
 from bert_jax.modeling.bert import count_parameters
 from bert_jax.reporting.metrics import read_metrics
-from bert_jax.runtime import cli, compilation_cache
+from bert_jax.runtime import compilation_cache
+from bert_jax.training.start import config_from_flags
+from configuration import cli
+from configuration import flags as config_flags
 from data_pipeline.store import Store
 
 
@@ -31,7 +33,7 @@ def started_flag() -> None:
 def main() -> dict[str, Any]:
     """The command."""
     started = cli.FLAGS.started or time.time()
-    return pretrain(config_flags.from_flags(), Path(cli.FLAGS.workdir), started, cli.FLAGS.accept_changes)
+    return pretrain(config_from_flags(), Path(cli.FLAGS.workdir), started, cli.FLAGS.accept_changes)
 
 
 def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool = False) -> dict[str, Any]:
@@ -144,4 +146,4 @@ Next:
 
 if __name__ == "__main__":
     flags_of_run = (config_flags.config_flag, cli.workdir_flag, cli.accept_changes_flag)
-    cli.run(main, *flags_of_run, started_flag, compilation_cache.cache_flag)
+    cli.run(compilation_cache.cached(main), *flags_of_run, started_flag)

@@ -27,7 +27,7 @@ from bert_jax.reporting import charts, sections
 from bert_jax.reporting.layers_log import FILE as LAYERS
 from bert_jax.reporting.metrics import FILE, read_metrics
 from bert_jax.reporting.style import html_page
-from bert_jax.runtime import cli
+from configuration import cli
 from data_pipeline.errors import DataError
 
 

@@ -23,11 +23,11 @@ from typing import Any
 
 from absl import flags
 
-from bert_jax.config import flags as config_flags
-from bert_jax.runtime import cli
 from bert_jax.sweeping import picture, space, trial
 from bert_jax.sweeping.space import Choice, Space
-from bert_jax.variants import ConfigError
+from configuration import cli
+from configuration import flags as config_flags
+from configuration.variants import ConfigError
 from data_pipeline.store import Store
 
 FLAGS = flags.FLAGS

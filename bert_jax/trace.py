@@ -22,8 +22,7 @@ import jax
 from absl import flags
 
 from bert_jax.config import Config
-from bert_jax.config import flags as config_flags
-from bert_jax.runtime import cli, compilation_cache, distributed
+from bert_jax.runtime import compilation_cache, distributed
 from bert_jax.training.setup import (
     INPUT_WAIT,
     TO_DEVICE,
@@ -33,9 +32,12 @@ from bert_jax.training.setup import (
     open_examples,
     open_store,
 )
+from bert_jax.training.start import config_from_flags
 from bert_jax.training.state import init_state
 from bert_jax.training.step import OPTIMIZER, jit_train_step
-from bert_jax.variants import ConfigError
+from configuration import cli
+from configuration import flags as config_flags
+from configuration.variants import ConfigError
 
 WARM_UP = 3  # steps before the trace
 MOST = 10  # operations shown
@@ -52,7 +54,7 @@ def trace_flags() -> None:
 
 def main() -> dict[str, Any]:
     """The command."""
-    config = config_flags.from_flags()
+    config = config_from_flags()
     if cli.FLAGS.phase >= len(config.phases):
         raise ConfigError(f"--phase={cli.FLAGS.phase}, but the configuration has {len(config.phases)} phases, from 0")
     with distributed.processes(), tempfile.TemporaryDirectory() as folder:
@@ -202,10 +204,9 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
 
 if __name__ == "__main__":
     cli.run(
-        main,
+        compilation_cache.cached(main),
         config_flags.config_flag,
         cli.workdir_flag,
         trace_flags,
         distributed.distributed_flags,
-        compilation_cache.cache_flag,
     )

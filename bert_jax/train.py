@@ -15,20 +15,22 @@ import numpy as np
 
 from bert_jax.checkpoints.manager import Checkpointer
 from bert_jax.config import Config
-from bert_jax.config import flags as config_flags
-from bert_jax.runtime import cli, compilation_cache, distributed
+from bert_jax.runtime import compilation_cache, distributed
 from bert_jax.runtime.signals import Stop
 from bert_jax.training import start
 from bert_jax.training.progress import Progress
 from bert_jax.training.rollback import Watch, go_back, regular_checkpoints, skipped_rows
 from bert_jax.training.setup import check, device_batches, kernels, make_objective, open_examples, open_store
+from bert_jax.training.start import config_from_flags
 from bert_jax.training.state import phase_at
 from bert_jax.training.step import jit_train_step
+from configuration import cli
+from configuration import flags as config_flags
 
 
 def main() -> dict[str, Any]:
     """The command."""
-    config, workdir = config_flags.from_flags(), Path(cli.FLAGS.workdir)
+    config, workdir = config_from_flags(), Path(cli.FLAGS.workdir)
     with distributed.processes():
         return train(config, workdir, cli.FLAGS.accept_changes)
 
@@ -109,4 +111,4 @@ def mean_of_finite(losses: list[jax.Array]) -> float | None:
 
 if __name__ == "__main__":
     flags_of_run = (config_flags.config_flag, cli.workdir_flag, cli.accept_changes_flag)
-    cli.run(main, *flags_of_run, distributed.distributed_flags, compilation_cache.cache_flag)
+    cli.run(compilation_cache.cached(main), *flags_of_run, distributed.distributed_flags)

@@ -16,8 +16,7 @@ one case of ten.
 Not checked: that the decay is linear to zero.
 """
 
-from bert_jax.config import Config, Data, Model, Phase
-from bert_jax.variants import use
+from bert_jax.config import Config, Data, Model, Phase, use
 
 config = Config(
     name="albert_base",

@@ -10,8 +10,7 @@ Departs: full sentences without next-sentence prediction (RoBERTa, section 4.2, 
 Expected: 84.4 MNLI-m, 88.5 SQuAD 1.1 F1 in the paper, after fine-tuning.
 """
 
-from bert_jax.config import Config, Data, Model, Phase
-from bert_jax.variants import use
+from bert_jax.config import Config, Data, Model, Phase, use
 
 config = Config(
     name="bert_base",

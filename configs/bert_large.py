@@ -9,8 +9,7 @@ Departs: full sentences without next-sentence prediction (RoBERTa, section 4.2, 
 Expected: 86.7 MNLI-m, 90.9 SQuAD 1.1 F1 in the paper, after fine-tuning.
 """
 
-from bert_jax.config import Config, Data, Model, Phase
-from bert_jax.variants import use
+from bert_jax.config import Config, Data, Model, Phase, use
 
 config = Config(
     name="bert_large",

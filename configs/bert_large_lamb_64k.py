@@ -15,7 +15,7 @@ of 2 and two fifths at 64k; the decay is linear, from the peak.
 """
 
 from bert_jax.config import Config, Data, Model, Phase
-from bert_jax.variants import Variant, use
+from configuration.variants import Variant, use
 
 config = Config(
     name="bert_large_lamb_64k",

@@ -13,7 +13,7 @@ scaling; our own SentencePiece vocabulary of the same size.
 """
 
 from bert_jax.config import Config, Data, Model, Phase
-from bert_jax.variants import Variant, use
+from configuration.variants import Variant, use
 
 config = Config(
     name="bert_large_nvidia",

@@ -16,8 +16,7 @@ SentencePiece; the growing batch is three steps, each at its mean.
 Not checked: that the triangle of the learning rate has its tip at a quarter of the budget.
 """
 
-from bert_jax.config import Config, Data, Model, Phase
-from bert_jax.variants import use
+from bert_jax.config import Config, Data, Model, Phase, use
 
 config = Config(
     name="crammed",

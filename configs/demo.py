@@ -15,8 +15,7 @@ BERT's own layers: --config.model.positions=absolute --config.model.norm=post --
 To bring your own text, name it in `sources`, for example use("text_files", paths="my/text/*.txt").
 """
 
-from bert_jax.config import Checkpoints, Config, Data, Model, Phase
-from bert_jax.variants import use
+from bert_jax.config import Checkpoints, Config, Data, Model, Phase, use
 
 config = Config(
     name="demo",

@@ -18,8 +18,7 @@ the growing batch.
 Not checked: the number of steps; that the decay takes a tenth of them.
 """
 
-from bert_jax.config import Config, Data, Model, Phase
-from bert_jax.variants import use
+from bert_jax.config import Config, Data, Model, Phase, use
 
 config = Config(
     name="modern_base",

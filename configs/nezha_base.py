@@ -13,8 +13,7 @@ Expected: the paper's gain over BERT at lengths beyond those trained on (CMRC F1
 positions, trained at 128 and tested at 512).
 """
 
-from bert_jax.config import Config, Data, Model, Phase
-from bert_jax.variants import use
+from bert_jax.config import Config, Data, Model, Phase, use
 
 config = Config(
     name="nezha_base",

@@ -17,7 +17,7 @@ Not checked: the number of steps, which is ours, and the warm-up, which is the b
 """
 
 from bert_jax.config import Config, Data, Model, Phase
-from bert_jax.variants import Variant, use
+from configuration.variants import Variant, use
 
 config = Config(
     name="nezha_large",

@@ -13,8 +13,7 @@ Departs: SentencePiece BPE of the same size for byte-level BPE; documents of a r
 positions and the vocabulary's special tokens are ours; bfloat16 for fp16.
 """
 
-from bert_jax.config import Config, Data, Model, Phase
-from bert_jax.variants import use
+from bert_jax.config import Config, Data, Model, Phase, use
 
 config = Config(
     name="roberta_base",

@@ -26,13 +26,22 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from bert_jax import config, variants
-from bert_jax.config import flags as config_flags
-from bert_jax.variants import Variant
+from configuration import flags as config_flags
+from configuration import variants
+from configuration.variants import Variant
 from data_pipeline import clean, remote, shards
+from data_pipeline.config import Data
 from data_pipeline.encoding import EncodePart, load_pieces, write_pieces
 from data_pipeline.errors import DataError
-from data_pipeline.prepare import check_splits, description, made_already, make_tokenizer, open_sources, source_facts
+from data_pipeline.prepare import (
+    check_splits,
+    data_from_flags,
+    description,
+    made_already,
+    make_tokenizer,
+    open_sources,
+    source_facts,
+)
 from data_pipeline.sources import Part, Source
 from data_pipeline.store import SPLITS, FileFacts, Manifest, Shard, ShardFacts, Store, describe_file
 from data_pipeline.store_writer import count_tokens, in_order
@@ -119,7 +128,7 @@ def _remove(folder: str) -> None:
         files.rm(path, recursive=True)
 
 
-def prepare(data: config.Data, output: str, *, options: Sequence[str] = ()) -> Store:
+def prepare(data: Data, output: str, *, options: Sequence[str] = ()) -> Store:
     """Makes the store of a configuration, or opens it where it is made already.
 
     Args:
@@ -204,7 +213,7 @@ def main() -> dict[str, Any]:
     """Prepares the store that the command line asks for and gives its figures."""
     flags_ = flags.FLAGS
     options = shlex.split(flags_.pipeline_options)
-    store = prepare(config_flags.from_flags().data, flags_.output.rstrip("/"), options=options)
+    store = prepare(data_from_flags(), flags_.output.rstrip("/"), options=options)
     splits = {name: store.split(name) for name in SPLITS}
     figures = {name: {"documents": split.documents, "tokens": split.tokens} for name, split in splits.items()}
     print(f"prepared {flags_.output}: {figures}")
@@ -212,6 +221,6 @@ def main() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from bert_jax.runtime import cli
+    from configuration import cli
 
     cli.run(main, config_flags.config_flag, define_flags)

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax import variants
-from bert_jax.variants import Variant
+from configuration import variants
+from configuration.variants import Variant
 from data_pipeline.cleaning import Duplicates, Remove, Rewrite, Rule
 from data_pipeline.encoding import whole
 from data_pipeline.errors import DataError

@@ -11,8 +11,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from bert_jax import variants
-from bert_jax.variants import Variant
+from configuration import variants
+from configuration.variants import Variant
 from data_pipeline.sentences import Splitter
 from data_pipeline.sources import Document, Part
 from data_pipeline.store import SPLITS

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.variants import Variant
+from configuration.variants import Variant
 from data_pipeline.assembly import Batch, Reader, Specials
 from data_pipeline.batch_sizes import BatchSizes, constant
 from data_pipeline.errors import DataError

@@ -28,9 +28,10 @@ from typing import Any
 
 from absl import flags
 
-from bert_jax import config, variants
-from bert_jax.config import flags as config_flags
-from data_pipeline import clean, remote
+from configuration import flags as config_flags
+from configuration import variants
+from data_pipeline import checkpoint_tokenizer, clean, remote
+from data_pipeline.config import Data
 from data_pipeline.encoding import CountWords, EncodePart
 from data_pipeline.errors import DataError
 from data_pipeline.shards import SHARD_BYTES, write_shards
@@ -51,7 +52,7 @@ _SAMPLE_BYTES = 128 << 20  # of text that a tokenizer is trained on, evenly spre
 _DIFFERENT_WORDS = 1_500_000  # that are counted at once; about 200 MB
 
 
-def prepare(data: config.Data, output: Path, *, downloads: Path | None = None, progress: bool = True) -> Store:
+def prepare(data: Data, output: Path, *, downloads: Path | None = None, progress: bool = True) -> Store:
     """Makes the store of a configuration, or opens it where it is made already.
 
     Args:
@@ -80,13 +81,13 @@ def prepare(data: config.Data, output: Path, *, downloads: Path | None = None, p
     return store
 
 
-def description(data: config.Data) -> dict[str, Any]:
+def description(data: Data) -> dict[str, Any]:
     """The part of the configuration that a store depends on, as its manifest has it."""
     facts = dataclasses.asdict(data)
     return json.loads(json.dumps({name: facts[name] for name in _FIXED_BY}))
 
 
-def made_already(data: config.Data, output: str | Path) -> Store | None:
+def made_already(data: Data, output: str | Path) -> Store | None:
     """The store at `output`, or None where there is nothing.
 
     Raises:
@@ -140,7 +141,7 @@ def _locked(work: Path) -> Iterator[None]:
                 return
 
 
-def _prepare(data: config.Data, output: Path, work: Path, downloads: Path, progress: bool) -> Store:
+def _prepare(data: Data, output: Path, work: Path, downloads: Path, progress: bool) -> Store:
     try:
         sources = open_sources(data, downloads)
         for source in sources:
@@ -169,7 +170,7 @@ def _prepare(data: config.Data, output: Path, work: Path, downloads: Path, progr
     return Store.open(output)
 
 
-def open_sources(data: config.Data, downloads: Path) -> list[Source]:
+def open_sources(data: Data, downloads: Path) -> list[Source]:
     """The configured sources.
 
     Raises:
@@ -191,7 +192,7 @@ def check_splits(shards: list[ShardFacts], held_out: float) -> None:
             raise DataError(f"config.data.held_out={held_out} of {total} documents leaves none to {split}; change it")
 
 
-def source_facts(data: config.Data, sources: list[Source], shards: list[ShardFacts]) -> list[dict[str, Any]]:
+def source_facts(data: Data, sources: list[Source], shards: list[ShardFacts]) -> list[dict[str, Any]]:
     """What the manifest says of each source."""
     facts = []
     for i, (variant, source) in enumerate(zip(data.sources, sources, strict=True)):
@@ -201,7 +202,7 @@ def source_facts(data: config.Data, sources: list[Source], shards: list[ShardFac
     return facts
 
 
-def _begin(work: Path, data: config.Data, sources: list[Source]) -> None:
+def _begin(work: Path, data: Data, sources: list[Source]) -> None:
     """Keeps the finished work of an earlier run if it was on the same text in the same way."""
     inputs = json.dumps([source.inputs for source in sources])
     way = {
@@ -221,7 +222,7 @@ def _begin(work: Path, data: config.Data, sources: list[Source]) -> None:
         unfinished.unlink()
 
 
-def make_tokenizer(data: config.Data, sources: list[Source], work: Path, workers: int, progress: bool) -> Tokenizer:
+def make_tokenizer(data: Data, sources: list[Source], work: Path, workers: int, progress: bool) -> Tokenizer:
     """The configured tokenizer, in `work/tokenizer` too; the one that is there if an earlier run has finished it."""
     folder = work / "tokenizer"
     if not folder.exists():
@@ -234,7 +235,7 @@ def make_tokenizer(data: config.Data, sources: list[Source], work: Path, workers
     return load_tokenizer(folder)
 
 
-def _word_counts(data: config.Data, sources: list[Source], workers: int, progress: bool) -> dict[str, int]:
+def _word_counts(data: Data, sources: list[Source], workers: int, progress: bool) -> dict[str, int]:
     """The words of a sample of the train documents: all of a small corpus, every n-th part of a large one."""
     total = sum(source.size for source in sources)
     stride = max(1, total // _SAMPLE_BYTES)
@@ -279,6 +280,14 @@ def define_flags() -> None:
     )
 
 
+def data_from_flags() -> Data:
+    """What the command line's configuration says of the text, with the tokenizer of `init_from` if it has one."""
+    config = config_flags.from_flags()
+    named = any(name.startswith("data.tokenizer") for name in config_flags.given())
+    words = checkpoint_tokenizer.adopted(Path(config.init_from)) if config.init_from and not named else None
+    return config.data if words is None else dataclasses.replace(config.data, tokenizer=words)
+
+
 def main() -> dict[str, Any]:
     """Prepares the store that the command line asks for and gives its figures; or shows one."""
     if flags.FLAGS.inspect:
@@ -291,7 +300,7 @@ def main() -> dict[str, Any]:
     started = time.monotonic()
     output = Path(flags_.output)
     downloads = Path(flags_.downloads) if flags_.downloads else None
-    store = prepare(config_flags.from_flags().data, output, downloads=downloads)
+    store = prepare(data_from_flags(), output, downloads=downloads)
     figures: dict[str, Any] = {"seconds": time.monotonic() - started, "vocab_size": store.vocab_size}
     for name in SPLITS:
         split = store.split(name)
@@ -300,6 +309,6 @@ def main() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from bert_jax.runtime import cli
+    from configuration import cli
 
     cli.run(main, define_flags)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.variants import Variant, load
+from configuration.variants import Variant, load
 from data_pipeline.errors import DataError
 from data_pipeline.remote import cache_folder
 from data_pipeline.rows import RowFormat, specials

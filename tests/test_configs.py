@@ -6,19 +6,20 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import shipped
 
 from bert_jax import compile_tpu
 from bert_jax.config import Config
-from bert_jax.config import flags as config_flags
 from bert_jax.modeling import bert
 from bert_jax.runtime.sharding import make_mesh, put_batch
 from bert_jax.training.state import abstract_state, init_state
 from bert_jax.training.state_sharding import check
 from bert_jax.training.step import jit_train_step
-from bert_jax.variants import load, module, use
+from configuration import flags as config_flags
+from configuration.variants import load, module, use
 
 QUICK = ("modern_base",)  # the others are made of parts that the tests of the encoder and its formats run
-FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+FILES = shipped.recipes()
 BASES = ("demo", "bert_base", "nezha_base", *QUICK)  # the others differ from these in sizes and rates
 NAMES = [path.stem for path in FILES]
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from bert_jax.config import Config, Model, Phase
 from bert_jax.reporting.numbers import compact, percent, whole
-from bert_jax.runtime import cli
 from bert_jax.training.setup import data_facts, make_objective, open_examples
+from configuration import cli
 from data_pipeline import clean
 from data_pipeline.memory import release
 from data_pipeline.store import Split, Store

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 
 from bert_jax import config as configs
-from bert_jax.config.flags import from_dict, to_dict
 from bert_jax.modeling import bert
-from bert_jax.variants import ConfigError
+from configuration.flags import from_dict, to_dict
+from configuration.variants import ConfigError
 
 # What may change freely: it does not touch the weights that come out.
 FREE = (
@@ -48,7 +48,7 @@ def check_same(
             f"the run in {folder} is another one: {in_words(grave)}; set that back, train into another --workdir, or "
             "go on with it changed by --accept_changes"
         )
-    if grave and arrays(from_dict(old)) != arrays(config):
+    if grave and arrays(from_dict(configs.Config, old)) != arrays(config):
         raise ConfigError(f"the run in {folder} has a model of other arrays: {in_words(grave)}; set that back")
     if changes and jax.process_index() == 0:
         print(f"changed since the run in {folder} was saved: {in_words(changes)}", file=sys.stderr)
@@ -57,7 +57,7 @@ def check_same(
 def read(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     """A saved configuration with the defaults of fields that are newer than it."""
     try:
-        return to_dict(from_dict(tree))
+        return to_dict(from_dict(configs.Config, tree))
     except ConfigError:  # fields that are no more: they are shown as a change
         return tree
 

@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
+from bert_jax.runtime.trees import flatten
+
 
 def checksums(tree: Any) -> dict[str, int]:
     """Each array's checksum by its dotted name; the same however the arrays are split over a mesh."""
-    leaves = {name: jnp.asarray(x) for name, x in names(tree).items()}
+    leaves = {name: jnp.asarray(x) for name, x in flatten(tree).items()}
     sharding = next(iter(leaves.values())).sharding
     # Every process reads the sums, so they are laid out on all devices.
     everywhere = NamedSharding(sharding.mesh, PartitionSpec()) if isinstance(sharding, NamedSharding) else sharding
@@ -35,10 +37,3 @@ def checksum(x: jax.Array) -> jax.Array:
     for axis, size in enumerate(x.shape):
         index = index * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
     return jnp.sum(bits * (2 * index + 1), dtype=jnp.uint32)
-
-
-def names(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by their dotted names."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in jax.tree.leaves_with_path(tree)
-    }

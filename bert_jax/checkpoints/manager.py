@@ -20,11 +20,12 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from bert_jax import config as configs
 from bert_jax.checkpoints.changes import check_same
-from bert_jax.checkpoints.checksums import checksums, names
-from bert_jax.config.flags import from_dict, to_dict
+from bert_jax.checkpoints.checksums import checksums
 from bert_jax.modeling import bert
 from bert_jax.runtime.distributed import any_process
-from bert_jax.variants import ConfigError
+from bert_jax.runtime.trees import flatten
+from configuration.flags import from_dict, to_dict
+from configuration.variants import ConfigError
 
 FOLDER = "checkpoints"
 
@@ -99,7 +100,7 @@ class Checkpointer:
 
         def check(run: Mapping[str, Any]) -> None:
             check_same(run, config, fingerprint, self.folder, accept_changes)
-            other = sorted(names(abstract).keys() ^ run["checksums"].keys())
+            other = sorted(flatten(abstract).keys() ^ run["checksums"].keys())
             if other:
                 raise ConfigError(f"the run in {self.folder} keeps other arrays ({other[0]}): set its optimizer back")
 
@@ -196,7 +197,7 @@ def restore_params(workdir: Path) -> tuple[configs.Config, dict, int]:
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def abstract(run: Mapping[str, Any]) -> Any:
-        config = from_dict(run["config"])
+        config = from_dict(configs.Config, run["config"])
         params = bert.abstract_params(config.model)
         tree = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), params)
         for name in reversed(weights_to_use(config)):
@@ -207,7 +208,7 @@ def restore_params(workdir: Path) -> tuple[configs.Config, dict, int]:
     if found is None:
         raise ConfigError(f"--workdir={workdir} has no checkpoint; train first: python -m bert_jax.train")
     step, run, tree = found
-    config = from_dict(run["config"])
+    config = from_dict(configs.Config, run["config"])
     for name in weights_to_use(config):
         tree = tree[name]
     return config, tree, step
@@ -300,7 +301,7 @@ def in_short(error: Exception) -> str:
 def read_config(workdir: Path) -> configs.Config:
     """The configuration that a work folder was trained with, from its config.json."""
     try:
-        return from_dict(json.loads((Path(workdir) / "config.json").read_text(encoding="utf-8")))
+        return from_dict(configs.Config, json.loads((Path(workdir) / "config.json").read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ConfigError(f"--workdir={workdir} has no config.json; train first: python -m bert_jax.train") from None
 

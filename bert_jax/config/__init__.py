@@ -12,6 +12,7 @@ from bert_jax.config.schema import (
     Model,
     Phase,
 )
+from configuration.variants import Variant, use
 
 __all__ = [
     "BatchWarmup",
@@ -24,4 +25,6 @@ __all__ = [
     "Mesh",
     "Model",
     "Phase",
+    "Variant",
+    "use",
 ]

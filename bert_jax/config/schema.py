@@ -8,40 +8,10 @@ import dataclasses
 from dataclasses import field
 from typing import Literal
 
-from bert_jax.variants import ConfigError, Variant, use
+from configuration.variants import Variant, require, use
+from data_pipeline.config import Data
 
 Dtype = Literal["float32", "bfloat16"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """From text to rows. Everything but `rows` and `weights` is fixed when the store is prepared."""
-
-    store: str = ""  # folder of the prepared store, local or remote; empty for `store` in the work folder
-    cache_gb: float = 0  # of disk for stores on remote paths; 0 for nine tenths of what is free
-    sources: tuple[Variant, ...] = ()  # files of data_pipeline/sources, read in this order
-    cleaning: tuple[Variant, ...] = ()  # files of data_pipeline/cleaning: what goes before all else, in this order
-    sentences: Variant = use("english")  # a file of data_pipeline/sentences: where sentences end
-    tokenizer: Variant = use("sentencepiece")  # a file of data_pipeline/tokenizers
-    words: Variant = use("pieces")  # a file of data_pipeline/words: which tokens start a word, to mask whole words
-    held_out: float = 0.02  # share of documents kept for evaluation, chosen by a hash of each document
-    workers: int = 0  # processes of prepare; 0 for one each core. The store does not depend on it
-    rows: Variant = use("full_sentences")  # a file of data_pipeline/rows: how sentences fill rows
-    weights: tuple[
-        float, ...
-    ] = ()  # of the sources in the rows of training, one for each; empty for as many as each has
-
-    def __post_init__(self) -> None:
-        _require(0 < self.held_out < 1, "data.held_out", self.held_out, "a share between 0 and 1")
-        _require(
-            not (self.weights and self.sources) or len(self.weights) == len(self.sources),
-            "data.weights",
-            self.weights,
-            f"one number for each of the {len(self.sources)} sources, or empty",
-        )
-        _require(all(0 < w < float("inf") for w in self.weights), "data.weights", self.weights, "numbers above 0")
-        _require(self.cache_gb >= 0, "data.cache_gb", self.cache_gb, "0 (nine tenths of what is free) or more")
-        _require(self.workers >= 0, "data.workers", self.workers, "0 (one each core) or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,19 +48,19 @@ class Model:
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "layers", "width", "heads", "mlp_width"):
-            _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
-        _require(self.token_types >= 0, "model.token_types", self.token_types, "0 (none) or more")
-        _require(self.max_length >= 8, "model.max_length", self.max_length, "at least 8 tokens")
-        _require(self.width % self.heads == 0, "model.heads", self.heads, f"a divisor of model.width={self.width}")
-        _require(self.embedding_width >= 0, "model.embedding_width", self.embedding_width, "0 (model.width) or more")
+            require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
+        require(self.token_types >= 0, "model.token_types", self.token_types, "0 (none) or more")
+        require(self.max_length >= 8, "model.max_length", self.max_length, "at least 8 tokens")
+        require(self.width % self.heads == 0, "model.heads", self.heads, f"a divisor of model.width={self.width}")
+        require(self.embedding_width >= 0, "model.embedding_width", self.embedding_width, "0 (model.width) or more")
         if self.sharing == "none":
-            _require(self.groups == 1, "model.groups", self.groups, "1 without model.sharing")
+            require(self.groups == 1, "model.groups", self.groups, "1 without model.sharing")
         else:
             divides = self.groups >= 1 and self.layers % self.groups == 0
-            _require(divides, "model.groups", self.groups, f"a divisor of model.layers={self.layers}")
+            require(divides, "model.groups", self.groups, f"a divisor of model.layers={self.layers}")
         for name in ("dropout", "attention_dropout"):
-            _require(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "at least 0 and below 1")
-        _require(
+            require(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "at least 0 and below 1")
+        require(
             not self.pair_head or self.pooler,
             "model.pair_head",
             self.pair_head,
@@ -135,20 +105,20 @@ class Phase:
     batch_warmup: BatchWarmup = field(default_factory=BatchWarmup)  # a growing batch; its parts stay as large
 
     def __post_init__(self) -> None:
-        _require(self.steps >= 1, "phases.steps", self.steps, "at least 1")
-        _require(self.length >= 8, "phases.length", self.length, "at least 8 tokens")
-        _require(self.batch_size >= 1, "phases.batch_size", self.batch_size, "at least 1 row")
-        _require(self.learning_rate > 0, "phases.learning_rate", self.learning_rate, "above 0")
-        _require(
+        require(self.steps >= 1, "phases.steps", self.steps, "at least 1")
+        require(self.length >= 8, "phases.length", self.length, "at least 8 tokens")
+        require(self.batch_size >= 1, "phases.batch_size", self.batch_size, "at least 1 row")
+        require(self.learning_rate > 0, "phases.learning_rate", self.learning_rate, "above 0")
+        require(
             self.microbatches >= 1 and self.batch_size % self.microbatches == 0,
             "phases.microbatches",
             self.microbatches,
             f"a divisor of batch_size={self.batch_size}",
         )
         warmup, part = self.batch_warmup, self.batch_size // self.microbatches if self.microbatches > 1 else 1
-        _require(warmup.tokens >= 0, "phases.batch_warmup.tokens", warmup.tokens, "0 (none) or more")
+        require(warmup.tokens >= 0, "phases.batch_warmup.tokens", warmup.tokens, "0 (none) or more")
         if warmup.tokens:
-            _require(
+            require(
                 1 <= warmup.first < self.batch_size and warmup.first % part == 0,
                 "phases.batch_warmup.first",
                 warmup.first,
@@ -157,7 +127,7 @@ class Phase:
                 else f"at least 1 row and below batch_size={self.batch_size}",
             )
             missing = self.batch_size - warmup.first
-            _require(
+            require(
                 warmup.increment >= 1 and missing % warmup.increment == 0 and warmup.increment % part == 0,
                 "phases.batch_warmup.increment",
                 warmup.increment,
@@ -178,8 +148,8 @@ class Mesh:
     def __post_init__(self) -> None:
         sizes = dataclasses.asdict(self)
         for name, size in sizes.items():
-            _require(size == -1 or size >= 1, f"mesh.{name}", size, "at least 1, or -1 for the rest of the devices")
-        _require(list(sizes.values()).count(-1) <= 1, "mesh", sizes, "with -1 on one axis at most")
+            require(size == -1 or size >= 1, f"mesh.{name}", size, "at least 1, or -1 for the rest of the devices")
+        require(list(sizes.values()).count(-1) <= 1, "mesh", sizes, "with -1 on one axis at most")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,10 +163,10 @@ class Checkpoints:
     folder: str = ""  # where they go, such as gs://bucket/run; empty for `checkpoints` in the work folder
 
     def __post_init__(self) -> None:
-        _require(self.every_steps >= 1, "checkpoints.every_steps", self.every_steps, "at least 1")
-        _require(self.keep >= 1, "checkpoints.keep", self.keep, "at least 1")
-        _require(self.keep_every >= 0, "checkpoints.keep_every", self.keep_every, "0 (none) or more")
-        _require(self.keep_best >= 0, "checkpoints.keep_best", self.keep_best, "0 (none) or more")
+        require(self.every_steps >= 1, "checkpoints.every_steps", self.every_steps, "at least 1")
+        require(self.keep >= 1, "checkpoints.keep", self.keep, "at least 1")
+        require(self.keep_every >= 0, "checkpoints.keep_every", self.keep_every, "0 (none) or more")
+        require(self.keep_best >= 0, "checkpoints.keep_best", self.keep_best, "0 (none) or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,8 +181,8 @@ class Guard:
     most_roll_backs: int = 3  # in a run; then it ends
 
     def __post_init__(self) -> None:
-        _require(self.roll_back_after >= 0, "guard.roll_back_after", self.roll_back_after, "0 (never) or more")
-        _require(self.most_roll_backs >= 1, "guard.most_roll_backs", self.most_roll_backs, "at least 1")
+        require(self.roll_back_after >= 0, "guard.roll_back_after", self.roll_back_after, "0 (never) or more")
+        require(self.most_roll_backs >= 1, "guard.most_roll_backs", self.most_roll_backs, "at least 1")
 
     @property
     def rolls_back(self) -> bool:
@@ -232,11 +202,11 @@ class Evaluation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.length == 0 or self.length >= 8, "evaluation.length", self.length, "at least 8 tokens, or 0")
-        _require(self.batch_size >= 1, "evaluation.batch_size", self.batch_size, "at least 1 row")
-        _require(self.max_rows >= 1, "evaluation.max_rows", self.max_rows, "at least 1 row")
-        _require(self.single_mask_rows >= 1, "evaluation.single_mask_rows", self.single_mask_rows, "at least 1 row")
-        _require(0 < self.mask_rate < 1, "evaluation.mask_rate", self.mask_rate, "between 0 and 1")
+        require(self.length == 0 or self.length >= 8, "evaluation.length", self.length, "at least 8 tokens, or 0")
+        require(self.batch_size >= 1, "evaluation.batch_size", self.batch_size, "at least 1 row")
+        require(self.max_rows >= 1, "evaluation.max_rows", self.max_rows, "at least 1 row")
+        require(self.single_mask_rows >= 1, "evaluation.single_mask_rows", self.single_mask_rows, "at least 1 row")
+        require(0 < self.mask_rate < 1, "evaluation.mask_rate", self.mask_rate, "between 0 and 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,18 +234,18 @@ class Config:
     examples: tuple[str, ...] = ()  # sentences with [MASK] that the report fills in
 
     def __post_init__(self) -> None:
-        _require(len(self.phases) >= 1, "phases", self.phases, "at least one phase")
-        _require(self.clip_norm >= 0, "clip_norm", self.clip_norm, "0 (no clipping) or more")
-        _require(self.log_every >= 1, "log_every", self.log_every, "at least 1")
-        _require(self.statistics_every >= 0, "statistics_every", self.statistics_every, "0 (none) or more")
+        require(len(self.phases) >= 1, "phases", self.phases, "at least one phase")
+        require(self.clip_norm >= 0, "clip_norm", self.clip_norm, "0 (no clipping) or more")
+        require(self.log_every >= 1, "log_every", self.log_every, "at least 1")
+        require(self.statistics_every >= 0, "statistics_every", self.statistics_every, "0 (none) or more")
         for i, phase in enumerate(self.phases):
-            _require(
+            require(
                 phase.length <= self.model.max_length,
                 f"phases.{i}.length",
                 phase.length,
                 f"at most model.max_length={self.model.max_length}",
             )
-        _require(
+        require(
             self.evaluation.length <= self.model.max_length,
             "evaluation.length",
             self.evaluation.length,
@@ -291,8 +261,3 @@ class Config:
     def steps(self) -> int:
         """Optimizer updates of all phases together."""
         return sum(phase.steps for phase in self.phases)
-
-
-def _require(holds: bool, name: str, value: object, wanted: str) -> None:
-    if not holds:
-        raise ConfigError(f"config.{name} is {value!r}; it must be {wanted}")

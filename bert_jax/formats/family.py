@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax import config, variants
-from bert_jax.formats.table import FormatError, Rule
-from bert_jax.variants import use
+from bert_jax import config
+from bert_jax.formats.table import Rule
+from configuration import variants
+from configuration.foreign import FormatError
+from configuration.variants import use
 
 Settings = dict[str, Any]  # the content of a config.json
 

@@ -4,8 +4,11 @@ import dataclasses
 from pathlib import Path
 
 from bert_jax import config
-from bert_jax.formats import google_tensorflow, huggingface, native, tokenizer, weights
-from bert_jax.formats.table import FormatError, Params
+from bert_jax.formats import google_tensorflow, huggingface, native, weights
+from bert_jax.formats.table import Params
+from configuration import foreign
+from configuration.foreign import FormatError
+from data_pipeline import checkpoint_tokenizer
 from data_pipeline.tokenizers import Tokenizer
 
 
@@ -33,7 +36,7 @@ def read(path: Path) -> Opened:
     if (path / native.PARAMS).exists():
         model, params, family = native.read(path)
     elif (path / huggingface.CONFIG).exists():
-        family = weights.read_json(path / huggingface.CONFIG).get("model_type", "")
+        family = foreign.read_json(path / huggingface.CONFIG).get("model_type", "")
         model, params = huggingface.read(path)
     elif google_tensorflow.is_here(path):
         model, params = google_tensorflow.read(path)
@@ -44,7 +47,7 @@ def read(path: Path) -> Opened:
             f"nor {huggingface.CONFIG} with {weights.SAFETENSORS} (PyTorch's layout) "
             "nor bert_config.json with bert_model.ckpt.index (Google's)"
         )
-    found = tokenizer.read(path)
+    found = checkpoint_tokenizer.read(path)
     if found is not None and found.vocab_size > model.vocab_size:
         raise FormatError(
             f"{path}: the tokenizer has {found.vocab_size} pieces and the encoder {model.vocab_size} embeddings"
@@ -69,13 +72,6 @@ def read_model(path: Path) -> config.Model:
     return read(path).model  # says what is missing
 
 
-def tokenizer_folder(path: Path) -> Path:
-    """Where `read` looks for the tokenizer: in the folder, or in the store of a work folder."""
-    if not (path / "checkpoints").is_dir():
-        return path
-    return Path(read_config(path).data.store or path / "store")
-
-
 def read_config(path: Path) -> config.Config:
     """The configuration of a work folder."""
     from bert_jax.checkpoints import manager as checkpoint  # Orbax takes seconds to import
@@ -89,4 +85,4 @@ def read_workdir(path: Path) -> Opened:
 
     run, params, _ = restore_params(path)
     store = Path(run.data.store or path / "store")
-    return Opened(run.model, params, tokenizer.read(store), "", averaged=run.average_decay > 0)
+    return Opened(run.model, params, checkpoint_tokenizer.read(store), "", averaged=run.average_decay > 0)

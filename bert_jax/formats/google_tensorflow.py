@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from bert_jax import config
-from bert_jax.formats import family, table, weights
+from bert_jax.formats import family, table
 from bert_jax.formats.families import albert
-from bert_jax.formats.table import FormatError, Params, Rule
+from bert_jax.formats.table import Params, Rule
 from bert_jax.modeling import bert
-from bert_jax.variants import Variant, use
+from configuration import foreign
+from configuration.foreign import FormatError
+from configuration.variants import Variant, use
 
 OF_TRAINING = ("adam_m", "adam_v", "lamb_m", "lamb_v")  # last parts of the names of an optimizer's moments
 HUB = "module/"  # what TensorFlow Hub puts before every name
@@ -39,7 +41,7 @@ def read(folder: Path) -> tuple[config.Model, Params]:
 
 def read_model(folder: Path) -> config.Model:
     """The encoder's configuration alone, without heads."""
-    settings = weights.read_json(only(folder, "*config.json"))
+    settings = foreign.read_json(only(folder, "*config.json"))
     settings |= {"hidden_act": activation(settings)}
     if "embedding_size" in settings:
         return albert.model(settings)

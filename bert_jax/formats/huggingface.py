@@ -13,8 +13,10 @@ from bert_jax import config
 from bert_jax.formats import family as families
 from bert_jax.formats import table, weights
 from bert_jax.formats.family import Family, Settings
-from bert_jax.formats.table import HEADS, FormatError, Params, Rule
+from bert_jax.formats.table import HEADS, Params, Rule
 from bert_jax.modeling import bert
+from configuration import foreign
+from configuration.foreign import FormatError
 
 CONFIG = "config.json"
 CODE = Path(__file__).with_name("code")
@@ -56,7 +58,7 @@ def read_settings(folder: Path) -> tuple[Settings, Family]:
     Raises:
       FormatError: it names none.
     """
-    settings = weights.read_json(folder / CONFIG)
+    settings = foreign.read_json(folder / CONFIG)
     if "model_type" not in settings:
         raise FormatError(f"{folder / CONFIG} has no model_type, so the names of its weights are unknown")
     return settings, families.load(settings["model_type"])

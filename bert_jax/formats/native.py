@@ -11,9 +11,11 @@ import numpy as np
 
 from bert_jax import config
 from bert_jax.formats import table, weights
-from bert_jax.formats.table import HEADS, FormatError, Params
+from bert_jax.formats.table import HEADS, Params
 from bert_jax.modeling import bert
-from bert_jax.variants import nearest
+from configuration import foreign
+from configuration.foreign import FormatError
+from configuration.variants import nearest
 
 CONFIG, PARAMS = "config.json", "params.safetensors"
 FORMAT = "bert_jax encoder"
@@ -46,7 +48,7 @@ def read_content(folder: Path) -> dict:
     Raises:
       FormatError: it is not of an encoder of ours.
     """
-    content = weights.read_json(folder / CONFIG)
+    content = foreign.read_json(folder / CONFIG)
     if content.get("format") != FORMAT:
         raise FormatError(f"{folder / CONFIG} is not the configuration of an encoder of ours (format {FORMAT!r})")
     return content

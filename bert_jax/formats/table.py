@@ -12,14 +12,10 @@ from typing import Any
 import numpy as np
 
 from bert_jax import config
-from bert_jax.variants import ConfigError
+from configuration.foreign import FormatError
 
 Params = dict[str, Any]  # a nested dict of arrays, as bert_jax.modeling.bert.init makes it
 HEADS = ("pooler", "pair_head", "mlm_head")  # the parts a checkpoint may lack
-
-
-class FormatError(ConfigError):
-    """A folder that is not what it should be, or a model that its format cannot express."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from bert_jax.formats.table import FormatError
+from configuration import foreign
+from configuration.foreign import FormatError
 
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
 
@@ -26,7 +27,7 @@ def read(folder: Path) -> dict[str, np.ndarray]:
             return read_file(folder / name)
         index = folder / f"{name}.index.json"
         if index.exists():
-            files = sorted(set(read_json(index).get("weight_map", {}).values()))
+            files = sorted(set(foreign.read_json(index).get("weight_map", {}).values()))
             return {key: array for file in files for key, array in read_file(_inside(folder, file)).items()}
     raise FormatError(f"{folder} has neither {SAFETENSORS} nor {BIN}")
 
@@ -82,21 +83,6 @@ def write_safetensors(file: Path, tensors: Mapping[str, np.ndarray], metadata: M
         raise FormatError(f"{file} could not be written: {error}; make room there and run again") from None
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def read_json(file: Path) -> dict:
-    """The object in a JSON file.
-
-    Raises:
-      FormatError: not there, not JSON, or not an object.
-    """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise FormatError(f"{file} cannot be read as JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise FormatError(f"{file} holds a {type(content).__name__}, not an object")
-    return content
 
 
 def write_json(file: Path, content: Mapping) -> None:

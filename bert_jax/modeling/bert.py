@@ -20,7 +20,7 @@ from bert_jax.modeling.kernels import choose, request_for
 from bert_jax.modeling.layers import Dense, LayerNorm, Table, bind, by_rows, dropout, logical_axes, split_key
 from bert_jax.modeling.layers import init as init_module
 from bert_jax.modeling.products import PRODUCT
-from bert_jax.variants import load
+from configuration.variants import load
 
 REMAT = {
     "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT),

@@ -12,7 +12,7 @@ from bert_jax.modeling.heads import padded_mlm_logits
 from bert_jax.objectives import Batch, Means, Objective, Vocabulary
 from bert_jax.objectives._cross_entropy import cross_entropy
 from bert_jax.objectives._whole_words import choose_words
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 
 def build(

@@ -13,7 +13,7 @@ from bert_jax.modeling.bert import encode
 from bert_jax.modeling.heads import padded_mlm_logits, pair_logits, pool
 from bert_jax.objectives import Batch, Means, Objective, Vocabulary, mlm
 from bert_jax.objectives._cross_entropy import cross_entropy
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 
 def build(

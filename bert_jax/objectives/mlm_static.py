@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from bert_jax.config import Model
 from bert_jax.objectives import Batch, Objective, Vocabulary, mlm
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 
 def build(

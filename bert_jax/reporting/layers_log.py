@@ -39,9 +39,9 @@ class LayersLog:
         (step, statistics), self._waiting = self._waiting, None
         import jax  # reading a log takes neither
 
-        from bert_jax.checkpoints.checksums import names
+        from bert_jax.runtime.trees import flatten
 
-        by_name = {quantity: names(tree) for quantity, tree in jax.device_get(statistics).items()}
+        by_name = {quantity: flatten(tree) for quantity, tree in jax.device_get(statistics).items()}
         rounded = {q: {name: _rounded(x) for name, x in arrays.items()} for q, arrays in by_name.items()}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **rounded}, allow_nan=False) + "\n")

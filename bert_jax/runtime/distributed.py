@@ -27,7 +27,7 @@ import numpy as np
 from absl import flags
 from jax.sharding import NamedSharding, PartitionSpec
 
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 FLAGS = flags.FLAGS
 HEARTBEAT_SECONDS = 30  # of silence until a process counts as lost

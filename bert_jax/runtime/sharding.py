@@ -18,7 +18,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from bert_jax import config as configs
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 F = TypeVar("F", bound=Callable[..., Any])
 

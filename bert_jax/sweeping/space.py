@@ -21,8 +21,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bert_jax.config.flags import value_of
-from bert_jax.variants import ConfigError
+from configuration.flags import value_of
+from configuration.variants import ConfigError
 
 Value = str | int | float | bool
 

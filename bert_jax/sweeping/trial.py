@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from bert_jax.reporting.metrics import FILE, read_metrics
-from bert_jax.runtime.cli import STOPPED
+from configuration.cli import STOPPED
 
 POLL_SECONDS = 0.2
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 
 class AveragedState(NamedTuple):

@@ -13,7 +13,7 @@ from bert_jax.objectives import Objective, Vocabulary
 from bert_jax.runtime import sharding
 from bert_jax.training import state_sharding
 from bert_jax.training.state import abstract_state, batch_sizes_of, statistics_of
-from bert_jax.variants import ConfigError, load, module
+from configuration.variants import ConfigError, load, module
 from data_pipeline import pipeline
 from data_pipeline.store import Store
 

@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from absl.flags import FLAGS
 
-from bert_jax.checkpoints.changes import FREE, flatten
-from bert_jax.checkpoints.checksums import names
+from bert_jax.checkpoints import changes
 from bert_jax.checkpoints.manager import Checkpointer, read_newest, written_in
 from bert_jax.config import Config, Model
-from bert_jax.config import flags as config_flags
-from bert_jax.formats import family, folder, tokenizer
+from bert_jax.formats import family, folder
+from bert_jax.runtime.trees import flatten
 from bert_jax.training.state import State, abstract_state, init_state
-from bert_jax.variants import ConfigError, Variant
+from configuration import flags as config_flags
+from configuration.variants import ConfigError, Variant
+from data_pipeline import checkpoint_tokenizer
 from data_pipeline.store import Store
 
 # Fields of the model that a run chooses for itself, whatever encoder it starts from.
@@ -76,17 +78,17 @@ def from_run(config: Config, store: Store, abstract: State) -> Start:
             f"config.resume_from is {config.resume_from!r}, whose checkpoint is of step {step}, but config.phases end "
             f"at step {config.steps}: give more steps, or take its weights alone: config.init_from"
         )
-    said = [f"starting at step {step} of the run in {where}", *changes(run, config, store)]
+    said = [f"starting at step {step} of the run in {where}", *changed(run, config, store)]
     return Start(state, step, "; ".join(said))
 
 
 def check_fits(run: Mapping[str, Any], config: Config, abstract: State) -> None:
     """Raises ConfigError where a checkpoint's state is not laid out as this configuration's."""
-    before = config_flags.from_dict(run["config"]).model
+    before = config_flags.from_dict(Config, run["config"]).model
     wrong = [
         f"config.model.{name} is {a!r} and was {b!r}" for name, (a, b) in differences(config.model, before).items()
     ]
-    wrong += [f"only one of the two has {name}" for name in sorted(set(run["checksums"]) ^ set(names(abstract)))]
+    wrong += [f"only one of the two has {name}" for name in sorted(set(run["checksums"]) ^ set(flatten(abstract)))]
     if wrong:
         raise ConfigError(
             f"config.resume_from is {config.resume_from!r}, whose state does not fit: {wrong[0]}; keep its model and "
@@ -94,14 +96,13 @@ def check_fits(run: Mapping[str, Any], config: Config, abstract: State) -> None:
         )
 
 
-def changes(run: Mapping[str, Any], config: Config, store: Store) -> list[str]:
+def changed(run: Mapping[str, Any], config: Config, store: Store) -> list[str]:
     """What this run does otherwise than that of a checkpoint."""
-    old, new = flatten(run["config"]), flatten(config_flags.to_dict(config))
-    apart = (*FREE, "resume_from", "init_from")
+    found = changes.differences(changes.read(run["config"]), config_flags.to_dict(config))
     said = [
-        f"config.{name} is {new.get(name)!r} and was {old.get(name)!r}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) and not any(name == f or name.startswith(f + ".") for f in apart)
+        f"config.{name} is {new!r} and was {old!r}"
+        for name, (old, new) in found.items()
+        if not changes.is_free(name) and name not in ("resume_from", "init_from")
     ]
     return said + (["another store"] if run["store"] != store.fingerprint else [])
 
@@ -121,6 +122,18 @@ def from_encoder(config: Config, store: Store, mesh: jax.sharding.Mesh) -> Start
     return Start(state, 0, said)
 
 
+def config_from_flags() -> Config:
+    """The configuration that the command line asks for, with the encoder and tokenizer of `init_from` if it has one.
+
+    Raises:
+      ConfigError: a wrong field, or one that contradicts the encoder of `init_from`.
+    """
+    overrides = config_flags.given()
+    config = config_flags.read(FLAGS.config)
+    source = overrides.get("init_from", config.init_from)
+    return adopt(config, source, overrides) if source else config_flags.override(config, overrides)
+
+
 def adopt(config: Config, source: str, overrides: Mapping[str, str]) -> Config:
     """The configuration with the architecture and the tokenizer of the encoder in `source`, then `overrides`.
 
@@ -135,9 +148,9 @@ def adopt(config: Config, source: str, overrides: Mapping[str, str]) -> Config:
     adopted = {"init_from": source, "model.init": "normal"}
     for name, value in fields.items():
         adopted |= as_text(f"model.{name}", value)
-    words = folder.tokenizer_folder(Path(source))
-    if tokenizer.read(words) is not None:
-        adopted |= as_text("data.tokenizer", Variant("checkpoint", {"folder": str(words)}))
+    words = checkpoint_tokenizer.adopted(Path(source))
+    if words is not None:
+        adopted |= as_text("data.tokenizer", words)
     # The options of a variant that is named on the command line are not those of the adopted one.
     adopted = {name: text for name, text in adopted.items() if not any(name.startswith(f"{o}.") for o in overrides)}
     config = config_flags.override(config, adopted | dict(overrides))

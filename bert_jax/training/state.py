@@ -15,7 +15,7 @@ import optax
 from bert_jax.config import Config, Phase
 from bert_jax.modeling import bert
 from bert_jax.training import averaging, guard, state_sharding
-from bert_jax.variants import ConfigError, load, module
+from configuration.variants import ConfigError, load, module
 from data_pipeline import batch_sizes
 from data_pipeline.batch_sizes import BatchSizes
 

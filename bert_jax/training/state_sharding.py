@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from bert_jax import config as configs
 from bert_jax.modeling.bert import parameter_axes
 from bert_jax.runtime.sharding import RULES, batch_shards
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 
 def check(config: configs.Config, mesh: jax.sharding.Mesh) -> None:

@@ -9,7 +9,7 @@ import collections
 import functools
 import unicodedata
 
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 from data_pipeline.cleaning import Remove
 
 _CLASSES = {"L": "letters", "M": "letters", "N": "digits", "S": "symbols"}

@@ -2,7 +2,7 @@
 
 import functools
 
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 from data_pipeline.cleaning import Remove
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 from data_pipeline.cleaning import Duplicates
 from data_pipeline.cleaning._words import hashes_of, runs_of, words_of
 from data_pipeline.memory import release

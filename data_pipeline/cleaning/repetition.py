@@ -10,7 +10,7 @@ import functools
 
 import numpy as np
 
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 from data_pipeline.cleaning import Remove
 from data_pipeline.cleaning._words import hashes_of, runs_of, words_of
 

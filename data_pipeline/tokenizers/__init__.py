@@ -33,7 +33,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from bert_jax import variants
+from configuration import variants
 from data_pipeline.errors import DataError
 
 WordCounts = Callable[[], Mapping[str, int]]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from data_pipeline import checkpoint_tokenizer
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Tokenizer, WordCounts
 
@@ -15,10 +16,8 @@ def build(word_counts: WordCounts, *, folder: str = "") -> Tokenizer:
     Raises:
       ConfigError, DataError: no tokenizer there, or one that this project lacks.
     """
-    from bert_jax.formats import tokenizer  # which imports this package
-
     del word_counts
-    found = tokenizer.read(Path(folder)) if folder else None
+    found = checkpoint_tokenizer.read(Path(folder)) if folder else None
     if found is None:
         raise DataError(
             f"config.data.tokenizer.options.folder={folder!r} has none of tokenizer/, tokenizer.json, vocab.txt"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 from data_pipeline.tokenizers import Tokenizer
 from data_pipeline.words import WordStarts
 

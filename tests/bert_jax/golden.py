@@ -10,11 +10,11 @@ from pathlib import Path
 
 import jax
 
-from bert_jax.checkpoints.checksums import names
 from bert_jax.config import Config, Mesh
-from bert_jax.config import flags as config_flags
 from bert_jax.runtime import sharding
+from bert_jax.runtime.trees import flatten
 from bert_jax.training.state import abstract_state
+from configuration import flags as config_flags
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "golden" / "sharding"
@@ -24,7 +24,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 def describe(config: Config) -> str:
     """One line an array: name, type, shape, the mesh axis that splits each dimension (- for none)."""
     mesh = sharding.make_mesh(Mesh(), jax.devices()[:1])
-    state = names(abstract_state(config, mesh))
+    state = flatten(abstract_state(config, mesh))
     lines = [f"{name}  {x.dtype}{list(x.shape)}  {spec(x.sharding.spec, x.ndim)}" for name, x in state.items()]
     return "\n".join([*lines, f"batch  {spec(sharding.BATCH, 2)}"]) + "\n"
 

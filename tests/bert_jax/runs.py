@@ -18,7 +18,7 @@ V, L, STEPS, EVERY = 101, 37, 40, 10
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CONFIG = f"""
 from bert_jax.config import Checkpoints, Config, Model, Phase
-from bert_jax.variants import use
+from configuration.variants import use
 
 config = Config(
     name="tiny",

@@ -7,7 +7,7 @@ import pytest
 
 from bert_jax.training import averaging
 from bert_jax.training.optimizers import lamb
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 
 def make_params():

@@ -19,10 +19,10 @@ from bert_jax.checkpoints.changes import check_same
 from bert_jax.checkpoints.checksums import checksum, checksums
 from bert_jax.checkpoints.manager import Checkpointer, CheckpointError
 from bert_jax.config import Checkpoints, Config, Mesh, Model, Phase
-from bert_jax.config.flags import to_dict
 from bert_jax.runtime import sharding
 from bert_jax.training.state import abstract_state
-from bert_jax.variants import ConfigError, use
+from configuration.flags import to_dict
+from configuration.variants import ConfigError, use
 
 CONFIG = Config(
     name="test",

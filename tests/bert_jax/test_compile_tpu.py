@@ -14,7 +14,7 @@ from bert_jax import compile_tpu
 from bert_jax.compile_tpu import GIB, OutOfMemory, chip_of, in_words, largest, one_phase
 from bert_jax.config import Config, Model, Phase
 from bert_jax.modeling.bert import count_parameters
-from bert_jax.variants import ConfigError, use
+from configuration.variants import ConfigError, use
 
 MODEL = Model(vocab_size=1000, layers=3, width=128, heads=2, mlp_width=512, max_length=128, dtype="bfloat16")
 CONFIG = Config(
@@ -83,7 +83,8 @@ def compile_for(tmp_path, *flags: str) -> tuple[subprocess.CompletedProcess, dic
     """Runs the command on `CONFIG`; a process of its own, since the compiler keeps settings of its process."""
     path = tmp_path / "small.py"
     path.write_text(
-        f"from bert_jax.config import *\nfrom bert_jax.variants import Variant\nconfig = {CONFIG!r}\n", encoding="utf-8"
+        f"from bert_jax.config import *\nconfig = {CONFIG!r}\n",
+        encoding="utf-8",
     )
     figures = tmp_path / "figures.json"
     command = [sys.executable, "-m", "bert_jax.compile_tpu", f"--config={path}", f"--json={figures}", *flags]

@@ -14,8 +14,9 @@ from bert_jax import convert
 from bert_jax.checkpoints.manager import Checkpointer
 from bert_jax.config import Config, Model, Phase
 from bert_jax.formats import huggingface, native
-from bert_jax.formats.table import FormatError, flatten
+from bert_jax.formats.table import flatten
 from bert_jax.modeling import bert
+from configuration.foreign import FormatError
 from data_pipeline.tokenizers import Tokenizer, sentencepiece
 
 TEXT = "the river bends and the old mill turns its wheel as the water runs down to the sea"

@@ -8,7 +8,7 @@ import pytest
 from bert_jax.config import Phase
 from bert_jax.runtime.distributed import Place, find_place
 from bert_jax.training import setup
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 SLURM = {"SLURM_NTASKS": "16", "SLURM_PROCID": "3", "SLURM_STEP_NODELIST": "node[001-002]"}
 OPEN_MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "2"}

@@ -9,9 +9,9 @@ import pytest
 import bert_jax
 from bert_jax.config import Model
 from bert_jax.encoder import Encoder, positions
-from bert_jax.formats.table import FormatError
 from bert_jax.modeling import bert, heads
-from bert_jax.variants import use
+from configuration.foreign import FormatError
+from configuration.variants import use
 
 MODEL = Model(vocab_size=101, layers=2, width=12, heads=3, mlp_width=20, max_length=40, pooler=True, init_std=0.3)
 

@@ -8,8 +8,8 @@ from bert_jax import fill_mask as command
 from bert_jax.config import Model
 from bert_jax.encoder import Encoder
 from bert_jax.fill_mask import fill_mask
-from bert_jax.formats.table import FormatError
 from bert_jax.modeling import bert
+from configuration.foreign import FormatError
 from data_pipeline.tokenizers import sentencepiece
 
 WORDS = "the river bends and the old mill turns its wheel as the water runs down to the sea"

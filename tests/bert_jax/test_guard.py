@@ -6,7 +6,7 @@ import pytest
 
 from bert_jax.training import averaging, guard
 from bert_jax.training.optimizers import lamb
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 GRACE = 5
 

@@ -12,9 +12,9 @@ import pytest
 import runs
 
 from bert_jax.analysis import inspection
-from bert_jax.config import flags as config_flags
 from bert_jax.reporting.store_page import page
 from bert_jax.training import setup
+from configuration import flags as config_flags
 from data_pipeline.store import Store
 
 NASTY = "<script>alert('x')</script> & \"quoted\""

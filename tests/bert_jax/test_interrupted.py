@@ -15,8 +15,8 @@ from etils import epath
 from test_checkpoint import flip
 
 from bert_jax.checkpoints.manager import read_run, restore_params
-from bert_jax.runtime.cli import STOPPED
 from bert_jax.runtime.distributed import LOST
+from configuration.cli import STOPPED
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from bert_jax.reporting.metrics import read_metrics
 from bert_jax.runtime import sharding
 from bert_jax.training.state import init_state, statistics_of
 from bert_jax.training.step import jit_train_step
-from bert_jax.variants import ConfigError, use
+from configuration.variants import ConfigError, use
 
 
 def test_the_update_tells_and_the_report_draws_them(tmp_path):

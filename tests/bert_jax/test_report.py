@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from bert_jax.config import Config, Data, Model, Phase
-from bert_jax.config import flags as config_flags
 from bert_jax.report import write_png, write_report
-from bert_jax.variants import use
+from configuration import flags as config_flags
+from configuration.variants import use
 from data_pipeline.errors import DataError
 
 NASTY = "<script>alert('x')</script> & \"quoted\""

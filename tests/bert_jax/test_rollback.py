@@ -20,7 +20,7 @@ from bert_jax.runtime import sharding
 from bert_jax.training import setup
 from bert_jax.training.rollback import TrainingError, rows_between
 from bert_jax.training.state import abstract_state
-from bert_jax.variants import use
+from configuration.variants import use
 
 B, LONG = 4, 8  # rows of the first steps and of those after
 PHASE = Phase(steps=10, length=8, batch_size=LONG, learning_rate=1e-2, schedule=use("linear", warmup=0))

@@ -5,7 +5,7 @@ import difflib
 import golden
 import pytest
 
-from bert_jax.config import flags as config_flags
+from configuration import flags as config_flags
 
 NAMES = [path.stem for path in golden.CONFIGS]
 

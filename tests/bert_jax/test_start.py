@@ -14,14 +14,14 @@ import bert_jax
 import bert_jax.convert
 from bert_jax.checkpoints.manager import Checkpointer
 from bert_jax.config import Checkpoints, Config, Mesh, Model, Phase
-from bert_jax.config import flags as config_flags
 from bert_jax.formats import huggingface
 from bert_jax.modeling import bert
 from bert_jax.runtime import sharding
 from bert_jax.training import start
 from bert_jax.training.setup import open_store
 from bert_jax.training.state import init_state
-from bert_jax.variants import ConfigError, load, use
+from configuration import flags as config_flags
+from configuration.variants import ConfigError, load, use
 from data_pipeline.store import Store
 from data_pipeline.tokenizers import wordpiece
 
@@ -199,6 +199,6 @@ def test_another_runs_state_that_does_not_fit(store, tmp_path, fields, message) 
 def test_the_flag_is_read_before_the_others(source, tmp_path, monkeypatch) -> None:
     recipe = runs.make_recipe(tmp_path)
     monkeypatch.setattr(config_flags, "_overrides", {"init_from": str(source), "phases.0.length": "32"})
-    monkeypatch.setattr(config_flags, "FLAGS", type("Flags", (), {"config": str(recipe)}))
-    config = config_flags.from_flags()
+    monkeypatch.setattr(start, "FLAGS", type("Flags", (), {"config": str(recipe)}))
+    config = start.config_from_flags()
     assert (config.model.layers, config.model.vocab_size, config.init_from) == (2, len(PIECES) + 2, str(source))

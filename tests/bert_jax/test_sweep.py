@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import runs
 
-from bert_jax.config.flags import override, read
 from bert_jax.sweep import Sweep, describe
 from bert_jax.sweeping import space, trial
 from bert_jax.sweeping.space import Choice, Range
-from bert_jax.variants import ConfigError
+from configuration.flags import override, read
+from configuration.variants import ConfigError
 
 STEPS = 20
 # Writes the log of a training whose loss is least at a learning rate of 0.01, and goes on with one that is there.

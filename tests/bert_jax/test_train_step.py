@@ -15,7 +15,7 @@ from bert_jax.runtime import sharding
 from bert_jax.training import averaging, state_sharding
 from bert_jax.training.state import abstract_state, init_state, learning_rate, phase_at
 from bert_jax.training.step import accumulate, jit_train_step, mean_clipped
-from bert_jax.variants import ConfigError, use
+from configuration.variants import ConfigError, use
 
 V, L, B = 101, 37, 8
 VOCABULARY = Vocabulary(size=V, pad=0, cls=2, sep=3, mask=4)

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from bert_jax.modeling import bert
-from bert_jax.variants import load
+from configuration.variants import load
 
 # Parameters in millions, and learning rates at some updates: computed by hand from the source's formula.
 RECIPES = {

@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+import shipped
 
-from bert_jax.config import flags as config_flags
+from configuration import flags as config_flags
 
-RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
+RECIPES = shipped.recipes()
 SLICES = {"v5e:8x8": 64, "v5e:4x4": 16, "v5e:2x4": 8, "v5e:2x2": 4}
 TOKENS = 4096  # on a chip at a time, so that large models fit
 

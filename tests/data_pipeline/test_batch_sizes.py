@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from texts import SPECIALS, store
 
-from bert_jax.variants import use
+from configuration.variants import use
 from data_pipeline import batch_sizes, pipeline
 from data_pipeline.batch_sizes import BatchSizes, Stage
 from data_pipeline.errors import DataError

@@ -6,7 +6,7 @@ import fsspec
 import pytest
 
 from bert_jax.config import Data
-from bert_jax.variants import use
+from configuration.variants import use
 from data_pipeline import shards
 from data_pipeline.errors import DataError
 from data_pipeline.prepare import prepare

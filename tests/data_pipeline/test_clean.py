@@ -8,7 +8,7 @@ import pytest
 from test_prepare import Killed, contents, documents_of, small_parts  # noqa: F401, a fixture
 
 from bert_jax.config import Data
-from bert_jax.variants import ConfigError, use
+from configuration.variants import ConfigError, use
 from data_pipeline import clean, prepare
 from data_pipeline.cleaning import near_duplicates
 from data_pipeline.errors import DataError

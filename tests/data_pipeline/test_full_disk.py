@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bert_jax.config import Data
-from bert_jax.variants import use
+from configuration.variants import use
 from data_pipeline.errors import DataError
 from data_pipeline.prepare import prepare
 from data_pipeline.store import Store

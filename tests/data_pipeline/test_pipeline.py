@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from texts import FIRST, SPECIALS, numbered, store
 
-from bert_jax.variants import ConfigError, use
+from configuration.variants import ConfigError, use
 from data_pipeline import assembly, pipeline, row_index
 from data_pipeline.errors import DataError
 from data_pipeline.store import Split, Store

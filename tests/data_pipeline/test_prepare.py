@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bert_jax.config import Data
-from bert_jax.variants import ConfigError, use
+from configuration.variants import ConfigError, use
 from data_pipeline import encoding, prepare, shards
 from data_pipeline.encoding import split_of
 from data_pipeline.errors import DataError

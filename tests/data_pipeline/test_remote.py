@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from texts import SPECIALS, store
 
-from bert_jax.variants import use
+from configuration.variants import use
 from data_pipeline import pipeline, remote
 from data_pipeline.errors import DataError
 from data_pipeline.store import Store

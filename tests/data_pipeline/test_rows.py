@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from texts import offsets
 
-from bert_jax.variants import load, use
+from configuration.variants import load, use
 from data_pipeline.rows import Spans, _units, specials
 
 DOCUMENTS = st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=8), min_size=1, max_size=8)

@@ -5,8 +5,8 @@ import sys
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from bert_jax import variants
-from bert_jax.variants import use
+from configuration import variants
+from configuration.variants import use
 from data_pipeline.errors import DataError
 
 

@@ -5,10 +5,10 @@ import json
 import pytest
 import tokenizers
 from hypothesis import given, settings
+from tests.data_pipeline import hostile
 
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import byte_level, load_tokenizer
-from tests.data_pipeline import hostile
 
 SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bert_jax import variants
-from bert_jax.variants import use
+from configuration import variants
+from configuration.variants import use
 from data_pipeline.errors import DataError
 
 

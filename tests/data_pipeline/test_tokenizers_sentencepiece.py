@@ -10,10 +10,10 @@ import pytest
 import tokenizers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.data_pipeline import hostile
 
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Specials, Tokenizer, load_tokenizer, sentencepiece
-from tests.data_pipeline import hostile
 
 TEXT = " ".join(hostile.EXAMPLES[2:10]) + (
     " The river ran past the old mill, where nobody had ground any corn for fifty years; the miller's house was now"

@@ -2,10 +2,10 @@
 
 import pytest
 from hypothesis import given, settings
+from tests.data_pipeline import hostile
 
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import load_tokenizer, wordpiece
-from tests.data_pipeline import hostile
 
 
 def vocabulary(cased: bool) -> list[str]:

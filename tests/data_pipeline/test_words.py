@@ -13,7 +13,7 @@ import tokenizers
 from test_prepare import run
 
 from bert_jax.config import Data
-from bert_jax.variants import ConfigError, load, use
+from configuration.variants import ConfigError, load, use
 from data_pipeline.tokenizers import Tokenizer, sentencepiece
 from data_pipeline.tokenizers import load_tokenizer as load_saved
 from data_pipeline.words import jieba as by_jieba

@@ -6,7 +6,8 @@ Its layers share all their weights within each of `num_hidden_groups` stretches;
 from bert_jax import config
 from bert_jax.formats import family
 from bert_jax.formats.family import Settings
-from bert_jax.formats.table import FormatError, Rule
+from bert_jax.formats.table import Rule
+from configuration.foreign import FormatError
 
 PREFIX = "albert"
 SIZES = {  # what config.json leaves out is that of the largest one

@@ -6,8 +6,9 @@ The folder carries a modelling file, which opens with trust_remote_code=True.
 from bert_jax import config
 from bert_jax.formats import family
 from bert_jax.formats.family import Settings
-from bert_jax.formats.table import FormatError, Rule
-from bert_jax.variants import use
+from bert_jax.formats.table import Rule
+from configuration.foreign import FormatError
+from configuration.variants import use
 
 CODE = "modeling_bert_jax"
 POSITIONS = ("absolute", "rotary", "functional_relative")

@@ -11,8 +11,9 @@ from typing import Any
 from bert_jax import config
 from bert_jax.formats import family
 from bert_jax.formats.family import Settings
-from bert_jax.formats.table import FormatError, Rule
-from bert_jax.variants import use
+from bert_jax.formats.table import Rule
+from configuration.foreign import FormatError
+from configuration.variants import use
 
 PREFIX = "model"
 BIASES = ("attention_bias", "mlp_bias", "norm_bias", "classifier_bias")  # the last is that of the head's dense layer

@@ -8,7 +8,7 @@ takes unclipped distances (`max_relative_position` null), where 4.57 fails.
 from bert_jax import config
 from bert_jax.formats import family
 from bert_jax.formats.family import Settings
-from bert_jax.variants import use
+from configuration.variants import use
 
 PREFIX = "nezha"
 CODE = "modeling_nezha"

@@ -7,7 +7,8 @@ erf GELU, whatever config.json says of the layers.
 from bert_jax import config
 from bert_jax.formats import family
 from bert_jax.formats.family import Settings
-from bert_jax.formats.table import FormatError, Rule
+from bert_jax.formats.table import Rule
+from configuration.foreign import FormatError
 
 PREFIX = "roberta"
 PAD_ID = 1

@@ -8,8 +8,9 @@ import numpy as np
 from bert_jax import config
 from bert_jax.formats import family
 from bert_jax.formats.family import Settings
-from bert_jax.formats.table import FormatError, Rule
-from bert_jax.variants import use
+from bert_jax.formats.table import Rule
+from configuration.foreign import FormatError
+from configuration.variants import use
 
 PREFIX = "roformer"
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.config import Model
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 
 def build(

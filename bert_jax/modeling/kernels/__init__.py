@@ -16,7 +16,7 @@ import jax
 from flax import nnx
 
 from bert_jax.config import Model
-from bert_jax.variants import ConfigError, load, use
+from configuration.variants import ConfigError, load, use
 
 FASTEST_FIRST = {"cpu": ("xla",), "gpu": ("cudnn", "xla"), "tpu": ("band", "splash", "xla")}
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config import Model
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 
 def check_pairs(model: Model) -> None:

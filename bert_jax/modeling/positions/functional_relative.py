@@ -23,7 +23,7 @@ from bert_jax.config import Model
 from bert_jax.modeling.kernels import Relative
 from bert_jax.modeling.positions import Positions
 from bert_jax.modeling.positions._sinusoids import check_pairs, rotate, sinusoids
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 
 def build(*, max_distance: int = 0) -> type[Positions]:

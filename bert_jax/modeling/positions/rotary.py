@@ -14,7 +14,7 @@ from flax import nnx
 from bert_jax.config import Model
 from bert_jax.modeling.positions import Positions
 from bert_jax.modeling.positions._sinusoids import check_pairs, rotate, sinusoids
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 
 def build(*, base: float = 10000.0) -> type[Positions]:

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 Path = tuple[Any, ...]  # keys of the parameter tree, outermost first
 Tree = Any  # the parameters' nested dict, or a tree of its structure

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 
 def length_of(option: str, value: float, steps: int) -> float:

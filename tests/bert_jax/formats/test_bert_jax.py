@@ -15,9 +15,9 @@ import bert_jax
 from bert_jax.config import Model
 from bert_jax.formats import huggingface, weights
 from bert_jax.formats.family import plain
-from bert_jax.formats.table import FormatError
 from bert_jax.modeling import bert
-from bert_jax.variants import use
+from configuration.foreign import FormatError
+from configuration.variants import use
 
 pytestmark = pytest.mark.torch
 SMALL = {"vocab_size": 101, "layers": 2, "width": 24, "heads": 3, "mlp_width": 20, "max_length": 40}

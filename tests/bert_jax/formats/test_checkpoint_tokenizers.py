@@ -7,8 +7,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 
-from bert_jax.formats import tokenizer
-from bert_jax.formats.table import FormatError
+from configuration.foreign import FormatError
+from data_pipeline import checkpoint_tokenizer
 from data_pipeline.errors import DataError
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "old", "mill", "##s", "cafe", "Cafe", "é", "水", ","]
@@ -30,7 +30,7 @@ def test_a_vocabulary_alone_gives_the_ids_of_transformers(folder, tmp_path, lowe
         json.dumps({"do_lower_case": lowercase, "tokenizer_class": "BertTokenizer"})
     )
     (folder / "config.json").write_text('{"model_type": "bert"}')
-    ours = tokenizer.read(folder)
+    ours = checkpoint_tokenizer.read(folder)
     theirs = transformers.AutoTokenizer.from_pretrained(folder)
     assert ours.encode(TEXT) == theirs(TEXT, add_special_tokens=False)["input_ids"]
     assert ours.encode("the mills") == [5, 7, 8]
@@ -40,7 +40,7 @@ def test_a_vocabulary_alone_gives_the_ids_of_transformers(folder, tmp_path, lowe
 
 
 def test_a_tokenizer_that_cuts_and_pads_does_neither_here(folder):
-    definition = json.loads(tokenizer.read(folder).definition)
+    definition = json.loads(checkpoint_tokenizer.read(folder).definition)
     definition["truncation"] = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
     definition["padding"] = {
         "strategy": {"Fixed": 8},
@@ -51,27 +51,27 @@ def test_a_tokenizer_that_cuts_and_pads_does_neither_here(folder):
         "pad_token": "[PAD]",
     }
     (folder / "tokenizer.json").write_text(json.dumps(definition))
-    assert tokenizer.read(folder).encode("the old " * 6) == [5, 6] * 6
-    assert tokenizer.read(folder).encode("the") == [5]
+    assert checkpoint_tokenizer.read(folder).encode("the old " * 6) == [5, 6] * 6
+    assert checkpoint_tokenizer.read(folder).encode("the") == [5]
 
 
 def test_special_tokens_of_other_names(folder):
-    definition = json.loads(tokenizer.read(folder).definition)
+    definition = json.loads(checkpoint_tokenizer.read(folder).definition)
     names = {"cls": "cafe", "pad": "the", "sep": "old", "unk": "mill", "mask": {"content": "##s", "lstrip": True}}
     (folder / "special_tokens_map.json").write_text(json.dumps({f"{k}_token": v for k, v in names.items()}))
     (folder / "tokenizer.json").write_text(json.dumps(definition))
-    t = tokenizer.read(folder)
+    t = checkpoint_tokenizer.read(folder)
     assert (t.pad_id, t.unk_id, t.cls_id, t.sep_id, t.mask_id) == (5, 7, 9, 6, 8)
 
 
 def test_what_is_wrong_is_one_clear_line(folder, tmp_path):
-    assert tokenizer.read(tmp_path / "nowhere") is None
+    assert checkpoint_tokenizer.read(tmp_path / "nowhere") is None
     (folder / "vocab.txt").write_text("the\nold\n")
     with pytest.raises(DataError, match=r"vocab.txt' lacks \[UNK\], \[CLS\], \[SEP\]"):
-        tokenizer.read(folder)
+        checkpoint_tokenizer.read(folder)
     (folder / "vocab.txt").write_bytes(b"\xff\xfe\n")
     with pytest.raises(DataError, match="is not UTF-8"):
-        tokenizer.read(folder)
+        checkpoint_tokenizer.read(folder)
     (folder / "tokenizer.json").write_text('{"model": {"type": "WordLevel"}}')
     with pytest.raises(FormatError, match="of the kind 'WordLevel'"):
-        tokenizer.read(folder)
+        checkpoint_tokenizer.read(folder)

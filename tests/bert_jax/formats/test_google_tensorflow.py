@@ -11,8 +11,8 @@ import torch_reference as reference
 import transformers
 
 import bert_jax
-from bert_jax.formats.table import FormatError
 from bert_jax.modeling import heads
+from configuration.foreign import FormatError
 
 pytestmark = pytest.mark.torch
 SETTINGS = {

@@ -17,9 +17,10 @@ import bert_jax
 from bert_jax.config import Model
 from bert_jax.convert import export
 from bert_jax.formats import huggingface, weights
-from bert_jax.formats.table import FormatError, flatten
+from bert_jax.formats.table import flatten
 from bert_jax.modeling import bert
-from bert_jax.variants import use
+from configuration.foreign import FormatError
+from configuration.variants import ConfigError, use
 
 pytestmark = pytest.mark.torch
 FAMILIES = {
@@ -311,7 +312,7 @@ def test_how_a_model_is_trained_does_not_hinder_its_export(tmp_path):
 def test_an_unknown_family_names_those_there_are(bert_folder):
     _, folder = bert_folder
     (folder / "config.json").write_text('{"model_type": "berd"}')
-    with pytest.raises(bert_jax.variants.ConfigError, match="did you mean 'bert'"):
+    with pytest.raises(ConfigError, match="did you mean 'bert'"):
         bert_jax.load(folder)
 
 

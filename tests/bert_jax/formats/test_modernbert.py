@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import bert_jax
 from bert_jax.formats import huggingface, weights
-from bert_jax.formats.table import FormatError
+from configuration.foreign import FormatError
 
 pytestmark = pytest.mark.torch
 SMALL = {

@@ -15,9 +15,9 @@ import bert_jax
 from bert_jax.config import Model
 from bert_jax.convert import export
 from bert_jax.formats import huggingface, weights
-from bert_jax.formats.table import FormatError
 from bert_jax.modeling import bert, heads
-from bert_jax.variants import use
+from configuration.foreign import FormatError
+from configuration.variants import use
 
 pytestmark = pytest.mark.torch
 

@@ -6,8 +6,9 @@ import pytest
 
 from bert_jax.config import Model
 from bert_jax.formats import native, table
-from bert_jax.formats.table import FormatError, Rule
+from bert_jax.formats.table import Rule
 from bert_jax.modeling import bert
+from configuration.foreign import FormatError
 
 MODEL = Model(vocab_size=101, layers=2, width=12, heads=3, mlp_width=20, max_length=40)
 

@@ -5,8 +5,8 @@ import resource
 import numpy as np
 import pytest
 
-from bert_jax.formats.table import FormatError
 from bert_jax.formats.weights import write_safetensors
+from configuration.foreign import FormatError
 
 
 def test_a_full_disk_is_one_clear_line_and_leaves_the_file_of_before(tmp_path) -> None:

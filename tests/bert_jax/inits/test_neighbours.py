@@ -10,7 +10,7 @@ from bert_jax.modeling import bert
 from bert_jax.modeling.attention import Attention, project
 from bert_jax.modeling.kernels import xla
 from bert_jax.modeling.layers import bind
-from bert_jax.variants import ConfigError, use
+from configuration.variants import ConfigError, use
 
 OFFSETS = (-1, 1, -3)
 SIZES = {"vocab_size": 101, "layers": 2, "width": 96, "heads": 3, "mlp_width": 48, "max_length": 37}

@@ -15,7 +15,7 @@ from bert_jax.config import Mesh, Model
 from bert_jax.modeling import bert
 from bert_jax.modeling.kernels import Relative, Request, band, choose, request_for, xla
 from bert_jax.runtime import sharding
-from bert_jax.variants import ConfigError, use
+from configuration.variants import ConfigError, use
 
 SCALE, SIZE = 0.4, 6
 TPU = {"platform": "tpu", "length": 512, "head_size": 64, "dtype": "bfloat16", "relative": "sinusoid"}

@@ -11,7 +11,7 @@ import pytest
 
 from bert_jax.config import Model
 from bert_jax.modeling.kernels import Request, choose, cudnn
-from bert_jax.variants import ConfigError, use
+from configuration.variants import ConfigError, use
 
 GPU = {"platform": "gpu", "length": 512, "head_size": 64, "dtype": "bfloat16"}
 

@@ -6,7 +6,7 @@ import pytest
 from bert_jax.config import Mesh, Model
 from bert_jax.modeling.kernels import FASTEST_FIRST, Request, choose, explain, platform, request_for
 from bert_jax.runtime import sharding
-from bert_jax.variants import ConfigError, names, use
+from configuration.variants import ConfigError, names, use
 
 BASE = {"length": 512, "head_size": 64, "dtype": "bfloat16"}
 

@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from bert_jax.config import Mesh, Model
 from bert_jax.modeling.kernels import Request, choose, splash
 from bert_jax.runtime import sharding
-from bert_jax.variants import ConfigError, use
+from configuration.variants import ConfigError, use
 
 SCALE = 0.4
 attend = functools.partial(splash.attend, scale=SCALE, interpret=True)

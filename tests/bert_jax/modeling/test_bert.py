@@ -10,7 +10,7 @@ import pytest
 
 from bert_jax.config import Model
 from bert_jax.modeling import bert
-from bert_jax.variants import Variant, use
+from configuration.variants import Variant, use
 
 MODEL = Model(vocab_size=101, layers=3, width=24, heads=3, mlp_width=40, max_length=37)
 SCHEMES = [use("absolute"), use("rotary"), use("functional_relative"), use("functional_relative", max_distance=5)]

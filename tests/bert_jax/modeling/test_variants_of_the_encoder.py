@@ -13,7 +13,7 @@ from test_bert import drop_key_bias, make_batch
 from bert_jax.analysis import flops
 from bert_jax.config import Model
 from bert_jax.modeling import bert, heads
-from bert_jax.variants import ConfigError, use
+from configuration.variants import ConfigError, use
 
 BASE = Model(vocab_size=101, layers=4, width=18, heads=3, mlp_width=20, max_length=37, init_std=0.3)
 ROTARY = use("rotary")

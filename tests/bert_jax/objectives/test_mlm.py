@@ -8,7 +8,7 @@ import pytest
 from bert_jax.config import Model
 from bert_jax.modeling import bert, heads
 from bert_jax.objectives import Vocabulary, mlm
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 V = 101
 VOCABULARY = Vocabulary(size=V, pad=0, cls=2, sep=3, mask=4)

@@ -11,7 +11,7 @@ from bert_jax.config import Model
 from bert_jax.modeling import bert
 from bert_jax.modeling.heads import mlm_logits, pair_logits, pool
 from bert_jax.objectives import mlm_pair, mlm_static
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 KEYS = [jax.random.key(seed) for seed in range(40)]
 PAIRS: Model = dataclasses.replace(MODEL, pooler=True, pair_head=True, dropout=0.0, attention_dropout=0.0)

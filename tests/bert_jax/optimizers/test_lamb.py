@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from bert_jax.training.optimizers import lamb
-from bert_jax.variants import ConfigError, Variant, load
+from configuration.variants import ConfigError, Variant, load
 
 STEPS = 20
 VARIANTS = ["paper", "nvidia", "albert", "nezha"]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.variants import Variant, load, names
+from configuration.variants import Variant, load, names
 
 PACKAGE = "bert_jax.training.optimizers"
 CASES = [Variant(name) for name in names(PACKAGE)]

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from bert_jax.variants import Variant, load, names
+from configuration.variants import Variant, load, names
 
 PACKAGE = "bert_jax.training.optimizers"
 CASES = [Variant(name) for name in names(PACKAGE)]

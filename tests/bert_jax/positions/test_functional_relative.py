@@ -10,7 +10,7 @@ from bert_jax.config import Model
 from bert_jax.modeling.kernels import xla
 from bert_jax.modeling.positions import functional_relative
 from bert_jax.modeling.positions._sinusoids import sinusoids
-from bert_jax.variants import ConfigError
+from configuration.variants import ConfigError
 
 LENGTH, HEADS, SIZE = 37, 3, 6
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.variants import ConfigError, Variant, load, names
+from configuration.variants import ConfigError, Variant, load, names
 
 PACKAGE = "bert_jax.training.schedules"
 STEPS, PEAK = 137, 3e-3

@@ -9,9 +9,8 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from bert_jax.config import flags as config_flags
-from bert_jax.runtime import compilation_cache
-from bert_jax.variants import ConfigError
+from configuration import flags as config_flags
+from configuration.variants import ConfigError
 
 FLAGS = flags.FLAGS
 STOPPED = 130  # the exit code of a run that Ctrl-C or SIGTERM stopped and that goes on when run again
@@ -53,14 +52,12 @@ def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
     """Runs `main`; errors in what the user gave become one line and exit code 1."""
     if len(argv) > 1:
         return fail(f"unexpected argument {argv[1]!r}; every option is a flag, see --help")
-    if "compilation_cache" in FLAGS:
-        compilation_cache.start(FLAGS.compilation_cache)
     try:
         figures = main()
     except (ConfigError, OSError) as error:
         return fail(describe(error))
     except ValueError as error:
-        if type(error).__module__.startswith(("bert_jax", "data_pipeline")):
+        if type(error).__module__.startswith(("bert_jax", "data_pipeline", "configuration")):
             return fail(str(error))
         raise
     except KeyboardInterrupt:

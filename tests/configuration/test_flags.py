@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bert_jax.config import Config, Phase
-from bert_jax.config import flags as config_flags
-from bert_jax.variants import ConfigError, use
+from configuration import flags as config_flags
+from configuration.variants import ConfigError, use
 
 CONFIG = Config("small", (Phase(steps=10, length=128, batch_size=8, learning_rate=1e-3),))
 FILES = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
@@ -63,13 +63,13 @@ def test_an_unknown_field_in_a_saved_configuration() -> None:
     tree = config_flags.to_dict(CONFIG)
     tree["phases"][0]["rows"] = 3
     with pytest.raises(ConfigError, match=r"config.phases.0.rows: there is no field 'rows'"):
-        config_flags.from_dict(tree)
+        config_flags.from_dict(Config, tree)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_config_survives_json(path: Path) -> None:
     config = config_flags.read(str(path))
-    assert config_flags.from_dict(config_flags.to_dict(config)) == config
+    assert config_flags.from_dict(Config, config_flags.to_dict(config)) == config
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_missing_flag_is_called_missing() -> None:
     command = [
         sys.executable,
         "-c",
-        "from bert_jax.config import flags; from bert_jax.runtime import cli; cli.run(dict, flags.config_flag)",
+        "from configuration import flags; from configuration import cli; cli.run(dict, flags.config_flag)",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "error: --config=… is missing; --help lists the flags\n")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bert_jax.variants import ConfigError, check_types, load, names, use
+from configuration.variants import ConfigError, check_types, load, names, use
 
 
 def build(

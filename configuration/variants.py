@@ -22,6 +22,11 @@ class ConfigError(ValueError):
     """A configuration that cannot work. The message names the field, the value and the remedy."""
 
 
+def require(holds: bool, name: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise ConfigError(f"config.{name} is {value!r}; it must be {wanted}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Variant:
     """The name of a file in a variation point's folder, and the options of its function."""

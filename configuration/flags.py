@@ -10,14 +10,14 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from absl import flags
 
-from bert_jax.config import Config
-from bert_jax.variants import ConfigError, Variant, nearest
+from configuration.variants import ConfigError, Variant, nearest
 
 FLAGS = flags.FLAGS
+C = TypeVar("C")
 _overrides: dict[str, str] = {}
 
 
@@ -56,22 +56,16 @@ def given() -> dict[str, str]:
     return dict(_overrides)
 
 
-def from_flags() -> Config:
-    """The configuration that the command line asks for, with the encoder and tokenizer of `init_from` if it has one.
+def from_flags() -> Any:
+    """The configuration that the command line asks for: that of --config, with the overrides.
 
     Raises:
-      ConfigError: a wrong field, or one that contradicts the encoder of `init_from`.
+      ConfigError: a wrong field.
     """
-    config = read(FLAGS.config)
-    source = _overrides.get("init_from", config.init_from)
-    if not source:
-        return override(config, _overrides)
-    from bert_jax.training import start  # imports all that reads checkpoints, which few commands need
-
-    return start.adopt(config, source, _overrides)
+    return override(read(FLAGS.config), _overrides)
 
 
-def read(path: str) -> Config:
+def read(path: str) -> Any:
     """The `config` of a Python file.
 
     Raises:
@@ -90,12 +84,12 @@ def read(path: str) -> Config:
     except (SyntaxError, NameError, ImportError, TypeError) as error:
         raise ConfigError(f"{path}: {type(error).__name__}: {error}") from None
     config = getattr(module, "config", None)
-    if not isinstance(config, Config):
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
         raise ConfigError(f"{path}: `config` is {type(config).__name__}; the file must assign a bert_jax.config.Config")
     return config
 
 
-def override(config: Config, values: Mapping[str, str]) -> Config:
+def override(config: C, values: Mapping[str, str]) -> C:
     """The configuration with `values` (dotted field → text) in it, checked.
 
     Raises:
@@ -104,16 +98,16 @@ def override(config: Config, values: Mapping[str, str]) -> Config:
     tree = to_dict(config)
     for field, text in values.items():
         _set(tree, field.split("."), text, field)
-    return from_dict(tree)
+    return from_dict(type(config), tree)
 
 
-def to_dict(config: Config) -> dict[str, Any]:
+def to_dict(config: Any) -> dict[str, Any]:
     """The configuration as plain dicts, lists, strings and numbers."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def from_dict(tree: Mapping[str, Any]) -> Config:
-    """The configuration that `to_dict` gave, checked.
+def from_dict(schema: type[C], tree: Mapping[str, Any]) -> C:
+    """The configuration that `to_dict` gave, checked against the dataclass `schema`.
 
     Raises:
       ConfigError: an unknown field or a value of the wrong type.
@@ -121,7 +115,7 @@ def from_dict(tree: Mapping[str, Any]) -> Config:
     import pydantic
 
     try:
-        config = pydantic.TypeAdapter(Config).validate_python(tree)
+        config = pydantic.TypeAdapter(schema).validate_python(tree)
     except pydantic.ValidationError as error:
         raise ConfigError(_first_error(error)) from None
     _check_known(tree, to_dict(config), "config")

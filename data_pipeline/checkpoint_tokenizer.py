@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bert_jax.formats import weights
-from bert_jax.formats.table import FormatError
+from configuration import foreign
+from configuration.foreign import FormatError
+from configuration.variants import Variant, use
 from data_pipeline.tokenizers import Specials, Tokenizer, load_tokenizer, wordpiece
 
 # Files of data_pipeline/tokenizers, by the model in tokenizer.json.
@@ -35,13 +36,31 @@ def read(folder: Path) -> Tokenizer | None:
     return None
 
 
+def folder_of(path: Path) -> Path:
+    """Where the tokenizer of an encoder's folder lies: in it, or in the store of a work folder.
+
+    Raises:
+      FormatError: the work folder's config.json is damaged.
+    """
+    if not (path / "checkpoints").is_dir():
+        return path
+    data = foreign.read_json(path / "config.json").get("data")
+    return Path((data.get("store") if isinstance(data, dict) else "") or path / "store")
+
+
+def adopted(path: Path) -> Variant | None:
+    """The configuration of the tokenizer that goes with the encoder in `path`, or None where there is none."""
+    folder = folder_of(path)
+    return use("checkpoint", folder=str(folder)) if read(folder) is not None else None
+
+
 def given(file: Path, names: Specials) -> Tokenizer:
     """The tokenizer of a tokenizer.json.
 
     Raises:
       FormatError: the file is damaged, or of a kind that this project lacks.
     """
-    definition = weights.read_json(file)
+    definition = foreign.read_json(file)
     # Some checkpoints cut and pad in the tokenizer, to the length of their own use; rows here do that themselves.
     plain = definition | {"truncation": None, "padding": None}
     text = file.read_text(encoding="utf-8") if plain == definition else json.dumps(plain)
@@ -65,7 +84,7 @@ def kind(definition: dict[str, Any], file: Path) -> str:
 def settings(folder: Path) -> dict[str, Any]:
     """What tokenizer_config.json and special_tokens_map.json say; nothing where they are missing."""
     files = [folder / name for name in ("tokenizer_config.json", "special_tokens_map.json")]
-    return {name: value for file in files if file.exists() for name, value in weights.read_json(file).items()}
+    return {name: value for file in files if file.exists() for name, value in foreign.read_json(file).items()}
 
 
 def specials(settings: dict[str, Any]) -> Specials:

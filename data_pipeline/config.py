@@ -1,0 +1,36 @@
+"""What a configuration says of the text: from its sources to the rows of a batch."""
+
+import dataclasses
+
+from configuration.variants import Variant, require, use
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """From text to rows. Everything but `rows` and `weights` is fixed when the store is prepared."""
+
+    store: str = ""  # folder of the prepared store, local or remote; empty for `store` in the work folder
+    cache_gb: float = 0  # of disk for stores on remote paths; 0 for nine tenths of what is free
+    sources: tuple[Variant, ...] = ()  # files of data_pipeline/sources, read in this order
+    cleaning: tuple[Variant, ...] = ()  # files of data_pipeline/cleaning: what goes before all else, in this order
+    sentences: Variant = use("english")  # a file of data_pipeline/sentences: where sentences end
+    tokenizer: Variant = use("sentencepiece")  # a file of data_pipeline/tokenizers
+    words: Variant = use("pieces")  # a file of data_pipeline/words: which tokens start a word, to mask whole words
+    held_out: float = 0.02  # share of documents kept for evaluation, chosen by a hash of each document
+    workers: int = 0  # processes of prepare; 0 for one each core. The store does not depend on it
+    rows: Variant = use("full_sentences")  # a file of data_pipeline/rows: how sentences fill rows
+    weights: tuple[
+        float, ...
+    ] = ()  # of the sources in the rows of training, one for each; empty for as many as each has
+
+    def __post_init__(self) -> None:
+        require(0 < self.held_out < 1, "data.held_out", self.held_out, "a share between 0 and 1")
+        require(
+            not (self.weights and self.sources) or len(self.weights) == len(self.sources),
+            "data.weights",
+            self.weights,
+            f"one number for each of the {len(self.sources)} sources, or empty",
+        )
+        require(all(0 < w < float("inf") for w in self.weights), "data.weights", self.weights, "numbers above 0")
+        require(self.cache_gb >= 0, "data.cache_gb", self.cache_gb, "0 (nine tenths of what is free) or more")
+        require(self.workers >= 0, "data.workers", self.workers, "0 (one each core) or more")
