@@ -33,7 +33,6 @@ def benchmark() -> dict[str, Any]:
     part = part_of(store, FLAGS.share, Path(FLAGS.folder) / "part")
     base = recipe(store)
     repeated = dataclasses.replace(base, data=Data(store=str(part.path)))
-    with_pairs = dataclasses.replace(base.model, pooler=True, pair_head=True)
     cases: dict[str, dict[str, Config]] = {
         "masks": {
             "dynamic": repeated,
@@ -43,7 +42,7 @@ def benchmark() -> dict[str, Any]:
             "full_sentences": base,
             "doc_sentences": rows(base, "doc_sentences"),
             "segment_pair and next sentence": dataclasses.replace(
-                rows(base, "segment_pair"), model=with_pairs, objective=use("mlm_pair", mask_rate=MASK_RATE)
+                rows(base, "segment_pair"), objective=use("mlm_pair", mask_rate=MASK_RATE)
             ),
         },
     }

@@ -9,7 +9,6 @@ it in: the compute type for matrices and their biases, float32 for the tables an
 """
 
 import dataclasses
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bert_jax import compile_tpu
 from bert_jax.config import Config, Mesh
 from bert_jax.modeling import bert
+from bert_jax.modeling.parts import size
+from bert_jax.objectives import parts_of
 from configuration import cli
 from configuration import flags as config_flags
 
@@ -89,17 +90,15 @@ def least_bytes(config: Config) -> int:
 
     def of(path: Any, x: Any) -> int:
         names = [key.key for key in path]
-        if names[0] in ("pooler", "pair_head"):
-            return 0
         return x.size * (4 if any(name in IN_FLOAT32 for name in names) else width)
 
-    params = bert.abstract_params(config.model)
+    params = bert.abstract_params(config.model, parts_of(config))
     return sum(jax.tree.leaves(jax.tree_util.tree_map_with_path(of, params)))
 
 
 def state_bytes(config: Config) -> int:
     """Bytes of parameters and the optimizer's two moments, all chips together."""
-    return 3 * sum(4 * math.prod(x.shape) for x in jax.tree.leaves(bert.abstract_params(config.model)))
+    return 3 * 4 * size(bert.abstract_params(config.model, parts_of(config)))
 
 
 def draw(copies: list[dict[str, Any]], least: int, path: str) -> None:

@@ -197,7 +197,7 @@ def abstract_batch(config: Config, mesh: jax.sharding.Mesh) -> dict[str, jax.Sha
     shape = (phase.batch_size, phase.length)
     dtypes = dict.fromkeys(("tokens", "segments", "positions", "token_types"), jnp.int32) | {"word_starts": jnp.bool_}
     batch = {name: jax.ShapeDtypeStruct(shape, dtype, sharding=rows) for name, dtype in dtypes.items()}
-    if config.model.pair_head:
+    if "pair_label" in make_objective(config).needs:
         batch["pair_label"] = jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=rows)
     return batch
 

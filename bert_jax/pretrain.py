@@ -17,6 +17,7 @@ from absl import flags
 
 from bert_jax.config import Config
 from bert_jax.modeling.bert import count_parameters
+from bert_jax.objectives import parts_of
 from bert_jax.reporting.metrics import read_metrics
 from bert_jax.runtime import compilation_cache
 from bert_jax.training.start import config_from_flags
@@ -70,7 +71,7 @@ def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool
         **evaluation,
         "train_seconds": training["train_seconds"],
         "tokens_per_second": median(workdir, "tokens_per_second"),
-        "parameters": count_parameters(config.model),
+        "parameters": count_parameters(config.model, parts_of(config)),
         **(total(workdir) if trained_before else {"total_seconds": time.time() - started}),
     }
     cli.write_json(workdir / "summary.json", figures)

@@ -20,7 +20,15 @@ from bert_jax.runtime.signals import Stop
 from bert_jax.training import start
 from bert_jax.training.progress import Progress
 from bert_jax.training.rollback import Watch, go_back, regular_checkpoints, skipped_rows
-from bert_jax.training.setup import check, device_batches, kernels, make_objective, open_examples, open_store
+from bert_jax.training.setup import (
+    check,
+    check_fields,
+    device_batches,
+    kernels,
+    make_objective,
+    open_examples,
+    open_store,
+)
 from bert_jax.training.start import config_from_flags
 from bert_jax.training.state import phase_at
 from bert_jax.training.step import jit_train_step
@@ -52,6 +60,8 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
     store = open_store(config, workdir)
     objective = make_objective(config, store)
     examples = [open_examples(config, store, number) for number in range(len(config.phases))]
+    for each in examples:
+        check_fields(config, objective, each)
     # Compiled when they are first called; those that also give the statistics, only if these are wanted.
     updates, updates_with_statistics = (
         [jit_train_step(config, phase, objective, mesh, statistics) for phase in config.phases]

@@ -14,7 +14,7 @@ from bert_jax.config import Config, Data, Model, Phase, use
 config = Config(
     name="bert_large",
     data=Data(sources=(use("tfds", name="wikipedia/20230601.en"),), tokenizer=use("sentencepiece", vocab_size=30522)),
-    model=Model(layers=24, width=1024, heads=16, mlp_width=4096, activation="gelu_tanh", pooler=True),
+    model=Model(layers=24, width=1024, heads=16, mlp_width=4096, activation="gelu_tanh"),
     optimizer=use("adamw", b1=0.9, b2=0.999, eps=1e-6, weight_decay=0.01, bias_correction=False),
     phases=(
         Phase(

@@ -29,7 +29,6 @@ config = Config(
         heads=16,
         mlp_width=4096,
         activation="gelu_tanh",
-        pooler=True,
         dtype="bfloat16",
         remat="dots",
     ),

@@ -21,7 +21,7 @@ config = Config(
         sources=(use("text_files", paths="text/*.txt"),),
         tokenizer=use("sentencepiece", vocab_size=30522, lowercase=True),
     ),
-    model=Model(layers=24, width=1024, heads=16, mlp_width=4096, pooler=True, dtype="bfloat16", remat="dots"),
+    model=Model(layers=24, width=1024, heads=16, mlp_width=4096, dtype="bfloat16", remat="dots"),
     optimizer=Variant("lamb", {"variant": "nvidia", "eps": 1e-6, "weight_decay": 0.01}),
     clip_norm=1.0,
     phases=(

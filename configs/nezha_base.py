@@ -27,7 +27,6 @@ config = Config(
         vocab_size=21128,
         positions=use("functional_relative", max_distance=64),
         activation="gelu_tanh",
-        pooler=True,
         dtype="bfloat16",
     ),
     objective=use("mlm", whole_words=True),

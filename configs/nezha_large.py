@@ -35,7 +35,6 @@ config = Config(
         mlp_width=4096,
         positions=use("functional_relative"),
         activation="gelu_tanh",
-        pooler=True,
         dtype="bfloat16",
         remat="dots",
     ),

@@ -8,6 +8,7 @@ import jax
 
 from bert_jax import config as configs
 from bert_jax.modeling import bert
+from bert_jax.objectives import parts_of
 from configuration.flags import from_dict, to_dict
 from configuration.variants import ConfigError
 
@@ -81,7 +82,7 @@ def in_words(changes: Mapping[str, tuple[Any, Any]]) -> str:
 
 def arrays(config: configs.Config) -> Any:
     """Names and shapes of a model's parameters."""
-    return jax.tree.map(lambda x: (x.shape, x.dtype), bert.abstract_params(config.model))
+    return jax.tree.map(lambda x: (x.shape, x.dtype), bert.abstract_params(config.model, parts_of(config)))
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -22,6 +22,7 @@ from bert_jax import config as configs
 from bert_jax.checkpoints.changes import check_same
 from bert_jax.checkpoints.checksums import checksums
 from bert_jax.modeling import bert
+from bert_jax.objectives import parts_of
 from bert_jax.runtime.distributed import any_process
 from bert_jax.runtime.trees import flatten
 from configuration.flags import from_dict, to_dict
@@ -198,7 +199,7 @@ def restore_params(workdir: Path) -> tuple[configs.Config, dict, int]:
 
     def abstract(run: Mapping[str, Any]) -> Any:
         config = from_dict(configs.Config, run["config"])
-        params = bert.abstract_params(config.model)
+        params = bert.abstract_params(config.model, parts_of(config))
         tree = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), params)
         for name in reversed(weights_to_use(config)):
             tree = {name: tree}

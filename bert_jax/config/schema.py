@@ -40,8 +40,6 @@ class Model:
     init: Variant = use("normal")  # a file of bert_jax/inits: where training starts
     init_std: float = 0.02  # standard deviation of the truncated normal
     isolate_documents: bool = True  # tokens of different documents in a row never attend to each other
-    pooler: bool = False  # dense and tanh over the first token
-    pair_head: bool = False  # two logits over the pooled token: next sentence or sentence order
     dtype: Dtype = "float32"  # of the matrix products; weights, softmax, LayerNorm and loss are float32
     remat: Literal["none", "dots", "full"] = "none"  # what the backward pass computes again
     unroll: int = 1  # layers compiled side by side in the scan over layers
@@ -60,12 +58,6 @@ class Model:
             require(divides, "model.groups", self.groups, f"a divisor of model.layers={self.layers}")
         for name in ("dropout", "attention_dropout"):
             require(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "at least 0 and below 1")
-        require(
-            not self.pair_head or self.pooler,
-            "model.pair_head",
-            self.pair_head,
-            "with model.pooler=true, which it reads",
-        )
 
     @property
     def head_size(self) -> int:

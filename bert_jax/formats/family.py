@@ -1,7 +1,7 @@
 """What the families of BERT-like models in PyTorch layout have in common."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ ACTIVATIONS = {
 }
 
 # Fields of the model that choose how it is computed or trained, not what the encoder computes.
-NEUTRAL = ("init", "kernel", "dtype", "remat", "unroll", "isolate_documents", "pooler", "pair_head")
+NEUTRAL = ("init", "kernel", "dtype", "remat", "unroll", "isolate_documents")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Family:
     special_ids: Settings  # what config.json says of them where there is no tokenizer to ask
     code: tuple[str, ...] = ()  # files of bert_jax/formats/code that a folder carries, for transformers to run
     constants: Callable[[config.Model], dict[str, np.ndarray]] = lambda model: {}  # arrays stored that are no weights
+    heads: Callable[[Collection[str]], Settings] = lambda parts: {}  # what config.json says of the heads there are
 
 
 def load(name: str) -> Family:
@@ -73,11 +74,6 @@ def plain(value: Any) -> Any:
         value.options
     )
     return {"name": value.name} | options
-
-
-def with_heads(model: config.Model, parts: set[str]) -> config.Model:
-    """The model with the heads that a checkpoint has; what reads the pooled token needs the pooler."""
-    return dataclasses.replace(model, pooler=bool(parts & {"pooler", "pair_head"}), pair_head="pair_head" in parts)
 
 
 def common_model(settings: Settings, **changes: Any) -> config.Model:

@@ -13,8 +13,8 @@ from bert_jax import config
 from bert_jax.formats import family as families
 from bert_jax.formats import table, weights
 from bert_jax.formats.family import Family, Settings
-from bert_jax.formats.table import HEADS, Params, Rule
-from bert_jax.modeling import bert
+from bert_jax.formats.table import Params, Rule
+from bert_jax.modeling import bert, heads
 from configuration import foreign
 from configuration.foreign import FormatError
 
@@ -41,9 +41,8 @@ def read(folder: Path) -> tuple[config.Model, Params]:
     model = family.model(settings)
     rules = family.rules(model, settings)
     tensors = normalised(family, rules, weights.read(folder), settings, str(folder))
-    model = families.with_heads(model, table.parts_in(rules, tensors))
     check_constants(family.constants(model), tensors, str(folder))
-    return model, table.restore(rules, model, bert.abstract_params(model), tensors, str(folder))
+    return model, table.restore(rules, model, bert.abstract_params(model, heads.parts(model)), tensors, str(folder))
 
 
 def read_model(folder: Path) -> config.Model:
@@ -110,13 +109,18 @@ def expressed(
         model, {key: (special_ids or {}).get(key, usual) for key, usual in family.special_ids.items()}
     )
     families.check_expresses(family, name, model, settings)
+    settings |= family.heads(params.keys())
     tensors = table.export(family.rules(model, settings), model, params) | family.constants(model)
-    heads = frozenset(head for head in HEADS if head in params and head != "pooler")
-    if heads not in family.architectures:
-        raise FormatError(f"the {name} layout has no model with the heads {', '.join(sorted(heads))} and no other")
-    if not heads:
+    present = frozenset(head for head in heads.HEADS if head in params and head != "pooler")
+    if present not in family.architectures:
+        raise FormatError(f"the {name} layout has no model with the heads {', '.join(sorted(present))} and no other")
+    if not present:
         tensors = {tensor.removeprefix(f"{family.prefix}."): array for tensor, array in tensors.items()}
-    return settings | {"model_type": name, "architectures": [family.architectures[heads]], "dtype": "float32"}, tensors
+    return settings | {
+        "model_type": name,
+        "architectures": [family.architectures[present]],
+        "dtype": "float32",
+    }, tensors
 
 
 def check_constants(constants: dict[str, np.ndarray], tensors: dict[str, np.ndarray], source: str) -> None:

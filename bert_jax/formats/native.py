@@ -11,8 +11,8 @@ import numpy as np
 
 from bert_jax import config
 from bert_jax.formats import table, weights
-from bert_jax.formats.table import HEADS, Params
-from bert_jax.modeling import bert
+from bert_jax.formats.table import Params
+from bert_jax.modeling import bert, heads
 from configuration import foreign
 from configuration.foreign import FormatError
 from configuration.variants import nearest
@@ -31,8 +31,10 @@ def read(folder: Path) -> tuple[config.Model, Params, str]:
     model = model_from_dict(content["model"], folder / CONFIG)
     tensors = weights.read_safetensors(folder / PARAMS)
     present = {table.part(path) for path in tensors}
-    shapes = table.flatten(bert.abstract_params(model))
-    wanted = {path: leaf.shape for path, leaf in shapes if table.part(path) in present or table.part(path) not in HEADS}
+    shapes = table.flatten(bert.abstract_params(model, heads.parts(model)))
+    wanted = {
+        path: leaf.shape for path, leaf in shapes if table.part(path) in present or table.part(path) not in heads.HEADS
+    }
     table.check(wanted, tensors, str(folder))
     return model, table.unflatten(tensors), content.get("family", "")
 

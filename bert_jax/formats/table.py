@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from bert_jax import config
+from bert_jax.modeling.heads import HEADS
+from bert_jax.modeling.parts import STACKED
 from configuration.foreign import FormatError
 
 Params = dict[str, Any]  # a nested dict of arrays, as bert_jax.modeling.bert.init makes it
-HEADS = ("pooler", "pair_head", "mlm_head")  # the parts a checkpoint may lack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Rule:
 
     @property
     def stacked(self) -> bool:
-        return self.ours.startswith("layers/")
+        return STACKED in self.ours.split("/")
 
     def names(self, shape: Sequence[int]) -> list[str]:
         """Theirs, one for each index of axis 0 of ours where layers are stacked, or the one name."""

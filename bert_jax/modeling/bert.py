@@ -1,4 +1,4 @@
-"""The encoder (Devlin et al. 2018): embeddings, a scan over stacked layers, and the parameters of its heads.
+"""The encoder (Devlin et al. 2018): embeddings and a scan over stacked layers.
 
 With `model.sharing` (ALBERT, Lan et al. 2019, arXiv 1909.11942, section 3.1) the stack holds what is shared once for
 each group of neighbouring layers.
@@ -6,6 +6,7 @@ each group of neighbouring layers.
 
 import functools
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -15,10 +16,9 @@ from flax import nnx
 from bert_jax.config import Model
 from bert_jax.modeling.attention import Context
 from bert_jax.modeling.block import Block
-from bert_jax.modeling.heads import MlmHead, PairHead, Pooler
 from bert_jax.modeling.kernels import choose, request_for
-from bert_jax.modeling.layers import Dense, LayerNorm, Table, bind, by_rows, dropout, logical_axes, split_key
-from bert_jax.modeling.layers import init as init_module
+from bert_jax.modeling.layers import Dense, LayerNorm, Table, bind, by_rows, dropout, split_key
+from bert_jax.modeling.parts import Part, Parts, of_module, size, stack, together
 from bert_jax.modeling.products import PRODUCT
 from configuration.variants import load
 
@@ -64,30 +64,19 @@ class FinalNorm(LayerNorm):
         super().__init__(model)
 
 
-def parts(model: Model) -> dict[str, type[nnx.Module]]:
-    """The modules beside the stacked layers, by their name in the parameters."""
-    optional = {"final_norm": model.norm == "pre", "pooler": model.pooler, "pair_head": model.pair_head}
-    modules = {
-        "embeddings": Embeddings,
-        "mlm_head": MlmHead,
-        "final_norm": FinalNorm,
-        "pooler": Pooler,
-        "pair_head": PairHead,
-    }
-    return {name: module for name, module in modules.items() if optional.get(name, True)}
+def encoder_parts(model: Model) -> Parts:
+    """The encoder's parts, by their names in the parameters."""
+    shared_or_own = lambda name: model.groups if name in shared(model) else model.layers
+    stacks = {name: stack(part, shared_or_own(name)) for name, part in layer_parts(model).items()}
+    parts = {"embeddings": of_module(Embeddings, model), "layers": together(stacks)}
+    return parts | ({"final_norm": of_module(FinalNorm, model)} if model.norm == "pre" else {})
 
 
-def init(model: Model, key: jax.Array) -> dict:
-    """The parameters: a nested dict of float32 arrays, layers (or groups of them, where shared) stacked on axis 0."""
-    names = [*parts(model), "layers", "init"]
-    keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
-    params = {name: init_module(module, model, keys[name]) for name, module in parts(model).items()}
-    layer_keys = jax.random.split(keys["layers"], model.layers)
-    for part in PARTS:
-        of_part = lambda layer_key, part=part: init_module(Block, model, layer_key)[part]
-        stack = jax.vmap(of_part)(layer_keys[: model.groups if part in shared(model) else model.layers])
-        params.setdefault("layers", {})[part] = stack
-    return load("bert_jax.modeling.inits", model.init)()(model, params, keys["init"])
+def layer_parts(model: Model) -> Parts:
+    """The parts of one layer."""
+    block = of_module(Block, model)
+    of = lambda name: Part(lambda key: block.init(key)[name], lambda: block.axes()[name])
+    return {name: of(name) for name in PARTS}
 
 
 def shared(model: Model) -> tuple[str, ...]:
@@ -95,23 +84,32 @@ def shared(model: Model) -> tuple[str, ...]:
     return {"none": (), "all": PARTS}.get(model.sharing, (model.sharing,))
 
 
-def abstract_params(model: Model) -> dict:
+def init(model: Model, key: jax.Array, heads: Parts = MappingProxyType({})) -> dict:
+    """The parameters: a nested dict of float32 arrays, layers (or groups of them, where shared) stacked on axis 0.
+
+    Args:
+      heads: what is trained beside the encoder, such as `objectives.parts_of(config)`.
+    """
+    parts_key, init_key = jax.random.split(key)
+    params = together({**encoder_parts(model), **heads}).init(parts_key)
+    return load("bert_jax.modeling.inits", model.init)()(model, params, init_key)
+
+
+def abstract_params(model: Model, heads: Parts = MappingProxyType({})) -> dict:
     """The parameters' shapes and dtypes, as `jax.ShapeDtypeStruct`s, without computing anything."""
-    return jax.eval_shape(lambda: init(model, jax.random.key(0)))
+    return jax.eval_shape(lambda: init(model, jax.random.key(0), heads))
 
 
-def parameter_axes(model: Model) -> dict:
+def parameter_axes(model: Model, heads: Parts = MappingProxyType({})) -> dict:
     """Each parameter's logical axes, in the tree of `init`."""
-    axes = {name: logical_axes(module, model) for name, module in parts(model).items()}
-    stacked = lambda leaf: type(leaf)(("layers", *leaf))
-    axes["layers"] = jax.tree.map(stacked, logical_axes(Block, model))
-    return axes
+    return together({**encoder_parts(model), **heads}).axes()
 
 
-def count_parameters(model: Model) -> int:
+def count_parameters(model: Model, heads: Parts = MappingProxyType({})) -> int:
     """Weights in the model, the vocabulary's padding not counted."""
-    total = sum(x.size for x in jax.tree.leaves(abstract_params(model)))
-    return total - (model.padded_vocab_size - model.vocab_size) * (model.table_width + 1)
+    vocabulary = model.table_width + ("mlm_head" in heads)  # numbers a word: its embedding, and the head's bias
+    padding = (model.padded_vocab_size - model.vocab_size) * vocabulary
+    return size(abstract_params(model, heads)) - padding
 
 
 def encode(

@@ -1,5 +1,7 @@
 """What reads the encoder's output: the masked-language-model head, the pooler, the pair head."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -7,6 +9,7 @@ from flax import nnx
 from bert_jax.config import Model
 from bert_jax.modeling.block import activate
 from bert_jax.modeling.layers import Dense, LayerNorm, bind
+from bert_jax.modeling.parts import Parts, of_module
 from bert_jax.modeling.products import dot, over_rows
 
 
@@ -72,6 +75,14 @@ class PairHead(Dense):
 
     def __init__(self, model: Model, rngs: nnx.Rngs):
         super().__init__((model.width, 2), ("embed", None), model, rngs)
+
+
+HEADS: Mapping[str, type[nnx.Module]] = {"mlm_head": MlmHead, "pooler": Pooler, "pair_head": PairHead}
+
+
+def parts(model: Model, *names: str) -> Parts:
+    """The heads of these names as parts; all of `HEADS` if none is named."""
+    return {name: of_module(HEADS[name], model) for name in names or HEADS}
 
 
 def padded_mlm_logits(model: Model, params: dict, hidden: jax.Array) -> jax.Array:

@@ -7,12 +7,19 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config import Model
+from bert_jax.modeling import heads
 from bert_jax.modeling.bert import encode
 from bert_jax.modeling.heads import padded_mlm_logits
+from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Means, Objective, Vocabulary
 from bert_jax.objectives._cross_entropy import cross_entropy
 from bert_jax.objectives._whole_words import choose_words
 from configuration.variants import ConfigError
+
+
+def parts(model: Model) -> Parts:
+    """The masked-language-model head."""
+    return heads.parts(model, "mlm_head")
 
 
 def build(
@@ -67,7 +74,7 @@ def build(
         logits = padded_mlm_logits(model, params, hidden)
         return cross_entropy(logits, batch["targets"], batch["target_weights"])
 
-    return Objective(corrupt, loss)
+    return Objective(corrupt, loss, ("word_starts",) if whole_words else ())
 
 
 def is_text(tokens: jax.Array, segments: jax.Array, vocabulary: Vocabulary) -> jax.Array:

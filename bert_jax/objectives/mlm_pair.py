@@ -9,11 +9,17 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config import Model
+from bert_jax.modeling import heads
 from bert_jax.modeling.bert import encode
 from bert_jax.modeling.heads import padded_mlm_logits, pair_logits, pool
+from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Means, Objective, Vocabulary, mlm
 from bert_jax.objectives._cross_entropy import cross_entropy
-from configuration.variants import ConfigError
+
+
+def parts(model: Model) -> Parts:
+    """The masked-language-model head, the pooler, and the head that reads it."""
+    return heads.parts(model, "mlm_head", "pooler", "pair_head")
 
 
 def build(
@@ -32,15 +38,7 @@ def build(
       mask_rate, masked, random, whole_words: as in mlm.py.
       pair_weight: of the pairs' mean loss beside the tokens'.
     """
-    if not model.pair_head:
-        raise ConfigError("config.objective is mlm_pair; it needs config.model.pooler=true and model.pair_head=true")
     alone = mlm.build(model, vocabulary, mask_rate=mask_rate, masked=masked, random=random, whole_words=whole_words)
-
-    def corrupt(batch: Batch, key: jax.Array) -> Batch:
-        """As mlm.py's; the rows must come with pair_label."""
-        if "pair_label" not in batch:
-            raise ConfigError("config.objective is mlm_pair; config.data.rows must be segment_pair or sentence_pair")
-        return alone.corrupt(batch, key)
 
     def loss(params: dict, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array, Means]:
         """As mlm.py's, and pair_loss and pair_accuracy over the rows that are not padding.
@@ -58,4 +56,4 @@ def build(
         means |= {"pair_loss": (pair_loss, pairs), "pair_accuracy": of_pairs["accuracy"]}
         return total + pair_weight * batch["target_places"].shape[1] * pair_loss, weight, means
 
-    return Objective(corrupt, loss)
+    return Objective(alone.corrupt, loss, (*alone.needs, "pair_label"))

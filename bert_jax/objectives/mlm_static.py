@@ -8,8 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config import Model
+from bert_jax.modeling import heads
+from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Objective, Vocabulary, mlm
 from configuration.variants import ConfigError
+
+
+def parts(model: Model) -> Parts:
+    """As mlm.py."""
+    return heads.parts(model, "mlm_head")
 
 
 def build(
@@ -44,7 +51,7 @@ def build(
 
         return jax.vmap(one)(batch, shown)
 
-    return Objective(corrupt, dynamic.loss)
+    return Objective(corrupt, dynamic.loss, dynamic.needs)
 
 
 def hashed(tokens: jax.Array) -> jax.Array:

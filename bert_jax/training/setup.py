@@ -79,6 +79,15 @@ def vocabulary_of(store: Store) -> Vocabulary:
     return Vocabulary(size=store.vocab_size, pad=t.pad_id, cls=t.cls_id, sep=t.sep_id, mask=t.mask_id)
 
 
+def check_fields(config: Config, objective: Objective, examples: pipeline.Examples) -> None:
+    """Raises ConfigError if the rows lack a field that the objective needs."""
+    if objective.needs and (missing := set(objective.needs) - examples.batch(0, 1).keys()):
+        raise ConfigError(
+            f"config.objective is {config.objective.name}, which needs the fields {', '.join(sorted(missing))} of a "
+            f"batch; config.data.rows is {config.data.rows.name}: segment_pair and sentence_pair give pair_label"
+        )
+
+
 def open_examples(config: Config, store: Store, phase: int) -> pipeline.Examples:
     """The endless stream of training rows of one phase."""
     return pipeline.Examples(

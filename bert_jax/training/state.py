@@ -14,6 +14,7 @@ import optax
 
 from bert_jax.config import Config, Phase
 from bert_jax.modeling import bert
+from bert_jax.objectives import parts_of
 from bert_jax.training import averaging, guard, state_sharding
 from configuration.variants import ConfigError, load, module
 from data_pipeline import batch_sizes
@@ -94,14 +95,16 @@ def no_roll_backs(config: Config) -> State:
 def abstract_state(config: Config, mesh: jax.sharding.Mesh) -> State:
     """Shapes, dtypes and shardings of the state, without computing anything."""
     optimizer = make_optimizer(config)
-    params = bert.abstract_params(config.model)
+    heads = parts_of(config)
+    params = bert.abstract_params(config.model, heads)
+    axes = bert.parameter_axes(config.model, heads)
     shapes = {
         "step": jax.ShapeDtypeStruct((), jnp.int32),
         "params": params,
         "opt_state": jax.eval_shape(optimizer.init, params),
         **jax.eval_shape(lambda: no_roll_backs(config)),
     }
-    shardings = state_sharding.state_shardings(config.model, optimizer, params, mesh)
+    shardings = state_sharding.state_shardings(axes, optimizer, params, mesh)
     shardings |= jax.tree.map(lambda _: shardings["step"], no_roll_backs(config))
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
 
@@ -122,7 +125,7 @@ def init_state(
     bias = unigram_bias(config, token_counts)
 
     def init(key: jax.Array, imported: dict[str, Any]) -> State:
-        params = bert.init(config.model, key)
+        params = bert.init(config.model, key, parts_of(config))
         if bias is not None:
             params["mlm_head"]["bias"] = jnp.asarray(bias)
         params |= imported
@@ -144,6 +147,8 @@ def unigram_bias(config: Config, token_counts: np.ndarray | None) -> np.ndarray 
     """float32 [Vp]: the log of each token's share of the text (each count raised by one), or None if not wanted."""
     if not config.unigram_bias:
         return None
+    if "mlm_head" not in parts_of(config):
+        raise ConfigError(f"config.unigram_bias is true, but config.objective {config.objective.name} has no MLM head")
     assert token_counts is not None
     counts = token_counts.astype(np.float64) + 1
     bias = np.zeros(config.model.padded_vocab_size, np.float32)

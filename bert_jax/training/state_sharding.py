@@ -8,7 +8,6 @@ import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from bert_jax import config as configs
-from bert_jax.modeling.bert import parameter_axes
 from bert_jax.runtime.sharding import RULES, batch_shards
 from configuration.variants import ConfigError
 
@@ -39,8 +38,8 @@ def check(config: configs.Config, mesh: jax.sharding.Mesh) -> None:
             raise ConfigError(f"config.mesh.{which} is {axis}, which does not divide model.{name}={size}")
 
 
-def parameter_shardings(model: configs.Model, params: Any, mesh: jax.sharding.Mesh) -> dict:
-    """A NamedSharding for each parameter, by its logical axes; `params` may be abstract.
+def parameter_shardings(axes: Any, params: Any, mesh: jax.sharding.Mesh) -> dict:
+    """A NamedSharding for each parameter, by its logical `axes`; `params` may be abstract.
 
     Where nothing goes over fsdp by the table, as in the biases of heads, feed-forward and vocabulary, the last axis
     that both together divide goes over tensor and fsdp.
@@ -55,16 +54,16 @@ def parameter_shardings(model: configs.Model, params: Any, mesh: jax.sharding.Me
             names = [both[i] if i in fits[-1:] else name for i, name in enumerate(names)]
         return NamedSharding(mesh, PartitionSpec(*names))
 
-    return jax.tree.map(lambda axes, x: place(axes, x.shape), parameter_axes(model), params)
+    return jax.tree.map(lambda axes, x: place(axes, x.shape), axes, params)
 
 
-def state_shardings(model: configs.Model, optimizer: optax.GradientTransformation, params: Any, mesh: Any) -> dict:
+def state_shardings(axes: Any, optimizer: optax.GradientTransformation, params: Any, mesh: Any) -> dict:
     """Shardings of the train state: moments as their parameters, everything else on every device.
 
     `params` are abstract. (Compiling `optimizer.init` alone would replicate the moments.)
     """
     everywhere = NamedSharding(mesh, PartitionSpec())
-    shardings = parameter_shardings(model, params, mesh)
+    shardings = parameter_shardings(axes, params, mesh)
     opt_state = optax.tree_utils.tree_map_params(
         optimizer,
         lambda leaf, sharding: leaf if _masked(leaf) else sharding,

@@ -1,6 +1,6 @@
 """Where each array of each configuration lies on the mesh, as text; the golden files are written by
 
-    python tests/bert_jax/golden.py
+    PYTHONPATH=tests python tests/bert_jax/golden.py
 
 which is to be run, and its difference read, whenever a sharding changes on purpose.
 """
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import jax
+import shipped
 
 from bert_jax.config import Config, Mesh
 from bert_jax.runtime import sharding
@@ -18,7 +19,7 @@ from configuration import flags as config_flags
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "golden" / "sharding"
-CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+CONFIGS = shipped.recipes()
 
 
 def describe(config: Config) -> str:

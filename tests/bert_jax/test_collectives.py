@@ -9,7 +9,7 @@ import test_train_step as tiny
 
 from bert_jax.analysis.hlo import Program
 from bert_jax.config import Mesh
-from bert_jax.modeling import bert
+from bert_jax.modeling import bert, heads
 from bert_jax.objectives import mlm
 from bert_jax.runtime import sharding
 from bert_jax.training.state import abstract_state
@@ -17,7 +17,9 @@ from bert_jax.training.step import jit_train_step
 
 B = 64  # rows enough that activations are larger than weights
 PHASE = dataclasses.replace(tiny.PHASE, batch_size=B)
-WEIGHTS = 4 * sum(math.prod(x.shape) for x in jax.tree.leaves(bert.abstract_params(tiny.MODEL)))  # bytes
+WEIGHTS = 4 * sum(
+    math.prod(x.shape) for x in jax.tree.leaves(bert.abstract_params(tiny.MODEL, heads.parts(tiny.MODEL, "mlm_head")))
+)  # bytes
 
 
 def exchanged(mesh_config: Mesh, microbatches: int = 1) -> dict[str, int]:

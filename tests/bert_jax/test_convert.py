@@ -15,7 +15,7 @@ from bert_jax.checkpoints.manager import Checkpointer
 from bert_jax.config import Config, Model, Phase
 from bert_jax.formats import huggingface, native
 from bert_jax.formats.table import flatten
-from bert_jax.modeling import bert
+from bert_jax.modeling import bert, heads
 from configuration.foreign import FormatError
 from data_pipeline.tokenizers import Tokenizer, sentencepiece
 
@@ -37,7 +37,7 @@ def model(tokenizer) -> Model:
 def workdir(tmp_path, model, tokenizer):
     """A work folder as training leaves it."""
     config = Config(name="test", phases=(Phase(steps=1, length=8, batch_size=1, learning_rate=1e-3),), model=model)
-    params = bert.init(model, jax.random.key(0))
+    params = bert.init(model, jax.random.key(0), heads.parts(model, "mlm_head"))
     with Checkpointer(tmp_path / "run", config.checkpoints) as checkpoints:
         checkpoints.save(7, {"params": params, "step": np.int32(7)}, config, "fingerprint")
     tokenizer.save(tmp_path / "run" / "store" / "tokenizer")
@@ -108,7 +108,9 @@ def test_nothing_is_left_of_an_export_that_fails(workdir, tmp_path):
 
 def test_the_family_of_an_import_is_that_of_its_export(tmp_path, model):
     (tmp_path / "source").mkdir()
-    huggingface.write(model, bert.init(model, jax.random.key(0)), tmp_path / "source", "roberta")
+    huggingface.write(
+        model, bert.init(model, jax.random.key(0), heads.parts(model, "mlm_head")), tmp_path / "source", "roberta"
+    )
     convert.import_(tmp_path / "source", tmp_path / "ours")
     assert native.read(tmp_path / "ours")[2] == "roberta"
     convert.export(tmp_path / "ours", tmp_path / "back")

@@ -13,12 +13,12 @@ from bert_jax.modeling import bert, heads
 from configuration.foreign import FormatError
 from configuration.variants import use
 
-MODEL = Model(vocab_size=101, layers=2, width=12, heads=3, mlp_width=20, max_length=40, pooler=True, init_std=0.3)
+MODEL = Model(vocab_size=101, layers=2, width=12, heads=3, mlp_width=20, max_length=40, init_std=0.3)
 
 
 @pytest.fixture(scope="module")
 def params():
-    return bert.init(MODEL, jax.random.key(0))
+    return bert.init(MODEL, jax.random.key(0), heads.parts(MODEL, "mlm_head", "pooler"))
 
 
 def rows(length=37):
@@ -55,7 +55,7 @@ def test_positions_restart_in_each_document_only_if_they_are_isolated():
 
 def test_without_heads_there_is_none(params):
     bare = {name: params[name] for name in ("embeddings", "layers")}
-    out = Encoder(dataclasses.replace(MODEL, pooler=False), bare)(rows()[0])
+    out = Encoder(MODEL, bare)(rows()[0])
     assert out["pooled"] is None
     assert out["logits"] is None
     assert out["hidden"].shape == (2, 37, 12)
@@ -84,7 +84,9 @@ def test_input_it_does_not_take_is_one_clear_line(params, arguments, message):
 
 def test_relative_positions_take_rows_of_any_length():
     model = dataclasses.replace(MODEL, positions=use("functional_relative"))
-    assert Encoder(model, bert.init(model, jax.random.key(0)))(np.zeros((1, 50), int))["hidden"].shape == (1, 50, 12)
+    assert Encoder(model, bert.init(model, jax.random.key(0), heads.parts(model, "mlm_head", "pooler")))(
+        np.zeros((1, 50), int)
+    )["hidden"].shape == (1, 50, 12)
 
 
 def test_a_folder_without_an_encoder_says_what_was_looked_for(tmp_path):

@@ -8,7 +8,7 @@ from bert_jax import fill_mask as command
 from bert_jax.config import Model
 from bert_jax.encoder import Encoder
 from bert_jax.fill_mask import fill_mask
-from bert_jax.modeling import bert
+from bert_jax.modeling import bert, heads
 from configuration.foreign import FormatError
 from data_pipeline.tokenizers import sentencepiece
 
@@ -21,7 +21,7 @@ def encoder():
     model = Model(
         vocab_size=tokenizer.vocab_size, layers=1, width=12, heads=3, mlp_width=20, max_length=40, init_std=0.5
     )
-    return Encoder(model, bert.init(model, jax.random.key(0)), tokenizer)
+    return Encoder(model, bert.init(model, jax.random.key(0), heads.parts(model, "mlm_head")), tokenizer)
 
 
 def test_the_predictions_are_the_largest_of_a_softmax_at_each_mask(encoder):

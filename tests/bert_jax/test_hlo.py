@@ -8,7 +8,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from bert_jax.analysis.flops import matmul_flops, needed_flops
 from bert_jax.analysis.hlo import Collective, Program, array_bytes, group_size
 from bert_jax.config import Model
-from bert_jax.modeling import bert
+from bert_jax.modeling import bert, heads
 from bert_jax.objectives import Vocabulary, mlm
 
 TEXT = """HloModule jit_step, is_scheduled=true
@@ -100,7 +100,7 @@ class TestFlops:
     def test_what_a_step_needs_is_what_ours_does(self) -> None:
         model = Model(vocab_size=128, layers=3, width=24, heads=3, mlp_width=40, max_length=37)
         objective = mlm.build(model, Vocabulary(size=128, pad=0, cls=2, sep=3, mask=4))
-        params = jax.eval_shape(lambda: bert.init(model, jax.random.key(0)))
+        params = jax.eval_shape(lambda: bert.init(model, jax.random.key(0), heads.parts(model, "mlm_head")))
         names = ("tokens", "segments", "positions", "token_types")
         batch = {name: jax.ShapeDtypeStruct((5, 37), jnp.int32) for name in names}
         batch = jax.eval_shape(objective.corrupt, batch, jax.random.key(0))

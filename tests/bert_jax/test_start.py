@@ -15,7 +15,7 @@ import bert_jax.convert
 from bert_jax.checkpoints.manager import Checkpointer
 from bert_jax.config import Checkpoints, Config, Mesh, Model, Phase
 from bert_jax.formats import huggingface
-from bert_jax.modeling import bert
+from bert_jax.modeling import bert, heads
 from bert_jax.runtime import sharding
 from bert_jax.training import start
 from bert_jax.training.setup import open_store
@@ -35,7 +35,6 @@ ENCODER = Model(
     max_length=40,
     norm_epsilon=1e-5,
     activation="gelu_tanh",
-    pooler=True,
 )
 TINY = Config(
     "tiny",
@@ -51,7 +50,7 @@ TINY = Config(
 def source(tmp_path_factory) -> Path:
     """A bare encoder in PyTorch's layout, with its vocabulary."""
     folder = tmp_path_factory.mktemp("source")
-    params = jax.device_get(bert.init(ENCODER, jax.random.key(7)))
+    params = jax.device_get(bert.init(ENCODER, jax.random.key(7), heads.parts(ENCODER, "mlm_head", "pooler")))
     huggingface.write(ENCODER, {name: part for name, part in params.items() if name != "mlm_head"}, folder)
     (folder / "vocab.txt").write_text("\n".join(PIECES) + "\n", encoding="utf-8")
     return folder
@@ -142,7 +141,7 @@ def test_the_state_of_another_run_is_trained_on(tmp_path) -> None:
 def test_the_architecture_is_the_checkpoints_and_training_is_the_configurations(source) -> None:
     config = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, dropout=0.3, dtype="bfloat16"))
     adopted = start.adopt(config, str(source), {"model.layers": "2", "phases.0.length": "40"})
-    wanted = dataclasses.replace(ENCODER, dropout=0.3, dtype="bfloat16", pooler=False)
+    wanted = dataclasses.replace(ENCODER, dropout=0.3, dtype="bfloat16")
     assert adopted.model == wanted
     assert adopted.data.tokenizer == use("checkpoint", folder=str(source))
     words = wordpiece.build(dict, vocab=str(source / "vocab.txt"))

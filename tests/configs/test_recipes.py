@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from bert_jax.modeling import bert
+from bert_jax.objectives import parts_of
 from configuration.variants import load
 
 # Parameters in millions, and learning rates at some updates: computed by hand from the source's formula.
@@ -40,7 +41,8 @@ def config_of(name):
 
 @pytest.mark.parametrize(("name", "millions"), [(name, figures[0]) for name, figures in RECIPES.items()])
 def test_size(name, millions):
-    params = bert.abstract_params(config_of(name).model)
+    config = config_of(name)
+    params = bert.abstract_params(config.model, parts_of(config))
     assert sum(math.prod(p.shape) for p in jax.tree.leaves(params)) / 1e6 == pytest.approx(millions, rel=0.01)
 
 

@@ -53,7 +53,6 @@ def settings(model: config.Model, special_ids: Settings) -> Settings:
         "biases": model.biases,
         "sharing": model.sharing,
         "groups": model.groups,
-        "pooler": model.pooler,
         "auto_map": {auto: f"{CODE}.{name}" for auto, name in CLASSES.items()},
     }
 
@@ -101,4 +100,5 @@ FAMILY = family.Family(
     },
     special_ids={"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},
     code=(f"{CODE}.py",),
+    heads=lambda parts: {"pooler": "pooler" in parts},
 )

@@ -4,8 +4,8 @@
 moments and updates are float32 and shaped as the parameters, so that they take their sharding.
 The global gradient norm is clipped before an optimizer sees the gradients (config.clip_norm).
 
-Leaves under "layers" hold every layer, stacked on axis 0: what an optimizer does to a whole matrix
-it does to each layer of such a leaf. This file has the helpers that all of them share.
+Leaves under "layers", wherever that stands in the tree, hold every layer, stacked on axis 0: what an optimizer does to
+a whole matrix it does to each layer of such a leaf. This file has the helpers that all of them share.
 """
 
 from typing import Any
@@ -13,12 +13,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from bert_jax.modeling.parts import STACKED
 from configuration.variants import ConfigError
 
 Path = tuple[Any, ...]  # keys of the parameter tree, outermost first
 Tree = Any  # the parameters' nested dict, or a tree of its structure
 
-STACKED = "layers"  # leaves under this key hold one layer for each index of their axis 0
 EXCLUDED = ("bias", "scale")  # biases and LayerNorm's scales: neither decay nor, in some variants, a trust ratio
 
 
@@ -29,7 +29,7 @@ def names_of(path: Path) -> tuple[str, ...]:
 
 def is_stacked(path: Path) -> bool:
     """Whether axis 0 of the leaf counts layers."""
-    return names_of(path)[:1] == (STACKED,)
+    return STACKED in names_of(path)
 
 
 def is_excluded(path: Path, exclude: tuple[str, ...]) -> bool:

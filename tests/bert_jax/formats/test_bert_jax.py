@@ -15,7 +15,7 @@ import bert_jax
 from bert_jax.config import Model
 from bert_jax.formats import huggingface, weights
 from bert_jax.formats.family import plain
-from bert_jax.modeling import bert
+from bert_jax.modeling import bert, heads
 from configuration.foreign import FormatError
 from configuration.variants import use
 
@@ -29,7 +29,6 @@ def models(draw) -> Model:
     heads, layers = draw(st.sampled_from([1, 2, 3, 5])), draw(st.sampled_from([1, 2, 4]))
     sharing = draw(st.sampled_from(["none", "all", "attention", "mlp"]))
     positions = [use("absolute"), use("rotary", base=500.0), use("functional_relative", max_distance=5)]
-    pooler = draw(st.booleans())
     return Model(
         vocab_size=draw(st.sampled_from([101, 128, 131])),
         layers=layers,
@@ -47,30 +46,31 @@ def models(draw) -> Model:
         embedding_width=draw(st.sampled_from([0, 9])),
         sharing=sharing,
         groups=1 if sharing == "none" else draw(st.sampled_from([1, layers])),
-        pooler=pooler,
-        pair_head=pooler and draw(st.booleans()),
     )
 
 
-def written(folder, model: Model, family: str = "bert_jax") -> None:
+HEADS = ("mlm_head",), ("mlm_head", "pooler"), ("mlm_head", "pooler", "pair_head")
+
+
+def written(folder, model: Model, family: str = "bert_jax", trained=HEADS[0]) -> None:
     """A random encoder in a folder."""
-    huggingface.write(model, random_params(model), folder, family)
+    huggingface.write(model, random_params(model, trained), folder, family)
 
 
-def random_params(model: Model) -> dict:
+def random_params(model: Model, trained=HEADS[0]) -> dict:
     rng = np.random.default_rng(0)
     draw = lambda path, x: (path[-1].key == "scale") + rng.normal(0, 0.15, x.shape).astype(np.float32)
-    return jax.tree_util.tree_map_with_path(draw, bert.abstract_params(model))
+    return jax.tree_util.tree_map_with_path(draw, bert.abstract_params(model, heads.parts(model, *trained)))
 
 
 @reference.a_few_examples
-@given(model=models(), seed=st.integers(0, 99))
-def test_every_encoder_computes_the_same_there_and_comes_back_bit_for_bit(tmp_path_factory, model, seed):
+@given(model=models(), trained=st.sampled_from(HEADS), seed=st.integers(0, 99))
+def test_every_encoder_computes_the_same_there_and_comes_back_bit_for_bit(tmp_path_factory, model, trained, seed):
     folder, back = tmp_path_factory.mktemp("ours"), tmp_path_factory.mktemp("back")
-    written(folder, model)
+    written(folder, model, trained=trained)
     encoder = bert_jax.load(folder)
     assert encoder.config == model
-    auto = transformers.AutoModelForPreTraining if model.pair_head else transformers.AutoModelForMaskedLM
+    auto = transformers.AutoModelForPreTraining if "pair_head" in trained else transformers.AutoModelForMaskedLM
     theirs, report = auto.from_pretrained(folder, trust_remote_code=True, output_loading_info=True)
     assert not any(report.values())
     assert type(theirs).__module__.endswith("modeling_bert_jax")
@@ -83,8 +83,8 @@ def test_every_encoder_computes_the_same_there_and_comes_back_bit_for_bit(tmp_pa
 
 
 def test_every_layer_computes_the_same(tmp_path):
-    model = Model(**SMALL, norm="pre", gated=True, positions=use("rotary"), biases=False, pooler=True)
-    written(tmp_path, model)
+    model = Model(**SMALL, norm="pre", gated=True, positions=use("rotary"), biases=False)
+    written(tmp_path, model, trained=HEADS[1])
     theirs = transformers.AutoModel.from_pretrained(tmp_path, trust_remote_code=True)
     rows = reference.random_rows(np.random.default_rng(0), 3, 37, 101, 2)
     reference.assert_same(bert_jax.load(tmp_path), reference.run(theirs.eval(), rows), rows, every_layer=True)
@@ -101,7 +101,7 @@ def test_every_layer_computes_the_same(tmp_path):
         ({}, "bert"),
         ({"activation": "silu"}, "bert"),
         ({"embedding_width": 9}, "albert"),
-        ({"embedding_width": 9, "sharing": "all", "pooler": True, "pair_head": True}, "albert"),
+        ({"embedding_width": 9, "sharing": "all", "trained": HEADS[2]}, "albert"),
         ({"positions": use("rotary")}, "roformer"),
         ({"positions": use("rotary"), "embedding_width": 9}, "roformer"),
         ({"positions": use("functional_relative", max_distance=4)}, "nezha"),
@@ -109,14 +109,14 @@ def test_every_layer_computes_the_same(tmp_path):
         ({"norm": "pre", "gated": True, "positions": use("rotary"), "token_types": 0}, "modernbert"),
         ({"norm": "pre", "gated": True, "positions": use("rotary")}, "bert_jax"),
         ({"token_types": 0}, "bert_jax"),
-        ({"positions": use("rotary"), "pooler": True}, "bert_jax"),
+        ({"positions": use("rotary"), "trained": HEADS[1]}, "bert_jax"),
         ({"norm": "pre", "positions": use("functional_relative")}, "bert_jax"),
     ],
     ids=str,
 )
 def test_the_best_known_class_that_expresses_an_encoder_is_taken(tmp_path, change, family):
-    model = Model(**SMALL | change)
-    written(tmp_path, model, family="")
+    model = Model(**SMALL | {name: value for name, value in change.items() if name != "trained"})
+    written(tmp_path, model, family="", trained=change.get("trained", HEADS[0]))
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == family
     read = huggingface.read(tmp_path)[0]
     assert plain(read.positions) == plain(model.positions)
@@ -124,9 +124,8 @@ def test_the_best_known_class_that_expresses_an_encoder_is_taken(tmp_path, chang
 
 
 def test_the_pair_head_alone_has_no_class(tmp_path):
-    model = Model(**SMALL, norm="pre", pooler=True, pair_head=True)
-    params = random_params(model)
-    del params["mlm_head"]
+    model = Model(**SMALL, norm="pre")
+    params = random_params(model, ("pooler", "pair_head"))
     with pytest.raises(FormatError, match="the bert_jax layout has no model with the heads pair_head and no other"):
         huggingface.write(model, params, tmp_path)
 

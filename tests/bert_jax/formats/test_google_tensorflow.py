@@ -118,7 +118,8 @@ def test_albert_computes_the_same_as_pytorch(tmp_path, rows, groups, hub):
     named = dict(google_albert(name, parameter.detach().numpy()) for name, parameter in pytorch.named_parameters())
     write(tmp_path, {hub + name: value for name, value in named.items()}, settings)
     encoder = bert_jax.load(tmp_path)
-    assert (encoder.config.sharing, encoder.config.pair_head) == ("none" if groups == 2 else "all", True)
+    assert encoder.config.sharing == ("none" if groups == 2 else "all")
+    assert "pair_head" in encoder.params
     reference.assert_same(encoder, reference.run(pytorch, rows), rows, every_layer=True)
 
 

@@ -18,7 +18,7 @@ from bert_jax.config import Model
 from bert_jax.convert import export
 from bert_jax.formats import huggingface, weights
 from bert_jax.formats.table import flatten
-from bert_jax.modeling import bert
+from bert_jax.modeling import bert, heads
 from configuration.foreign import FormatError
 from configuration.variants import ConfigError, use
 
@@ -113,7 +113,7 @@ def test_a_wrong_layer_is_named(tmp_path_factory):
 
 def test_our_own_model_opens_as_auto_model(tmp_path):
     model = Model(vocab_size=101, layers=2, width=12, heads=3, mlp_width=20, max_length=40, activation="gelu_tanh")
-    params = bert.init(model, jax.random.key(0))
+    params = bert.init(model, jax.random.key(0), heads.parts(model, "mlm_head"))
     huggingface.write(model, params, tmp_path)
     theirs, report = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"]
@@ -127,13 +127,9 @@ def test_our_own_model_opens_as_auto_model(tmp_path):
     ("pair_head", "mlm_head", "kind"), [(True, True, "PreTraining"), (True, False, "NextSentencePrediction")]
 )
 def test_the_pair_head_is_the_same(tmp_path, pair_head, mlm_head, kind):
-    model = Model(
-        vocab_size=101, layers=1, width=12, heads=3, mlp_width=20, max_length=40, pooler=True, pair_head=pair_head
-    )
-    params = bert.init(model, jax.random.key(0))
-    if not mlm_head:
-        del params["mlm_head"]
-    huggingface.write(model, params, tmp_path)
+    names = [name for name, there in (("pair_head", pair_head), ("mlm_head", mlm_head)) if there]
+    params = bert.init(BASE, jax.random.key(0), heads.parts(BASE, "pooler", *names))
+    huggingface.write(BASE, params, tmp_path)
     theirs, report = getattr(transformers, f"BertFor{kind}").from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
@@ -220,7 +216,6 @@ def test_missing_heads_and_pooler_are_none(tmp_path_factory):
     out = encoder(rows.tokens, rows.mask, rows.types)
     assert out["pooled"] is None
     assert out["logits"] is None
-    assert not encoder.config.pooler
     assert "pooler" not in encoder.params
     assert reference.distance(out["hidden"], reference.run(model, rows)["last_hidden_state"], rows.mask) <= 1e-5
 
@@ -288,7 +283,11 @@ BASE = Model(vocab_size=101, layers=1, width=12, heads=3, mlp_width=20, max_leng
         ({"positions": use("functional_relative", max_distance=5)}, "bert", "model.positions="),
         ({"sharing": "all"}, "albert", "model.embedding_width=0"),
         ({"embedding_width": 7, "sharing": "attention"}, "albert", "model.sharing='attention'"),
-        ({"positions": use("rotary"), "pooler": True}, "roformer", "no place for the parameters pooler/bias"),
+        (
+            {"positions": use("rotary"), "trained": ("mlm_head", "pooler")},
+            "roformer",
+            "no place for the parameters pooler/bias",
+        ),
         ({"positions": use("rotary", base=9.0)}, "roformer", "model.positions="),
         ({"gated": True}, "bert", "model.gated=True"),
         ({"biases": False}, "bert", "model.biases=False"),
@@ -297,15 +296,17 @@ BASE = Model(vocab_size=101, layers=1, width=12, heads=3, mlp_width=20, max_leng
     ],
 )
 def test_what_a_family_cannot_express_is_refused(tmp_path, change, family, named):
-    model = dataclasses.replace(BASE, **change)
+    trained = change.get("trained", ("mlm_head",))
+    model = dataclasses.replace(BASE, **{name: value for name, value in change.items() if name != "trained"})
+    params = bert.init(model, jax.random.key(0), heads.parts(model, *trained))
     with pytest.raises(FormatError, match=named):
-        huggingface.write(model, bert.init(model, jax.random.key(0)), tmp_path, family)
+        huggingface.write(model, params, tmp_path, family)
     assert not list(tmp_path.iterdir())
 
 
 def test_how_a_model_is_trained_does_not_hinder_its_export(tmp_path):
     model = dataclasses.replace(BASE, dtype="bfloat16", remat="full", isolate_documents=False)
-    huggingface.write(model, bert.init(model, jax.random.key(0)), tmp_path)
+    huggingface.write(model, bert.init(model, jax.random.key(0), heads.parts(model, "mlm_head")), tmp_path)
     assert huggingface.read(tmp_path)[0] == BASE
 
 
@@ -317,7 +318,7 @@ def test_an_unknown_family_names_those_there_are(bert_folder):
 
 
 def test_the_vocabulary_padding_is_cut_off_and_added_as_zeros(tmp_path):
-    params = bert.init(BASE, jax.random.key(0))
+    params = bert.init(BASE, jax.random.key(0), heads.parts(BASE, "mlm_head"))
     huggingface.write(BASE, params, tmp_path)
     written = safetensors.torch.load_file(tmp_path / "model.safetensors")
     assert written["bert.embeddings.word_embeddings.weight"].shape == (101, 12)

@@ -26,9 +26,9 @@ def random_encoder(folder, max_distance):
     """A folder with a random encoder."""
     positions = use("functional_relative", max_distance=max_distance)
     sizes = {"vocab_size": 101, "layers": 2, "width": 24, "heads": 3, "mlp_width": 20, "max_length": 40}
-    model = Model(**sizes, positions=positions, pooler=True, pair_head=True, init_std=0.2)
+    model = Model(**sizes, positions=positions, init_std=0.2)
     folder.mkdir()
-    huggingface.write(model, bert.init(model, jax.random.key(0)), folder)
+    huggingface.write(model, bert.init(model, jax.random.key(0), heads.parts(model)), folder)
     return model
 
 
@@ -117,4 +117,4 @@ def test_what_the_last_release_wrote_is_read_and_written_bit_for_bit(tmp_path, o
 def test_absolute_positions_are_not_nezha(tmp_path):
     model = Model(vocab_size=101, layers=1, width=12, heads=3, mlp_width=20, max_length=40)
     with pytest.raises(FormatError, match=r"cannot express model\.positions"):
-        huggingface.write(model, bert.init(model, jax.random.key(0)), tmp_path, "nezha")
+        huggingface.write(model, bert.init(model, jax.random.key(0), heads.parts(model)), tmp_path, "nezha")

@@ -29,5 +29,5 @@ def test_the_losses_are_pytorchs_at_every_step(scheme):
     )
     ours, theirs = parity.both(model, Phase(steps=20, length=37, batch_size=6, learning_rate=2e-3))
     np.testing.assert_allclose(ours, theirs, rtol=parity.LIMIT)
-    assert ours[-1] < ours[0]
+    assert ours[-5:].mean() < ours[:5].mean()
     assert len(set(ours.tolist())) == 20

@@ -7,7 +7,7 @@ import pytest
 from bert_jax.config import Model
 from bert_jax.formats import native, table
 from bert_jax.formats.table import Rule
-from bert_jax.modeling import bert
+from bert_jax.modeling import bert, heads
 from configuration.foreign import FormatError
 
 MODEL = Model(vocab_size=101, layers=2, width=12, heads=3, mlp_width=20, max_length=40)
@@ -44,13 +44,13 @@ def test_rows_that_nothing_reads_come_first():
 
 
 def test_parameters_without_a_rule_are_never_dropped():
-    params = bert.init(MODEL, jax.random.key(0))
+    params = bert.init(MODEL, jax.random.key(0), heads.parts(MODEL, "mlm_head"))
     with pytest.raises(FormatError, match="no place for the parameters embeddings/norm/bias, embeddings/norm/scale"):
         table.export([Rule("embeddings/word/embedding", "w", inputs=1)], MODEL, {"embeddings": params["embeddings"]})
 
 
 def test_our_own_folder_comes_back_bit_for_bit(tmp_path):
-    params = bert.init(MODEL, jax.random.key(0))
+    params = bert.init(MODEL, jax.random.key(0), heads.parts(MODEL, "mlm_head"))
     native.write(MODEL, params, tmp_path, "roberta")
     model, back, family = native.read(tmp_path)
     assert (model, family) == (MODEL, "roberta")
@@ -61,7 +61,7 @@ def test_our_own_folder_comes_back_bit_for_bit(tmp_path):
 
 
 def test_our_own_folder_lists_what_is_wrong(tmp_path):
-    params = bert.init(MODEL, jax.random.key(0))
+    params = bert.init(MODEL, jax.random.key(0), heads.parts(MODEL, "mlm_head"))
     del params["layers"]["mlp"]["up"]["bias"], params["mlm_head"]["bias"]
     native.write(MODEL, params, tmp_path)
     with pytest.raises(FormatError, match=r"missing: layers/mlp/up/bias, mlm_head/bias$"):
@@ -78,7 +78,7 @@ def test_our_own_folder_lists_what_is_wrong(tmp_path):
     ],
 )
 def test_a_configuration_that_is_wrong_is_one_clear_line(tmp_path, old, new, message):
-    native.write(MODEL, bert.init(MODEL, jax.random.key(0)), tmp_path)
+    native.write(MODEL, bert.init(MODEL, jax.random.key(0), heads.parts(MODEL, "mlm_head")), tmp_path)
     file = tmp_path / native.CONFIG
     file.write_text(file.read_text().replace(old, new, 1))
     with pytest.raises(FormatError, match=message):

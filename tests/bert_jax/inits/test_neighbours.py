@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bert_jax.config import Model
-from bert_jax.modeling import bert
+from bert_jax.modeling import bert, heads
 from bert_jax.modeling.attention import Attention, project
 from bert_jax.modeling.kernels import xla
 from bert_jax.modeling.layers import bind
@@ -26,7 +26,7 @@ SIZES = {"vocab_size": 101, "layers": 2, "width": 96, "heads": 3, "mlp_width": 4
 )
 def test_heads_look_at_their_offsets(positions) -> None:
     model = Model(positions=positions, init=use("neighbours", offsets=OFFSETS, columns=32), **SIZES)
-    params = jax.jit(lambda key: bert.init(model, key))(jax.random.key(1))
+    params = jax.jit(lambda key: bert.init(model, key, heads.parts(model, "mlm_head")))(jax.random.key(1))
     rng = np.random.default_rng(0)
     batch = {
         "tokens": rng.integers(0, 101, (2, 37)),

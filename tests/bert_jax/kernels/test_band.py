@@ -12,7 +12,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from bert_jax.config import Mesh, Model
-from bert_jax.modeling import bert
+from bert_jax.modeling import bert, heads
 from bert_jax.modeling.kernels import Relative, Request, band, choose, request_for, xla
 from bert_jax.runtime import sharding
 from configuration.variants import ConfigError, use
@@ -100,7 +100,7 @@ def test_rows_and_heads_split_over_a_mesh():
 def test_the_encoder_is_the_same_with_this_kernel_and_the_reference(max_distance):
     sizes = {"vocab_size": 101, "layers": 2, "width": 18, "heads": 3, "mlp_width": 20, "max_length": 37}
     model = Model(positions=use("functional_relative", max_distance=max_distance), **sizes)
-    params = bert.init(model, jax.random.key(0))
+    params = bert.init(model, jax.random.key(0), heads.parts(model, "mlm_head"))
     rng = np.random.default_rng(0)
     batch = {
         "tokens": rng.integers(0, 101, (2, 37)),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bert_jax.config import Model
-from bert_jax.modeling import bert
+from bert_jax.modeling import bert, heads
 from configuration.variants import Variant, use
 
 MODEL = Model(vocab_size=101, layers=3, width=24, heads=3, mlp_width=40, max_length=37)
@@ -31,7 +31,7 @@ def make_batch(seed: int = 0) -> dict[str, np.ndarray]:
 
 @functools.cache
 def encoder(model: Model):
-    params = jax.jit(lambda key: bert.init(model, key))(jax.random.key(0))
+    params = jax.jit(lambda key: bert.init(model, key, heads.parts(model, "mlm_head")))(jax.random.key(0))
     return params, jax.jit(functools.partial(bert.encode, model))
 
 

@@ -37,7 +37,7 @@ def random_params(model: Model) -> dict:
     """Every parameter random, norms and biases too; as NumPy float32."""
     rng = np.random.default_rng(0)
     draw = lambda path, x: (path[-1].key == "scale") + rng.normal(0, 0.3, x.shape).astype(np.float32)
-    return jax.tree_util.tree_map_with_path(draw, bert.abstract_params(model))
+    return jax.tree_util.tree_map_with_path(draw, bert.abstract_params(model, heads.parts(model, "mlm_head")))
 
 
 @pytest.mark.parametrize("change", VARIANTS, ids=str)
@@ -90,7 +90,8 @@ def test_a_shared_weight_gets_the_sum_of_its_layers_gradients(sharing: str, rema
 def test_axes_counts_and_operations(change: dict) -> None:
     """Each array has an axis name a dimension; counts are those of the formulas."""
     model = dataclasses.replace(BASE, **change)
-    params, axes = bert.abstract_params(model), bert.parameter_axes(model)
+    head = heads.parts(model, "mlm_head")
+    params, axes = bert.abstract_params(model, head), bert.parameter_axes(model, head)
     jax.tree.map(lambda x, axes: None if len(axes) == x.ndim else pytest.fail(str(axes)), params, axes)
     d, f, e, v = model.width, model.mlp_width, model.embedding_width or model.width, model.vocab_size
     bias = int(model.biases)
@@ -101,7 +102,7 @@ def test_axes_counts_and_operations(change: dict) -> None:
     rest = tables * e + (d * e + bias * e + norm(e) + v)
     rest += (e * d + bias * d if model.embedding_width else 0) + norm(d if model.norm == "pre" else e)
     stored = {part: model.groups if model.sharing in (part, "all") else 4 for part in ("attention", "mlp")}
-    assert bert.count_parameters(model) == rest + stored["attention"] * attention + stored["mlp"] * mlp
+    assert bert.count_parameters(model, head) == rest + stored["attention"] * attention + stored["mlp"] * mlp
 
     jaxpr = jax.make_jaxpr(functools.partial(bert.encode, model))(bert.abstract_params(model), make_batch())
     tokens = 2 * 37

@@ -122,7 +122,7 @@ def test_loss_against_float64() -> None:
     """The gathered, padded computation gives what all logits of the true vocabulary would."""
     batch = make_batch(np.random.default_rng(4), rows=6, length=37)
     objective = mlm.build(MODEL, VOCABULARY, mask_rate=0.3)
-    params = bert.init(MODEL, jax.random.key(0))
+    params = bert.init(MODEL, jax.random.key(0), heads.parts(MODEL, "mlm_head"))
     params["mlm_head"]["bias"] = jax.random.normal(jax.random.key(1), (MODEL.padded_vocab_size,))
     corrupted = jax.device_get(objective.corrupt(batch, jax.random.key(2)))
     loss, weight, means = jax.jit(objective.loss)(params, corrupted, None)
@@ -141,7 +141,7 @@ def test_loss_against_float64() -> None:
 def test_rows_of_padding_give_zero_and_stay_finite() -> None:
     batch = {name: np.zeros((2, 37), np.int32) for name in ("tokens", "segments", "positions", "token_types")}
     objective = mlm.build(MODEL, VOCABULARY)
-    params = bert.init(MODEL, jax.random.key(0))
+    params = bert.init(MODEL, jax.random.key(0), heads.parts(MODEL, "mlm_head"))
     corrupted = objective.corrupt(batch, jax.random.key(2))
     assert corrupted["target_weights"].sum() == 0
     loss, gradients = jax.jit(jax.value_and_grad(lambda p: objective.loss(p, corrupted, None)[0]))(params)

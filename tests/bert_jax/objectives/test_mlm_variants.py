@@ -8,13 +8,13 @@ import pytest
 from test_mlm import MODEL, VOCABULARY, make_batch
 
 from bert_jax.config import Model
-from bert_jax.modeling import bert
+from bert_jax.modeling import bert, heads
 from bert_jax.modeling.heads import mlm_logits, pair_logits, pool
 from bert_jax.objectives import mlm_pair, mlm_static
 from configuration.variants import ConfigError
 
 KEYS = [jax.random.key(seed) for seed in range(40)]
-PAIRS: Model = dataclasses.replace(MODEL, pooler=True, pair_head=True, dropout=0.0, attention_dropout=0.0)
+PAIRS: Model = dataclasses.replace(MODEL, dropout=0.0, attention_dropout=0.0)
 
 
 def test_a_row_keeps_its_masks_wherever_and_whenever_it_is_shown():
@@ -50,7 +50,7 @@ def test_the_loss_of_tokens_and_pairs():
 
     @jax.jit
     def run(batch):
-        params = bert.init(PAIRS, KEYS[3])
+        params = bert.init(PAIRS, KEYS[3], heads.parts(PAIRS))
         corrupted = objective.corrupt(batch, KEYS[4])
         hidden = bert.encode(PAIRS, params, corrupted)
         tokens, choice = mlm_logits(PAIRS, params, hidden), pair_logits(PAIRS, params, pool(PAIRS, params, hidden))
@@ -67,11 +67,3 @@ def test_the_loss_of_tokens_and_pairs():
     np.testing.assert_allclose(total, wanted + 0.5 * places.shape[1] * pairs, rtol=1e-5)
     right = (choice.argmax(1) == batch["pair_label"])[:8].sum()
     assert means["pair_accuracy"] == (right, 8)
-
-
-def test_pairs_need_their_head_and_their_rows():
-    with pytest.raises(ConfigError, match=r"needs config.model.pooler=true and model.pair_head=true"):
-        mlm_pair.build(MODEL, VOCABULARY)
-    batch = make_batch(np.random.default_rng(1), rows=3, length=37)
-    with pytest.raises(ConfigError, match=r"config.data.rows must be segment_pair or sentence_pair"):
-        mlm_pair.build(PAIRS, VOCABULARY).corrupt(batch, KEYS[0])
