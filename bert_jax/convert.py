@@ -5,8 +5,10 @@ python -m bert_jax.convert --source=path/to/bert-base-uncased --output=imported
 """
 
 import contextlib
+import dataclasses
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ import jax
 from absl import flags
 
 from bert_jax.formats import folder, huggingface, native
+from bert_jax.formats.table import Params
+from bert_jax.modeling import bert, heads
 from configuration import cli
 from configuration.foreign import FormatError
 
@@ -66,8 +70,17 @@ def export(workdir: Path, output: Path, family: str = "") -> folder.Opened:
             t = opened.tokenizer
             ids = {"pad_token_id": t.pad_id, "bos_token_id": t.cls_id, "eos_token_id": t.sep_id}
             t.export_huggingface(temporary, opened.model.max_length, opened.model.token_types > 0)
-        huggingface.write(opened.model, opened.params, temporary, family or opened.family, ids)
-    return opened
+        params, left_out = exchanged(opened)
+        huggingface.write(opened.model, params, temporary, family or opened.family, ids)
+    if left_out:
+        print(f"left out, since no model in PyTorch's layout has them: {', '.join(left_out)}", file=sys.stderr)
+    return dataclasses.replace(opened, params=params)
+
+
+def exchanged(opened: folder.Opened) -> tuple[Params, list[str]]:
+    """The parts that a model in PyTorch's layout can have, and the names of those of the objective's own."""
+    known = bert.encoder_parts(opened.model).keys() | heads.HEADS.keys()
+    return {name: part for name, part in opened.params.items() if name in known}, sorted(opened.params.keys() - known)
 
 
 def import_(source: Path, output: Path) -> folder.Opened:

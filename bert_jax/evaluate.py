@@ -69,12 +69,12 @@ def at_masks(config: Config, store: Store, params: Any, objective: Objective) ->
         key = jax.random.fold_in(jax.random.key(config.evaluation.seed), number)
         corrupted = objective.corrupt(batch, key)
         shown = jnp.take_along_axis(corrupted["tokens"], corrupted["target_places"], axis=1)
-        weights = corrupted["target_weights"]
+        weights = (corrupted["target_weights"] > 0).astype(jnp.float32)  # sums are divided after the last batch
         sums = []
         for chosen in (weights, weights * (shown == vocabulary.mask)):
-            loss, weight, means = objective.loss(params, corrupted | {"target_weights": chosen}, None)
-            correct, baseline = means["accuracy"][0], (unigram[corrupted["targets"]] * chosen).sum()
-            sums.append(jnp.stack([loss, weight, correct, baseline]))
+            loss, metrics = objective.loss(params, (), corrupted | {"target_weights": chosen}, None)
+            baseline = (unigram[corrupted["targets"]] * chosen).sum()
+            sums.append(jnp.stack([loss, chosen.sum(), metrics["accuracy"], baseline]))
         return jnp.stack(sums)
 
     rows, sums = 0, np.zeros((2, 4))
@@ -102,15 +102,15 @@ def pseudo_perplexity(config: Config, store: Store, params: Any, objective: Obje
     unigram = unigram_loss(store)
 
     @jax.jit
-    def summed(params: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        loss, weight, _ = objective.loss(params, batch, None)
-        return loss, weight
+    def summed(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
+        return objective.loss(params, (), batch, None)[0]
 
     sums = np.zeros(3)
     for batch in held_out(config, store, config.evaluation.single_mask_rows):
         for masked in masked_alone(batch, vocabulary, config.evaluation.batch_size):
-            loss, weight = jax.device_get(summed(params, masked))
-            sums += [loss, (unigram[masked["targets"]] * masked["target_weights"]).sum(), weight]
+            weights = masked["target_weights"]
+            loss = jax.device_get(summed(params, masked))
+            sums += [loss, (unigram[masked["targets"]] * weights).sum(), weights.sum()]
     loss, baseline, tokens = sums
     return {
         "pseudo_perplexity": math.exp(loss / tokens),

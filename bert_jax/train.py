@@ -15,7 +15,7 @@ import numpy as np
 
 from bert_jax.checkpoints.manager import Checkpointer
 from bert_jax.config import Config
-from bert_jax.runtime import compilation_cache, distributed
+from bert_jax.runtime import compilation_cache, distributed, sharding
 from bert_jax.runtime.signals import Stop
 from bert_jax.training import start
 from bert_jax.training.progress import Progress
@@ -62,6 +62,7 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
     examples = [open_examples(config, store, number) for number in range(len(config.phases))]
     for each in examples:
         check_fields(config, objective, each)
+    constants = jax.device_put(objective.constants, sharding.everywhere(mesh))
     # Compiled when they are first called; those that also give the statistics, only if these are wanted.
     updates, updates_with_statistics = (
         [jit_train_step(config, phase, objective, mesh, statistics) for phase in config.phases]
@@ -87,7 +88,7 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
                 for batch in device_batches(examples[number], phase, done, mesh, left_out):
                     step += 1
                     wanted = config.statistics_every and step % config.statistics_every == 0
-                    state, metrics = (updates_with_statistics if wanted else updates)[number](state, batch)
+                    state, metrics = (updates_with_statistics if wanted else updates)[number](state, batch, constants)
                     progress.step(step, metrics)
                     losses.append(metrics["loss"])
                     stopping = agreed(stop.asked)

@@ -52,13 +52,27 @@ def names(package: str) -> list[str]:
 def module(package: str, name: str) -> types.ModuleType:
     """Imports the variant's file.
 
+    A name with a dot is a module of the user's own, such as "mine.objective": it need not be in the package.
+
     Raises:
       ConfigError: there is no such file; the message gives the nearest right name.
     """
+    if "." in name:
+        return _own_module(package, name)
     known = names(package)
     if name not in known:
         raise ConfigError(f"{package} has no variant {name!r}{nearest(name, known)}")
     return importlib.import_module(f"{package}.{name}")
+
+
+def _own_module(package: str, name: str) -> types.ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{name!r}, to stand beside the variants of {package}, cannot be imported: {error}; its folder must be on "
+            "Python's path (PYTHONPATH)"
+        ) from None
 
 
 def load(package: str, variant: Variant, function: str = "build") -> Callable[..., Any]:
@@ -73,7 +87,8 @@ def load(package: str, variant: Variant, function: str = "build") -> Callable[..
     known = options_of(build)
     for option in variant.options:
         if option not in known:
-            raise ConfigError(f"{package}.{variant.name} has no option {option!r}{nearest(option, known)}")
+            where = variant.name if "." in variant.name else f"{package}.{variant.name}"
+            raise ConfigError(f"{where} has no option {option!r}{nearest(option, known)}")
     return functools.partial(build, **check_types(build, variant))
 
 

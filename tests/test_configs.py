@@ -96,7 +96,7 @@ def test_the_loss_reads_every_parameter(name: str) -> None:
     objective = compile_tpu.make_objective(config)
     params = bert.abstract_params(config.model, parts_of(config))
     corrupted = jax.eval_shape(objective.corrupt, random_batch(config, 0), jax.random.key(0))
-    loss = lambda params, batch: objective.loss(params, batch, None)[0]
+    loss = lambda params, batch: objective.loss(params, objective.constants, batch, None)[0]
     jaxpr = jax.make_jaxpr(loss)(params, corrupted).jaxpr
     _, read_inputs = partial_eval.dce_jaxpr(jaxpr, [True])
     names = flatten(params)

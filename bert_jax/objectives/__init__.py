@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from bert_jax.config import Config
 from bert_jax.modeling.parts import Parts
 from configuration.variants import Variant, load, module, options_of
 
 Batch = dict[str, jax.Array]
-Means = dict[str, tuple[jax.Array, jax.Array]]  # what the log shows beside the loss: each a sum and its weight
+Metrics = dict[str, jax.Array]  # what the log shows beside the loss: scalars that add over microbatches and shards
 
 
 class Vocabulary(NamedTuple):
@@ -30,15 +31,22 @@ class Vocabulary(NamedTuple):
 class Objective(NamedTuple):
     """The two functions of an objective.
 
-    `corrupt(batch, key) -> batch` draws what is to be predicted, from the key and each row's place in the global batch
-    alone, and `needs` these fields of it beside tokens, segments, positions and token_types. `loss(params, batch, key)
-    -> (sum, weight, means)` gives sums over predictions, to be added over microbatches and the mesh before dividing.
-    `means` has "accuracy", and what else there is to log.
+    `corrupt(batch, key) -> batch` sees the global batch. It draws what is to be predicted, from the key and each row's
+    place in that batch alone, and writes weights that are divided by their total over it already (`normalized`).
+    `loss(params, constants, batch, key) -> (loss, metrics)` sees some rows of it, with the key of dropout or None: its
+    values, weighted sums, simply add over microbatches and the mesh, so that several terms do too. `metrics` has
+    "accuracy", and what else there is to log.
     """
 
     corrupt: Callable[[Batch, jax.Array], Batch]
-    loss: Callable[[Any, Batch, jax.Array | None], tuple[jax.Array, jax.Array, Means]]
-    needs: tuple[str, ...] = ()
+    loss: Callable[[Any, Any, Batch, jax.Array | None], tuple[jax.Array, Metrics]]
+    needs: tuple[str, ...] = ()  # fields of a batch beside tokens, segments, positions and token_types
+    constants: Any = ()  # arrays that the loss reads and nothing trains or saves: a teacher, a table
+
+
+def normalized(weights: jax.Array) -> jax.Array:
+    """Weights of the global batch divided by their total; zeros stay zeros."""
+    return weights / jnp.maximum(weights.sum(), 1)
 
 
 def parts_of(config: Config) -> Parts:

@@ -3,6 +3,8 @@
 A fixed number of places is predicted in each row, so that logits exist for those alone.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -11,7 +13,7 @@ from bert_jax.modeling import heads
 from bert_jax.modeling.bert import encode
 from bert_jax.modeling.heads import padded_mlm_logits
 from bert_jax.modeling.parts import Parts
-from bert_jax.objectives import Batch, Means, Objective, Vocabulary
+from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, normalized
 from bert_jax.objectives._cross_entropy import cross_entropy
 from bert_jax.objectives._whole_words import choose_words
 from configuration.variants import ConfigError
@@ -66,13 +68,16 @@ def build(
         shown = jnp.where(weights > 0, shown, targets)
         put = lambda row, places, shown: row.at[places].set(shown, unique_indices=True)
         corrupted = jax.vmap(put)(tokens, places, shown)
-        return batch | {"tokens": corrupted, "target_places": places, "targets": targets, "target_weights": weights}
+        drawn = {"target_places": places, "targets": targets, "target_weights": normalized(weights)}
+        return batch | {"tokens": corrupted} | drawn
 
-    def loss(params: dict, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array, Means]:
-        """The sum of −log p(target) over the weighted places, the sum of weights, and the accuracy."""
+    def loss(params: dict, constants: Any, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, Metrics]:
+        """The weighted sum of −log p(target), and the accuracy."""
+        del constants
         hidden = encode(model, params, batch, key, batch["target_places"])
         logits = padded_mlm_logits(model, params, hidden)
-        return cross_entropy(logits, batch["targets"], batch["target_weights"])
+        loss, accuracy = cross_entropy(logits, batch["targets"], batch["target_weights"])
+        return loss, {"accuracy": accuracy}
 
     return Objective(corrupt, loss, ("word_starts",) if whole_words else ())
 

@@ -5,6 +5,8 @@ choice: data.rows=segment_pair or sentence_pair, their option `label`. The loss 
 plus the mean over the pairs, as in BERT.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -13,7 +15,7 @@ from bert_jax.modeling import heads
 from bert_jax.modeling.bert import encode
 from bert_jax.modeling.heads import padded_mlm_logits, pair_logits, pool
 from bert_jax.modeling.parts import Parts
-from bert_jax.objectives import Batch, Means, Objective, Vocabulary, mlm
+from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, mlm, normalized
 from bert_jax.objectives._cross_entropy import cross_entropy
 
 
@@ -40,20 +42,21 @@ def build(
     """
     alone = mlm.build(model, vocabulary, mask_rate=mask_rate, masked=masked, random=random, whole_words=whole_words)
 
-    def loss(params: dict, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array, Means]:
-        """As mlm.py's, and pair_loss and pair_accuracy over the rows that are not padding.
+    def corrupt(batch: Batch, key: jax.Array) -> Batch:
+        """As mlm.py's; adds pair_weights (float [B]) of the rows that are not padding."""
+        real = (batch["segments"] > 0).any(1).astype(jnp.float32)
+        return alone.corrupt(batch, key) | {"pair_weights": normalized(real)}
 
-        A pair counts as much as the predictions of a full row: the sums divided by the weight are then the two means
-        (of short rows, which have fewer predictions, the pairs weigh a little more), and microbatches add up exactly.
-        """
+    def loss(params: dict, constants: Any, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, Metrics]:
+        """As mlm.py's plus that of the pairs, and pair_loss and pair_accuracy."""
+        del constants
         first = jnp.zeros_like(batch["target_places"][:, :1])  # [CLS]
         hidden = encode(model, params, batch, key, jnp.concatenate([first, batch["target_places"]], axis=1))
         logits = padded_mlm_logits(model, params, hidden[:, 1:])
-        total, weight, means = cross_entropy(logits, batch["targets"], batch["target_weights"])
-        real = (batch["segments"] > 0).any(1).astype(jnp.float32)
+        token_loss, accuracy = cross_entropy(logits, batch["targets"], batch["target_weights"])
         choice = pair_logits(model, params, pool(model, params, hidden))
-        pair_loss, pairs, of_pairs = cross_entropy(choice, batch["pair_label"], real)
-        means |= {"pair_loss": (pair_loss, pairs), "pair_accuracy": of_pairs["accuracy"]}
-        return total + pair_weight * batch["target_places"].shape[1] * pair_loss, weight, means
+        pair_loss, pair_accuracy = cross_entropy(choice, batch["pair_label"], batch["pair_weights"])
+        metrics = {"accuracy": accuracy, "pair_loss": pair_loss, "pair_accuracy": pair_accuracy}
+        return token_loss + pair_weight * pair_loss, metrics
 
-    return Objective(alone.corrupt, loss, (*alone.needs, "pair_label"))
+    return Objective(corrupt, loss, (*alone.needs, "pair_label"))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from bert_jax.config import Model
 from bert_jax.modeling import heads
 from bert_jax.modeling.parts import Parts
-from bert_jax.objectives import Batch, Objective, Vocabulary, mlm
+from bert_jax.objectives import Batch, Objective, Vocabulary, mlm, normalized
 from configuration.variants import ConfigError
 
 
@@ -49,7 +49,8 @@ def build(
             out = dynamic.corrupt(jax.tree.map(lambda x: x[None], row), row_key)
             return jax.tree.map(lambda x: x[0], out)
 
-        return jax.vmap(one)(batch, shown)
+        corrupted = jax.vmap(one)(batch, shown)
+        return corrupted | {"target_weights": normalized((corrupted["target_weights"] > 0).astype(jnp.float32))}
 
     return Objective(corrupt, dynamic.loss, dynamic.needs)
 

@@ -82,7 +82,7 @@ def first_row(number: int) -> jax.Array | int:
 
 
 def on_own_rows(function: F) -> F:
-    """`function(params, batch, key)`, a tree of sums over rows, summed over copies of the model once, at its end.
+    """`function(params, constants, batch, key)`, a tree of sums over rows, summed over model copies once, at its end.
 
     Left to itself, XLA sums whatever a loop in the function adds up at each turn. Parameters that fsdp splits are
     still brought together, and their gradients summed, wherever the function needs them.
@@ -92,14 +92,23 @@ def on_own_rows(function: F) -> F:
     if not axes:
         return function
 
-    def own(params: Any, batch: Any, key: jax.Array) -> Any:
-        return jax.lax.psum(function(params, batch, key), axes)
+    def own(params: Any, constants: Any, batch: Any, key: jax.Array) -> Any:
+        return jax.lax.psum(function(params, constants, batch, key), axes)
 
     everywhere, specs = PartitionSpec(), PartitionSpec(axes)
     # Gradients that are not summed yet are what JAX's check is there to refuse.
     return jax.shard_map(  # type: ignore[return-value]
-        own, in_specs=(everywhere, specs, everywhere), out_specs=everywhere, axis_names=set(axes), check_vma=False
+        own,
+        in_specs=(everywhere, everywhere, specs, everywhere),
+        out_specs=everywhere,
+        axis_names=set(axes),
+        check_vma=False,
     )
+
+
+def everywhere(mesh: jax.sharding.Mesh) -> NamedSharding:
+    """A whole array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:

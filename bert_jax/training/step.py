@@ -30,30 +30,30 @@ def jit_train_step(
 
 def make_train_step(
     config: Config, phase: Phase, objective: Objective, statistics: bool = False
-) -> Callable[[State, Batch], tuple[State, Metrics]]:
-    """The update of one phase. Random draws depend on (seed, step, row of the global batch) alone.
+) -> Callable[..., tuple[State, Metrics]]:
+    """The update of one phase: (state, batch, the objective's constants) → (state, metrics).
 
-    With `statistics` the metrics hold those of every layer too, under that name.
+    Random draws depend on (seed, step, row of the global batch) alone. With `statistics` the metrics hold those of
+    every layer too, under that name.
     """
     optimizer, rate = make_optimizer(config), learning_rate(config)
     of_layers = statistics_of(config) if statistics else None
     part = phase.batch_size // phase.microbatches  # rows; a batch that still grows has fewer parts as large
 
-    def train_step(state: State, batch: Batch) -> tuple[State, Metrics]:
+    def train_step(state: State, batch: Batch, constants: Any = objective.constants) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed + 1), state["step"])
         corrupted = jax.named_scope("corrupt")(objective.corrupt)(batch, jax.random.fold_in(key, CORRUPTION))
         parts = max(1, batch["tokens"].shape[0] // part)
-        gradients, sums = accumulate(objective, state["params"], corrupted, jax.random.fold_in(key, DROPOUT), parts)
-        weight = jnp.maximum(sums["weight"], 1)
-        gradients, norm = mean_clipped(gradients, weight, config.clip_norm)
+        dropout_key = jax.random.fold_in(key, DROPOUT)
+        gradients, summed = accumulate(objective, state["params"], constants, corrupted, dropout_key, parts)
+        gradients, norm = clipped(gradients, config.clip_norm)
         made = state["step"] - guard.counts(state["opt_state"]).get("skipped", 0)
         updates, opt_state = jax.named_scope(OPTIMIZER)(optimizer.update)(
             gradients, state["opt_state"], state["params"], norm=norm
         )
         params = optax.apply_updates(state["params"], updates)
-        metrics = {
-            "loss": sums["loss"] / weight,
-            **{name: total / jnp.maximum(of, 1) for name, (total, of) in sums["means"].items()},
+        metrics: Metrics = {
+            **summed,
             "learning_rate": jnp.asarray(rate(made), jnp.float32),
             "gradient_norm": norm,
             "tokens": (batch["segments"] > 0).sum(),
@@ -66,38 +66,39 @@ def make_train_step(
     return train_step
 
 
-def accumulate(objective: Objective, params: Any, batch: Batch, key: jax.Array, parts: int) -> tuple[Any, Metrics]:
-    """Gradients of the summed loss, and its sums (loss, weight, means), over `parts` microbatches one after the other.
+def accumulate(
+    objective: Objective, params: Any, constants: Any, batch: Batch, key: jax.Array, parts: int
+) -> tuple[Any, Metrics]:
+    """Gradients of the loss, the loss and its metrics, over `parts` microbatches one after the other.
 
-    Sums are divided by the whole batch's weight afterwards, so that the parts equal one big batch to rounding.
+    The batch's weights are shares of the whole, so that the parts add up to one big batch, but for rounding.
     """
 
-    def summed(params: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        loss, weight, means = objective.loss(sharding.own_words(params), part, key)
-        return loss, {"loss": loss, "weight": weight, "means": means}
+    def summed(params: Any, constants: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        loss, metrics = objective.loss(sharding.own_words(params), constants, part, key)
+        return loss, {"loss": loss, **metrics}
 
     gradient = jax.grad(summed, has_aux=True)
     if parts == 1:
-        return gradient(params, batch, key)
+        return gradient(params, constants, batch, key)
 
-    def in_turn(params: Any, batch: Batch, key: jax.Array) -> tuple[Any, Metrics]:
+    def in_turn(params: Any, constants: Any, batch: Batch, key: jax.Array) -> tuple[Any, Metrics]:
         # Row r goes to part r mod `parts`: each device keeps its own rows.
         split = {name: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0) for name, x in batch.items()}
         inputs = (split, jax.random.split(key, parts))
-        add = lambda total, inputs: (jax.tree.map(jnp.add, total, gradient(params, *inputs)), None)
-        shapes = jax.eval_shape(gradient, params, *jax.tree.map(lambda x: x[0], inputs))
+        add = lambda total, inputs: (jax.tree.map(jnp.add, total, gradient(params, constants, *inputs)), None)
+        shapes = jax.eval_shape(gradient, params, constants, *jax.tree.map(lambda x: x[0], inputs))
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         return jax.lax.scan(add, zeros, inputs)[0]
 
-    return sharding.on_own_rows(in_turn)(params, batch, key)
+    return sharding.on_own_rows(in_turn)(params, constants, batch, key)
 
 
 @jax.named_scope(OPTIMIZER)
-def mean_clipped(gradients: Any, weight: jax.Array, limit: float) -> tuple[Any, jax.Array]:
-    """The sums over `weight` as means, scaled together to a norm of at most `limit` (0: any), and the norm before.
-
-    One factor for both, so that nothing is written between the sums and the optimizer.
-    """
-    norm = optax.tree.norm(gradients) / weight
-    scale = jnp.minimum(1.0, limit / jnp.maximum(norm, 1e-30)) if limit else 1.0
-    return jax.tree.map(lambda g: g * (scale / weight), gradients), norm
+def clipped(gradients: Any, limit: float) -> tuple[Any, jax.Array]:
+    """Gradients scaled together to a norm of at most `limit` (0: any), and the norm before."""
+    norm = optax.tree.norm(gradients)
+    if not limit:
+        return gradients, norm
+    scale = jnp.minimum(1.0, limit / jnp.maximum(norm, 1e-30))
+    return jax.tree.map(lambda g: g * scale, gradients), norm

@@ -104,7 +104,7 @@ class TestFlops:
         names = ("tokens", "segments", "positions", "token_types")
         batch = {name: jax.ShapeDtypeStruct((5, 37), jnp.int32) for name in names}
         batch = jax.eval_shape(objective.corrupt, batch, jax.random.key(0))
-        loss = lambda params, batch: objective.loss(params, batch, jax.random.key(1))[0]
+        loss = lambda params, batch: objective.loss(params, (), batch, jax.random.key(1))[0]
         done = matmul_flops(jax.make_jaxpr(jax.grad(loss))(params, batch).jaxpr)
         ones = 2 * batch["targets"].size * 128  # by which a CPU adds up the gradient of the vocabulary's bias
         assert done - ones == 5 * needed_flops(model, 37, batch["targets"].shape[1])

@@ -80,9 +80,9 @@ def run(monkeypatch, folder, store, poison=(), moved=0, kill=0, stop=0, config=C
     def poisoned(config, store):
         objective = make_objective(config, store)
 
-        def loss(params, batch, key):
-            total, weight, metrics = objective.loss(params, batch, key)
-            return total * jnp.where(batch["poison"].any(), jnp.nan, 1.0), weight, metrics
+        def loss(params, constants, batch, key):
+            total, metrics = objective.loss(params, constants, batch, key)
+            return total * jnp.where(batch["poison"].any(), jnp.nan, 1.0), metrics
 
         return objective._replace(loss=loss)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +11,12 @@ import numpy as np
 import pytest
 
 from bert_jax.config import Config, Guard, Mesh, Model, Phase
-from bert_jax.objectives import Vocabulary, mlm
+from bert_jax.objectives import Vocabulary, mlm, normalized
 from bert_jax.runtime import sharding
 from bert_jax.training import averaging, state_sharding
 from bert_jax.training.state import abstract_state, init_state, learning_rate, phase_at
-from bert_jax.training.step import accumulate, jit_train_step, mean_clipped
-from configuration.variants import ConfigError, use
+from bert_jax.training.step import accumulate, clipped, jit_train_step
+from configuration.variants import ConfigError, load, use
 
 V, L, B = 101, 37, 8
 VOCABULARY = Vocabulary(size=V, pad=0, cls=2, sep=3, mask=4)
@@ -107,16 +108,22 @@ def test_guard_and_average_on_a_split_mesh_leave_the_run_alone(alone: tuple[dict
 
 
 @pytest.mark.parametrize("parts", [pytest.param(2, marks=pytest.mark.slow), 4, pytest.param(8, marks=pytest.mark.slow)])
-def test_microbatches_equal_one_batch(parts: int) -> None:
+@pytest.mark.parametrize("objective", ["mlm", "mlm_pair"])
+def test_microbatches_equal_one_batch(objective: str, parts: int) -> None:
+    """Every term of the loss, though rows have different numbers of predictions."""
     model = dataclasses.replace(MODEL, dropout=0.0, attention_dropout=0.0)
-    objective = mlm.build(model, VOCABULARY)
-    params = init_state(make_config(model=model), sharding.make_mesh(Mesh(), jax.devices()[:1]))["params"]
-    batch = objective.corrupt(make_batch(3), jax.random.key(0))
-    gradients = jax.jit(accumulate, static_argnums=(0, 4))
-    whole, sums = gradients(objective, params, batch, jax.random.key(1), 1)
-    in_parts, part_sums = gradients(objective, params, batch, jax.random.key(1), parts)
-    assert len({int(w) for w in batch["target_weights"].sum(1)}) > 1  # rows of unequal weight
-    assert part_sums["weight"] == sums["weight"]
+    config = make_config(model=model, objective=use(objective))
+    built = load("bert_jax.objectives", config.objective)(model, VOCABULARY)
+    params = init_state(config, sharding.make_mesh(Mesh(), jax.devices()[:1]))["params"]
+    rows = make_batch(3)
+    rows["pair_label"] = np.arange(len(rows["tokens"]), dtype=np.int32) % 2
+    batch = built.corrupt(rows, jax.random.key(0))
+    gradients = jax.jit(accumulate, static_argnums=(0, 5))
+    whole, sums = gradients(built, params, (), batch, jax.random.key(1), 1)
+    in_parts, part_sums = gradients(built, params, (), batch, jax.random.key(1), parts)
+    assert len({int(w) for w in (batch["target_weights"] > 0).sum(1)}) > 1  # rows of unequal weight
+    for name, value in sums.items():
+        np.testing.assert_allclose(part_sums[name], value, rtol=1e-5)
     for a, b in zip(jax.tree.leaves(in_parts), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6 * float(jnp.abs(b).max()) + 1e-7)
 
@@ -139,31 +146,30 @@ def test_it_learns_one_batch_by_heart() -> None:
 def test_what_an_objective_tells_is_logged_as_means_over_the_whole_batch() -> None:
     plain = mlm.build(MODEL, VOCABULARY)
 
-    def loss(params: dict, batch: dict, key: jax.Array) -> tuple:
-        total, weight, means = plain.loss(params, batch, key)
-        text = (batch["segments"] > 0).astype(jnp.float32)
-        return total, weight, means | {"position": ((batch["positions"] * text).sum(), text.sum())}
+    def corrupt(batch: dict, key: jax.Array) -> dict:
+        return plain.corrupt(batch, key) | {"text": normalized((batch["segments"] > 0).astype(jnp.float32))}
+
+    def loss(params: dict, constants: Any, batch: dict, key: jax.Array) -> tuple:
+        total, metrics = plain.loss(params, constants, batch, key)
+        return total, metrics | {"position": (batch["positions"] * batch["text"]).sum()}
 
     phase = dataclasses.replace(PHASE, microbatches=4)
     config, mesh = make_config(phases=(phase,)), sharding.make_mesh(Mesh(), jax.devices()[:1])
     batch = make_batch(3)
-    update = jit_train_step(config, phase, plain._replace(loss=loss), mesh)
+    update = jit_train_step(config, phase, plain._replace(corrupt=corrupt, loss=loss), mesh)
     _, metrics = update(init_state(config, mesh), sharding.put_batch(batch, mesh))
     np.testing.assert_allclose(metrics["position"], batch["positions"][batch["segments"] > 0].mean(), rtol=1e-6)
     assert 0 <= metrics["accuracy"] <= 1
 
 
-@pytest.mark.parametrize("weight", [1.0, 8.0])
-def test_means_are_scaled_to_the_limit_and_tell_their_norm_before(weight) -> None:
+def test_gradients_are_scaled_to_the_limit_and_tell_their_norm_before() -> None:
     tree = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([[4.0]])}
-    sums = jax.tree.map(lambda x: x * weight, tree)
-    clipped, norm = mean_clipped(sums, jnp.float32(weight), 1.0)
+    scaled, norm = clipped(tree, 1.0)
     assert norm == 5
-    np.testing.assert_allclose(clipped["a"], [0.6, 0])
-    np.testing.assert_array_equal(mean_clipped(sums, jnp.float32(weight), 0.0)[0]["b"], tree["b"])
-    np.testing.assert_array_equal(mean_clipped(sums, jnp.float32(weight), 6.0)[0]["b"], tree["b"])
-    zero = mean_clipped(jax.tree.map(jnp.zeros_like, tree), jnp.float32(weight), 1.0)[0]
-    assert all(jnp.all(x == 0) for x in jax.tree.leaves(zero))
+    np.testing.assert_allclose(scaled["a"], [0.6, 0])
+    np.testing.assert_array_equal(clipped(tree, 0.0)[0]["b"], tree["b"])
+    np.testing.assert_array_equal(clipped(tree, 6.0)[0]["b"], tree["b"])
+    assert all(jnp.all(x == 0) for x in jax.tree.leaves(clipped(jax.tree.map(jnp.zeros_like, tree), 1.0)[0]))
 
 
 def test_moments_lie_where_their_parameters_do() -> None:
