@@ -174,9 +174,9 @@ def schedule(kernel: str, positions: str, dump: str) -> dict[str, Any]:
         tables = scheme.unclipped(FLAGS.length) if whole else scheme.tables(jnp.zeros_like(segments))
 
         def attention(q: jax.Array) -> jax.Array:
-            wide = scheme.before(q, q, q, tables)
+            wide = scheme.transform_qkv(q, q, q, tables)
             out = attend(*wide, segments, scale=model.head_size**-0.5, relative=scheme.relative(tables))
-            return scheme.after(out, tables)
+            return scheme.transform_output(out, tables)
 
         out, pull = jax.vjp(attention, q)
         return out, pull(gradient)

@@ -129,7 +129,7 @@ def train_in_pytorch(
     for batch, rate in zip(batches, rates, strict=True):
         labels = np.full(batch["tokens"].shape, -100)
         kept = np.where(batch["target_weights"] > 0, batch["targets"], -100)
-        np.put_along_axis(labels, batch["target_places"], kept, axis=1)
+        np.put_along_axis(labels, batch["target_positions"], kept, axis=1)
         tokens, mask, types, labels = (
             torch.tensor(x).long() for x in (batch["tokens"], batch["segments"] > 0, batch["token_types"], labels)
         )

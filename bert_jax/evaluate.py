@@ -58,8 +58,8 @@ def evaluate(workdir: Path) -> dict[str, Any]:
 def at_masks(config: Config, store: Store, params: Any, objective: Objective) -> dict[str, Any]:
     """Loss and accuracy over the predicted places of the held-out rows, and the unigram baseline's over the same.
 
-    One place in ten shows the very token that is asked for, and a model learns to copy it long before it learns
-    anything else. So the figures at the places that show [MASK] stand beside those of all.
+    10% of the predicted tokens are left unchanged, and the model first learns to copy them. So the figures where
+    [MASK] is shown stand beside those of all.
     """
     vocabulary = vocabulary_of(store)
     unigram = jnp.asarray(unigram_loss(store), jnp.float32)
@@ -68,7 +68,7 @@ def at_masks(config: Config, store: Store, params: Any, objective: Objective) ->
     def sums_of(params: Any, batch: dict[str, jax.Array], number: jax.Array) -> jax.Array:
         key = jax.random.fold_in(jax.random.key(config.evaluation.seed), number)
         corrupted = objective.corrupt(batch, key)
-        shown = jnp.take_along_axis(corrupted["tokens"], corrupted["target_places"], axis=1)
+        shown = jnp.take_along_axis(corrupted["tokens"], corrupted["target_positions"], axis=1)
         weights = (corrupted["target_weights"] > 0).astype(jnp.float32)  # sums are divided after the last batch
         sums = []
         for chosen in (weights, weights * (shown == vocabulary.mask)):
@@ -135,7 +135,7 @@ def masked_alone(
         copies["tokens"][np.arange(batch_size), place] = vocabulary.mask
         weights = (np.arange(batch_size) < batch_size - missing).astype(np.float32)
         yield copies | {
-            "target_places": place[:, None],
+            "target_positions": place[:, None],
             "targets": targets[:, None],
             "target_weights": weights[:, None],
         }

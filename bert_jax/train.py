@@ -71,7 +71,7 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
 
     with Checkpointer(workdir, config.checkpoints, regular_checkpoints(config)) as checkpoints, Stop() as stop:
         # -------------------------------------------------------- state: where training starts, see start.py
-        state, step, begun = start.begin(config, store, mesh, checkpoints, accept_changes)
+        state, step, begun = start.init_or_resume(config, store, mesh, checkpoints, accept_changes)
         if jax.process_index() == 0:
             cli.write_json(workdir / "config.json", config_flags.to_dict(config))
 
@@ -102,7 +102,7 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
                     if stopping:
                         break
                 if failed:
-                    begin = lambda: start.begin(config, store, mesh, checkpoints, accept_changes)
+                    begin = lambda: start.init_or_resume(config, store, mesh, checkpoints, accept_changes)
                     state, step = go_back(state, failed, config, checkpoints, begin, progress.log.say)
                     losses, watch = [], Watch(config.guard)
                     progress.go_back(step)

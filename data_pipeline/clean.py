@@ -28,7 +28,7 @@ from data_pipeline.encoding import whole
 from data_pipeline.errors import DataError
 from data_pipeline.permutation import hashed
 from data_pipeline.sources import Document, Part, Source
-from data_pipeline.store_writer import replacing
+from data_pipeline.store_writer import atomic_write
 from data_pipeline.workers import ordered_map
 
 Rules = tuple[Variant, ...]
@@ -74,10 +74,10 @@ def clean(
             tasks.append(task)
         files = [task.file for task in tasks]
         removed, report = _decided(files, rules, folder)
-        with replacing(folder / "removed.npz") as opened:
+        with atomic_write(folder / "removed.npz") as opened:
             bounds = np.cumsum([len(stage) for stage in _each(files, "stage")])
             np.savez(opened, removed=removed, bounds=bounds, sources=[task.source for task in tasks])
-        with replacing(folder / "report.json") as opened:
+        with atomic_write(folder / "report.json") as opened:
             opened.write(json.dumps(report).encode())
         shutil.rmtree(folder / "parts")
     report = json.loads((folder / "report.json").read_text())
@@ -143,7 +143,7 @@ class _Examine:
 
     def __call__(self, task: _Task) -> _Task:
         if task.part is not None:
-            with replacing(task.file, durable=False) as opened:
+            with atomic_write(task.file, durable=False) as opened:
                 np.savez(opened, **self._examine(task.part.read()))
         return dataclasses.replace(task, part=None)
 

@@ -16,7 +16,7 @@ from configuration.variants import Variant
 from data_pipeline.sentences import Splitter
 from data_pipeline.sources import Document, Part
 from data_pipeline.store import SPLITS
-from data_pipeline.store_writer import Piece, replacing
+from data_pipeline.store_writer import Piece, atomic_write
 from data_pipeline.tokenizers import Tokenizer, load_tokenizer
 from data_pipeline.words import WordStarts
 
@@ -138,7 +138,7 @@ def _batches(lines: list[str]) -> Iterator[list[str]]:
 
 
 def save_pieces(file: Path, pieces: dict[str, Piece]) -> None:
-    with replacing(file, durable=False) as opened:
+    with atomic_write(file, durable=False) as opened:
         write_pieces(opened, pieces)
 
 

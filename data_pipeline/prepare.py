@@ -37,7 +37,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.shards import SHARD_BYTES, write_shards
 from data_pipeline.sources import PART_BYTES, Part, Source
 from data_pipeline.store import SPLITS, VERSION, ShardFacts, Store
-from data_pipeline.store_writer import replacing, write_manifest
+from data_pipeline.store_writer import atomic_write, write_manifest
 from data_pipeline.tokenizers import Tokenizer, load_tokenizer
 from data_pipeline.workers import ordered_map
 
@@ -214,7 +214,7 @@ def _begin(work: Path, data: Data, sources: list[Source]) -> None:
     if not (work / "begun.json").exists() or (work / "begun.json").read_text() != begun:
         for name in ("cleaning", "tokenizer", "parts", "shards", "store"):
             shutil.rmtree(work / name, ignore_errors=True)
-        with replacing(work / "begun.json") as file:
+        with atomic_write(work / "begun.json") as file:
             file.write(begun.encode())
     for name in ("parts", "shards", "store"):
         (work / name).mkdir(exist_ok=True)

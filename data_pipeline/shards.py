@@ -9,7 +9,7 @@ from pathlib import Path
 from data_pipeline.encoding import EncodePart, Task, load_pieces
 from data_pipeline.sources import Part, Source
 from data_pipeline.store import SPLITS, ShardFacts
-from data_pipeline.store_writer import Piece, ShardWriter, replacing
+from data_pipeline.store_writer import Piece, ShardWriter, atomic_write
 from data_pipeline.workers import ordered_map
 
 SHARD_BYTES = 1 << 30  # of text; about 240 million tokens of English
@@ -72,7 +72,7 @@ def _joined(work: Path, shard: int, source: int, files: Sequence[Path], vocab_si
     if not facts_file.exists():
         joined = join(map(load_pieces, files), work / "store", shard, source, vocab_size)
         facts = [dataclasses.asdict(each) for each in joined]
-        with replacing(facts_file) as opened:
+        with atomic_write(facts_file) as opened:
             opened.write(json.dumps(facts).encode())
     for file in files:
         file.unlink(missing_ok=True)

@@ -58,7 +58,7 @@ class ShardWriter:
         self._tokens = 0
 
     def __enter__(self) -> "ShardWriter":
-        self._replacing = replacing(self._path)
+        self._replacing = atomic_write(self._path)
         self._file = self._replacing.__enter__()
         return self
 
@@ -101,7 +101,7 @@ def _one_line(text: str) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """A binary file that takes the name `path` when the block ends well, and is removed when it does not.
 
     Args:
@@ -136,7 +136,7 @@ def write_manifest(
         files={path.relative_to(folder).as_posix(): describe_file(path) for path in files},
         made=made,
     )
-    with replacing(folder / "manifest.json") as file:
+    with atomic_write(folder / "manifest.json") as file:
         file.write(manifest.to_json().encode())
     return manifest
 

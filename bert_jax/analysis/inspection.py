@@ -115,8 +115,8 @@ def _rows(config: Config, store: Store) -> Iterator[list[Token]]:
     tokenizer = store.tokenizer
     for row, segments in enumerate(batch["segments"]):
         shown: dict[int, str] = {}
-        if "target_places" in corrupted:
-            places = corrupted["target_places"][row][corrupted["target_weights"][row] > 0].tolist()
+        if "target_positions" in corrupted:
+            places = corrupted["target_positions"][row][corrupted["target_weights"][row] > 0].tolist()
             shown = {place: _text(tokenizer, int(corrupted["tokens"][row, place])) for place in places}
         yield [
             Token(

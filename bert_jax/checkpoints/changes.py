@@ -13,7 +13,7 @@ from configuration.flags import from_dict, to_dict
 from configuration.variants import ConfigError
 
 # What may change freely: it does not touch the weights that come out.
-FREE = (
+RESUME_SAFE = (
     "name",
     "checkpoints",
     "evaluation",
@@ -43,7 +43,7 @@ def check_same(
     changes = differences(old, to_dict(config))
     if run["store"] != fingerprint:
         changes["the store"] = run["store"][:12], fingerprint[:12]
-    grave = {name: values for name, values in changes.items() if not is_free(name)}
+    grave = {name: values for name, values in changes.items() if not is_resume_safe(name)}
     if grave and not accept:
         raise ConfigError(
             f"the run in {folder} is another one: {in_words(grave)}; set that back, train into another --workdir, or "
@@ -70,9 +70,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
     return {name: (before.get(name), after.get(name)) for name in every if before.get(name) != after.get(name)}
 
 
-def is_free(name: str) -> bool:
+def is_resume_safe(name: str) -> bool:
     """Whether a field may change freely."""
-    return any(name == free or name.startswith(free + ".") for free in FREE)
+    return any(name == free or name.startswith(free + ".") for free in RESUME_SAFE)
 
 
 def in_words(changes: Mapping[str, tuple[Any, Any]]) -> str:

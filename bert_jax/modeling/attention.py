@@ -48,14 +48,14 @@ class Attention(nnx.Module):
         if context.places is None:
             q, k, v = project((self.query, self.key, self.value), x)
         else:
-            tables, query_segments = scheme.at(tables, context.places), context.at_places(context.segments)
+            tables, query_segments = scheme.select_queries(tables, context.places), context.at_places(context.segments)
             (q,), (k, v) = project((self.query,), context.at_places(x)), project((self.key, self.value), x)
-        q, k, v = scheme.before(q, k, v, tables)
+        q, k, v = scheme.transform_qkv(q, k, v, tables)
         relative = scheme.relative(tables)
         attend = context.kernel.attend
         extra = {} if query_segments is None else {"query_segments": query_segments}
         out = attend(q, k, v, context.segments, scale=self.scale, relative=relative, rate=self.rate, key=key, **extra)
-        return self.output(scheme.after(out, tables))
+        return self.output(scheme.transform_output(out, tables))
 
 
 def project(layers: tuple[Dense, ...], x: jax.Array) -> list[jax.Array]:

@@ -17,7 +17,7 @@ from bert_jax.config import Model
 from bert_jax.modeling.attention import Context
 from bert_jax.modeling.block import Block
 from bert_jax.modeling.kernels import choose, request_for
-from bert_jax.modeling.layers import Dense, LayerNorm, Table, bind, by_rows, dropout, split_key
+from bert_jax.modeling.layers import Dense, LayerNorm, Table, bind, constrain_batch, dropout, split_key
 from bert_jax.modeling.parts import Part, Parts, of_module, size, stack, together
 from bert_jax.modeling.products import PRODUCT
 from configuration.variants import load
@@ -149,19 +149,21 @@ def encode(
     def layer(
         x: jax.Array, params: dict, key: jax.Array | None, number: jax.Array, context: Any = context
     ) -> jax.Array:
-        return by_rows(bind(Block, model, params)(x, context, key, number == 0))
+        return constrain_batch(bind(Block, model, params)(x, context, key, number == 0))
 
-    x = by_rows(embeddings(batch, embed_key).astype(model.dtype))
+    x = constrain_batch(embeddings(batch, embed_key).astype(model.dtype))
     keys = None if layers_key is None else jax.random.split(layers_key, model.layers)
     at_places = context._replace(places=places)
     if places is not None and kernel.fewer_queries and not request.relative:
-        x = through(model, remat(layer, model), functools.partial(layer, context=at_places), x, params["layers"], keys)
+        x = run_layers(
+            model, remat(layer, model), functools.partial(layer, context=at_places), x, params["layers"], keys
+        )
     else:
-        x = at_places.at_places(through(model, remat(layer, model), None, x, params["layers"], keys))
+        x = at_places.at_places(run_layers(model, remat(layer, model), None, x, params["layers"], keys))
     return bind(FinalNorm, model, params["final_norm"])(x) if model.norm == "pre" else x
 
 
-def through(model: Model, layer: Layer, last: Layer | None, x: jax.Array, params: dict, keys: Any) -> jax.Array:
+def run_layers(model: Model, layer: Layer, last: Layer | None, x: jax.Array, params: dict, keys: Any) -> jax.Array:
     """x [B, L, D] through all layers, of which the very last may be computed by a function of its own.
 
     Args:

@@ -82,11 +82,8 @@ def in_parts(x: jax.Array, parts: int) -> jax.Array:
     return x.reshape(parts, -1, *x.shape[1:])
 
 
-def by_rows(x: jax.Array) -> jax.Array:
-    """x [B, ...] split over the mesh in use (`jax.set_mesh`) by rows alone, as batches are.
-
-    Said of each layer's output, so that XLA brings weights that are split to the rows, and not the other way round.
-    """
+def constrain_batch(x: jax.Array) -> jax.Array:
+    """Pins activations x [B, ...] to the batch sharding, so that XLA gathers weights instead of resharding them."""
     return x if batch_shards(jax.sharding.get_abstract_mesh()) == 1 else jax.lax.with_sharding_constraint(x, rows())
 
 
@@ -99,10 +96,10 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     """Zeroes a share `rate` of x [B, ..., D] and scales the rest by 1 / (1 − rate); x itself without a key."""
     if key is None or rate == 0.0:
         return x
-    return jnp.where(kept(x.shape, rate, key), x / (1 - rate), 0).astype(x.dtype)
+    return jnp.where(dropout_mask(x.shape, rate, key), x / (1 - rate), 0).astype(x.dtype)
 
 
-def kept(shape: tuple[int, ...], rate: float, key: jax.Array) -> jax.Array:
+def dropout_mask(shape: tuple[int, ...], rate: float, key: jax.Array) -> jax.Array:
     """Which numbers dropout leaves, bool [B, ..., D].
 
     They depend on the key and the global shape alone, not on how a mesh splits it.
@@ -159,4 +156,4 @@ def logical_axes(module: Make, model: Model) -> dict:
 
 
 class _Axes(tuple):
-    """A tuple that JAX's trees take for a leaf, being a class of its own."""
+    """Tuple subclass that JAX treats as a leaf."""

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-_ROUNDS = 4  # after the first the places that are left are fewer than the tokens of a word
+_ROUNDS = 4  # passes; after the first, fewer slots remain than the word that did not fit has tokens
 
 
 def choose_words(

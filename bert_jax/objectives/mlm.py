@@ -52,14 +52,14 @@ def build(
             raise ConfigError(f"config.objective.{name} is {share}; it must be a share between 0 and 1")
 
     def corrupt(batch: Batch, key: jax.Array) -> Batch:
-        """Adds target_places, targets (int [B, P]) and target_weights (float [B, P]); changes tokens at the places."""
+        """Adds target_positions, targets (int [B, P]) and target_weights (float [B, P]); changes tokens there."""
         choose_key, kind_key, word_key = jax.random.split(key, 3)
         tokens = jnp.asarray(batch["tokens"], jnp.int32)
         text = is_text(tokens, batch["segments"], vocabulary)
         if whole_words:
             places, weights = choose_words(text, batch["word_starts"], mask_rate, choose_key)
         else:
-            places, weights = choose_places(text, mask_rate, choose_key)
+            places, weights = choose_positions(text, mask_rate, choose_key)
         targets = jnp.take_along_axis(tokens, places, axis=1)
 
         kind = jax.random.uniform(kind_key, places.shape)
@@ -68,13 +68,13 @@ def build(
         shown = jnp.where(weights > 0, shown, targets)
         put = lambda row, places, shown: row.at[places].set(shown, unique_indices=True)
         corrupted = jax.vmap(put)(tokens, places, shown)
-        drawn = {"target_places": places, "targets": targets, "target_weights": normalized(weights)}
+        drawn = {"target_positions": places, "targets": targets, "target_weights": normalized(weights)}
         return batch | {"tokens": corrupted} | drawn
 
     def loss(params: dict, constants: Any, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, Metrics]:
         """The weighted sum of −log p(target), and the accuracy."""
         del constants
-        hidden = encode(model, params, batch, key, batch["target_places"])
+        hidden = encode(model, params, batch, key, batch["target_positions"])
         logits = padded_mlm_logits(model, params, hidden)
         loss, accuracy = cross_entropy(logits, batch["targets"], batch["target_weights"])
         return loss, {"accuracy": accuracy}
@@ -87,7 +87,7 @@ def is_text(tokens: jax.Array, segments: jax.Array, vocabulary: Vocabulary) -> j
     return (segments > 0) & (tokens != vocabulary.cls) & (tokens != vocabulary.sep) & (tokens != vocabulary.pad)
 
 
-def choose_places(candidates: jax.Array, rate: float, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def choose_positions(candidates: jax.Array, rate: float, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """A uniform draw without repetition from each row's candidates (bool [B, L]).
 
     Returns:

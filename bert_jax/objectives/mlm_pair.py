@@ -50,8 +50,8 @@ def build(
     def loss(params: dict, constants: Any, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, Metrics]:
         """As mlm.py's plus that of the pairs, and pair_loss and pair_accuracy."""
         del constants
-        first = jnp.zeros_like(batch["target_places"][:, :1])  # [CLS]
-        hidden = encode(model, params, batch, key, jnp.concatenate([first, batch["target_places"]], axis=1))
+        first = jnp.zeros_like(batch["target_positions"][:, :1])  # [CLS]
+        hidden = encode(model, params, batch, key, jnp.concatenate([first, batch["target_positions"]], axis=1))
         logits = padded_mlm_logits(model, params, hidden[:, 1:])
         token_loss, accuracy = cross_entropy(logits, batch["targets"], batch["target_weights"])
         choice = pair_logits(model, params, pool(model, params, hidden))

@@ -56,7 +56,7 @@ def build(
 
 
 def hashed(tokens: jax.Array) -> jax.Array:
-    """int [L] → uint32: differs for two rows unless chance, one in four billion, will have it."""
+    """int [L] → uint32: a 32-bit hash of the row."""
     place = jnp.arange(tokens.shape[0], dtype=jnp.uint32)
     mixed = (tokens.astype(jnp.uint32) + place * jnp.uint32(0x9E3779B9)) * jnp.uint32(0x85EBCA6B)
     mixed = (mixed ^ (mixed >> 15)) * jnp.uint32(0xC2B2AE35)

@@ -64,24 +64,24 @@ def make_mesh(mesh: configs.Mesh, devices: Iterable[Any] | None = None) -> jax.s
 
 
 def batch_shards(mesh: Any) -> int:
-    """Into how many parts a mesh splits the rows of a batch, but for what `on_own_rows` has split already."""
+    """Into how many parts a mesh splits the rows of a batch, but for what `per_replica` has split already."""
     return math.prod(mesh.shape.get(axis, 1) for axis in BATCH[0] if axis not in mesh.manual_axes)
 
 
 def rows() -> PartitionSpec:
-    """How rows are still to be split over the mesh in use: as batches are, but for what `on_own_rows` has split."""
+    """How rows are still to be split over the mesh in use: as batches are, but for what `per_replica` has split."""
     split = jax.sharding.get_abstract_mesh().manual_axes
     return PartitionSpec(tuple(axis for axis in BATCH[0] if axis not in split))
 
 
 def first_row(number: int) -> jax.Array | int:
-    """The number in the global batch of the first of so many rows, which are all of it but within `on_own_rows`."""
+    """The number in the global batch of the first of so many rows, which are all of it but within `per_replica`."""
     split = jax.sharding.get_abstract_mesh().manual_axes
     axes = tuple(axis for axis in BATCH[0] if axis in split)
     return jax.lax.axis_index(axes) * number if axes else 0
 
 
-def on_own_rows(function: F) -> F:
+def per_replica(function: F) -> F:
     """`function(params, constants, batch, key)`, a tree of sums over rows, summed over model copies once, at its end.
 
     Left to itself, XLA sums whatever a loop in the function adds up at each turn. Parameters that fsdp splits are
@@ -133,7 +133,7 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict[
     return {name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()}
 
 
-def own_words(params: Any) -> Any:
+def word_embeddings_per_shard(params: Any) -> Any:
     """The parameters with the word embeddings [V, D] as one copy for each part of the batch, [n, V, D].
 
     The lookup and the head both read them, and XLA would add each one's gradient up over the mesh by itself. The

@@ -41,7 +41,7 @@ class Start(NamedTuple):
     said: str  # the line that says where
 
 
-def begin(
+def init_or_resume(
     config: Config, store: Store, mesh: jax.sharding.Mesh, checkpoints: Checkpointer, accept_changes: bool = False
 ) -> Start:
     """Where training starts. Every process must call it.
@@ -102,7 +102,7 @@ def changed(run: Mapping[str, Any], config: Config, store: Store) -> list[str]:
     said = [
         f"config.{name} is {new!r} and was {old!r}"
         for name, (old, new) in found.items()
-        if not changes.is_free(name) and name not in ("resume_from", "init_from")
+        if not changes.is_resume_safe(name) and name not in ("resume_from", "init_from")
     ]
     return said + (["another store"] if run["store"] != store.fingerprint else [])
 

@@ -75,7 +75,7 @@ def accumulate(
     """
 
     def summed(params: Any, constants: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        loss, metrics = objective.loss(sharding.own_words(params), constants, part, key)
+        loss, metrics = objective.loss(sharding.word_embeddings_per_shard(params), constants, part, key)
         return loss, {"loss": loss, **metrics}
 
     gradient = jax.grad(summed, has_aux=True)
@@ -91,7 +91,7 @@ def accumulate(
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         return jax.lax.scan(add, zeros, inputs)[0]
 
-    return sharding.on_own_rows(in_turn)(params, constants, batch, key)
+    return sharding.per_replica(in_turn)(params, constants, batch, key)
 
 
 @jax.named_scope(OPTIMIZER)

@@ -117,6 +117,6 @@ def test_its_parts_are_those_of_the_options() -> None:
     params = bert.abstract_params(tiny.MODEL, parts_of(make_config()))
     assert params["second"]["layers"]["dense"]["kernel"].shape == (LAYERS, 24, 24)
     with pytest.raises(
-        ConfigError, match="'plugins.third', to stand beside the variants of bert_jax.objectives, cannot be imported"
+        ConfigError, match=r"'plugins.third', to stand beside the variants of bert_jax.objectives, cannot be imported"
     ):
         parts_of(tiny.make_config(objective=use("plugins.third")))

@@ -94,7 +94,7 @@ def test_what_comes_before_what(source, store, tmp_path) -> None:
     def begin(**fields: object):
         config = dataclasses.replace(TINY, **fields)
         with Checkpointer(tmp_path / "own", config.checkpoints) as own:
-            state, step, said = start.begin(config, store, mesh, own)
+            state, step, said = start.init_or_resume(config, store, mesh, own)
         assert step == state["step"]
         return state, said, config
 
@@ -192,7 +192,7 @@ def test_another_runs_state_that_does_not_fit(store, tmp_path, fields, message) 
         other.save(3, init_state(TINY, mesh), TINY, store.fingerprint)
     config = dataclasses.replace(TINY, **{"resume_from": str(tmp_path / "other")} | fields)
     with Checkpointer(tmp_path / "own", config.checkpoints) as own, pytest.raises(ConfigError, match=message):
-        start.begin(config, store, mesh, own)
+        start.init_or_resume(config, store, mesh, own)
 
 
 def test_the_flag_is_read_before_the_others(source, tmp_path, monkeypatch) -> None:

@@ -43,12 +43,12 @@ class Relative(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """`refuse(request)` gives None or the reason why not; `attend` is the function described above."""
+    """`unsupported(request)` gives None or the reason why not; `attend` is the function described above."""
 
-    refuse: Callable[[Request], str | None]
+    unsupported: Callable[[Request], str | None]
     attend: Callable[..., jax.Array]
     fewer_queries: bool = False  # whether q may be [B, P, N, H], with segments of its own [B, P]
-    unclipped: bool = False  # whether it would rather have an unclipped `Relative` than wider heads
+    unclipped: bool = False  # whether it prefers an unclipped `Relative` to doubled head size
 
 
 def choose(model: Model, request: Request) -> tuple[str, Kernel]:
@@ -76,7 +76,7 @@ def _choose(model: Model, request: Request) -> tuple[str, Kernel, list[tuple[str
     """The name, the kernel, and the faster ones that refused with their reasons."""
     if model.kernel.name != "auto":
         kernel = load("bert_jax.modeling.kernels", model.kernel)()
-        reason = kernel.refuse(request)
+        reason = kernel.unsupported(request)
         if reason:
             raise ConfigError(
                 f"config.model.kernel is {model.kernel.name!r}, which cannot do this: {reason}; "
@@ -86,7 +86,7 @@ def _choose(model: Model, request: Request) -> tuple[str, Kernel, list[tuple[str
     refusals: list[tuple[str, str]] = []
     for name in FASTEST_FIRST.get(request.platform, ("xla",)):
         kernel = load("bert_jax.modeling.kernels", use(name))()
-        reason = kernel.refuse(request)
+        reason = kernel.unsupported(request)
         if reason is None:
             return name, kernel, refusals
         refusals.append((name, reason))
@@ -99,7 +99,7 @@ def request_for(model: Model, length: int, dropout: bool) -> Request:
     scheme = nnx.eval_shape(lambda: positions(model, rngs=nnx.Rngs(params=0)))
     q = jax.ShapeDtypeStruct((1, length, model.heads, model.head_size), model.dtype)
     tables = jax.eval_shape(scheme.tables, jax.ShapeDtypeStruct((1, length), "int32"))
-    q, _, _ = jax.eval_shape(scheme.before, q, q, q, tables)
+    q, _, _ = jax.eval_shape(scheme.transform_qkv, q, q, q, tables)
     relative = scheme.relative(tables)
     return Request(
         platform=platform(),

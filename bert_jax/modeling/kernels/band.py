@@ -46,13 +46,13 @@ def build(*, interpret: bool = False, block: int = LANES) -> Kernel:
       block: queries that are computed at a time; a multiple of 128 on TPU.
     """
     return Kernel(
-        functools.partial(refuse, interpret=interpret),
+        functools.partial(unsupported, interpret=interpret),
         functools.partial(attend, interpret=interpret, block=block),
         unclipped=True,
     )
 
 
-def refuse(request: Request, *, interpret: bool = False) -> str | None:
+def unsupported(request: Request, *, interpret: bool = False) -> str | None:
     """None, or why not."""
     if request.platform != "tpu" and not interpret:
         return f"band runs on TPU, not on {request.platform}"
@@ -78,7 +78,7 @@ def attend(
     interpret: bool = False,
     block: int = LANES,
 ) -> jax.Array:
-    """q, k, v [B, L, N, H], segments [B, L] → [B, L, N, H]; `refuse` tells what must not be asked."""
+    """q, k, v [B, L, N, H], segments [B, L] → [B, L, N, H]; `unsupported` tells what must not be asked."""
     assert relative is not None
     assert relative.sinusoid
     assert rate == 0 or key is None

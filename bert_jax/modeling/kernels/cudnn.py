@@ -9,10 +9,10 @@ LARGEST_HEAD = 128  # what every GPU that has the kernel takes; Hopper and later
 
 def build() -> Kernel:
     """The kernel; it has no options."""
-    return Kernel(refuse, attend)
+    return Kernel(unsupported, attend)
 
 
-def refuse(request: Request) -> str | None:
+def unsupported(request: Request) -> str | None:
     """None, or why not."""
     if request.platform != "gpu":
         return f"cudnn runs on NVIDIA GPUs, not on {request.platform}"
@@ -40,7 +40,7 @@ def attend(
     rate: float = 0.0,
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """q, k [B, L, N, H], v [B, L, N, H], segments [B, L] → [B, L, N, H]; `refuse` tells what must not be asked."""
+    """q, k [B, L, N, H], v [B, L, N, H], segments [B, L] → [B, L, N, H]; `unsupported` tells what must not be asked."""
     assert relative is None
     assert rate == 0 or key is None
     same = segments[:, None, :, None] == segments[:, None, None, :]  # [B, 1, L, L]: no copy for each head

@@ -21,13 +21,13 @@ def build(*, interpret: bool = False) -> Kernel:
       interpret: run it step by step on any device, for tests.
     """
     return Kernel(
-        functools.partial(refuse, interpret=interpret),
+        functools.partial(unsupported, interpret=interpret),
         functools.partial(attend, interpret=interpret),
         fewer_queries=True,
     )
 
 
-def refuse(request: Request, *, interpret: bool = False) -> str | None:
+def unsupported(request: Request, *, interpret: bool = False) -> str | None:
     """None, or why not."""
     if request.platform != "tpu" and not interpret:
         return f"splash runs on TPU, not on {request.platform}"
@@ -53,8 +53,8 @@ def attend(
 ) -> jax.Array:
     """q [B, P, N, H], k [B, L, N, H], v [B, L, N, G], segments [B, L] → [B, P, N, G].
 
-    P is L unless queries have `query_segments` [B, P] of their own. The rest is in `xla.attend`; `refuse` tells what
-    must not be asked.
+    P is L unless queries have `query_segments` [B, P] of their own. The rest is in `xla.attend`; `unsupported` tells
+    what must not be asked.
     """
     assert relative is None
     assert rate == 0 or key is None

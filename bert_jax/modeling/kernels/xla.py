@@ -4,15 +4,15 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.modeling.kernels import Kernel, Relative, Request
-from bert_jax.modeling.layers import kept
+from bert_jax.modeling.layers import dropout_mask
 
 
 def build() -> Kernel:
     """The kernel; it has no options."""
-    return Kernel(refuse, attend, fewer_queries=True)
+    return Kernel(unsupported, attend, fewer_queries=True)
 
 
-def refuse(request: Request) -> str | None:
+def unsupported(request: Request) -> str | None:
     """It can do everything."""
     del request
     return None
@@ -49,7 +49,7 @@ def attend(
     probabilities = jax.nn.softmax(scores, axis=-1)
     drop_key = key if rate else None
     if drop_key is not None:  # what is kept is scaled after the products, where there is less of it
-        probabilities = jnp.where(kept(probabilities.shape, rate, drop_key), probabilities, 0)
+        probabilities = jnp.where(dropout_mask(probabilities.shape, rate, drop_key), probabilities, 0)
     out = jnp.einsum("bnlm,bmng->blng", probabilities.astype(v.dtype), v)
     if relative is not None:
         by_distance = collect(probabilities, table.shape[0]).astype(v.dtype)

@@ -34,12 +34,14 @@ class Positions(nnx.Module):
         del length
         return None
 
-    def at(self, tables: Any, places: jax.Array) -> Any:
+    def select_queries(self, tables: Any, places: jax.Array) -> Any:
         """The tables for queries at places [B, P] of their rows and keys everywhere."""
         del places
         return tables
 
-    def before(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def transform_qkv(
+        self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Any
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """q, k, v [B, L, N, H] → the same for the kernel; the head size may grow."""
         del tables
         return q, k, v
@@ -49,7 +51,7 @@ class Positions(nnx.Module):
         del tables
         return None
 
-    def after(self, out: jax.Array, tables: Any) -> jax.Array:
+    def transform_output(self, out: jax.Array, tables: Any) -> jax.Array:
         """The kernel's output → [B, L, N, H]."""
         del tables
         return out

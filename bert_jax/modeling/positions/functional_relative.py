@@ -75,10 +75,10 @@ class FunctionalRelative(Positions):
             return None
         return Whole(sinusoids(jnp.arange(1 - length, length), self.head_size))
 
-    def at(self, tables: Tables | Whole | jax.Array, places: jax.Array) -> Tables | Whole | jax.Array:
+    def select_queries(self, tables: Tables | Whole | jax.Array, places: jax.Array) -> Tables | Whole | jax.Array:
         return tables._replace(queries=tables.queries[places]) if isinstance(tables, Tables) else tables
 
-    def before(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Tables | Whole | jax.Array) -> Triple:
+    def transform_qkv(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Tables | Whole | jax.Array) -> Triple:
         if not isinstance(tables, Tables):
             return q, k, v
         keys = jnp.broadcast_to(tables.keys[:, None, :].astype(k.dtype), k.shape)
@@ -90,7 +90,7 @@ class FunctionalRelative(Positions):
             return None
         return Relative(*tables, True, clipped=False) if isinstance(tables, Whole) else Relative(tables, True)
 
-    def after(self, out: jax.Array, tables: Tables | Whole | jax.Array) -> jax.Array:
+    def transform_output(self, out: jax.Array, tables: Tables | Whole | jax.Array) -> jax.Array:
         if not isinstance(tables, Tables):
             return out
         own, sinusoid = jnp.split(out, 2, axis=-1)

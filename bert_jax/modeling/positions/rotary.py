@@ -48,10 +48,10 @@ class Rotary(Positions):
         table = sinusoids(positions, self.head_size, self.base)
         return Tables(table, table)
 
-    def at(self, tables: Tables, places: jax.Array) -> Tables:
+    def select_queries(self, tables: Tables, places: jax.Array) -> Tables:
         return tables._replace(queries=jnp.take_along_axis(tables.queries, places[..., None], axis=1))
 
-    def before(
+    def transform_qkv(
         self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Tables
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         return rotate(q, tables.queries, 1), rotate(k, tables.keys, 1), v

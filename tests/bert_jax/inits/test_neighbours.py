@@ -40,7 +40,7 @@ def test_heads_look_at_their_offsets(positions) -> None:
     scheme, tables = embeddings.position, embeddings.position.tables(jnp.asarray(batch["positions"]))
     q, k, _ = project((attention.query, attention.key, attention.value), embeddings(batch))
     here = jnp.broadcast_to(jnp.eye(37)[None, :, None], (2, 37, 3, 37))  # values that tell the place
-    q, k, _ = scheme.before(q, k, jnp.zeros_like(q), tables)
+    q, k, _ = scheme.transform_qkv(q, k, jnp.zeros_like(q), tables)
     looked = xla.attend(q, k, here, batch["segments"], scale=attention.scale)
     for head, offset in enumerate(OFFSETS):
         inside = np.arange(4, 37 - 4)

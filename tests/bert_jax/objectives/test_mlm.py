@@ -39,12 +39,12 @@ def test_each_row_predicts_the_rate_of_its_text_and_nothing_else(rate: float) ->
     text = (batch["segments"] > 0) & (batch["tokens"] > 4)
     slots = out["targets"].shape[1]
     for row in range(50):
-        places = out["target_places"][row][out["target_weights"][row] > 0]
+        places = out["target_positions"][row][out["target_weights"][row] > 0]
         count = text[row].sum()
         assert len(places) == min(max(np.rint(np.float32(rate) * np.float32(count)), min(count, 1)), slots)
         assert len(set(places)) == len(places)
         assert text[row][places].all()
-        np.testing.assert_array_equal(out["targets"][row], batch["tokens"][row][out["target_places"][row]])
+        np.testing.assert_array_equal(out["targets"][row], batch["tokens"][row][out["target_positions"][row]])
         untouched = np.setdiff1d(np.arange(37), places)
         np.testing.assert_array_equal(out["tokens"][row][untouched], batch["tokens"][row][untouched])
 
@@ -57,10 +57,10 @@ def drawn_words(batch: dict[str, np.ndarray], rate: float, key: int) -> tuple[np
     text = (batch["segments"] > 0) & (tokens > 4)
     drawn, sizes = [], []
     for row in range(len(tokens)):
-        places = out["target_places"][row][out["target_weights"][row] > 0]
-        assert len(set(out["target_places"][row])) == out["target_places"].shape[1]
+        places = out["target_positions"][row][out["target_weights"][row] > 0]
+        assert len(set(out["target_positions"][row])) == out["target_positions"].shape[1]
         assert text[row][places].all()
-        np.testing.assert_array_equal(out["targets"][row], tokens[row][out["target_places"][row]])
+        np.testing.assert_array_equal(out["targets"][row], tokens[row][out["target_positions"][row]])
         assert len(places) <= max(np.rint(np.float32(rate) * np.float32(text[row].sum())), text[row].any())
         number, words = -1, np.full(tokens.shape[1], -1)
         for i in np.flatnonzero(text[row]):
@@ -101,7 +101,7 @@ def test_eighty_ten_ten() -> None:
     batch = make_batch(np.random.default_rng(2), rows=4000, length=37)
     batch["tokens"] = np.where(batch["tokens"] > 4, 7, batch["tokens"])
     out = jax.device_get(jax.jit(mlm.build(MODEL, VOCABULARY, mask_rate=0.3).corrupt)(batch, jax.random.key(5)))
-    shown = np.take_along_axis(out["tokens"], out["target_places"], 1)[out["target_weights"] > 0]
+    shown = np.take_along_axis(out["tokens"], out["target_positions"], 1)[out["target_weights"] > 0]
     n = len(shown)
     three_sd = 3 * np.sqrt(0.8 * 0.2 / n)
     assert abs((shown == VOCABULARY.mask).mean() - (0.8 + 0.1 / V)) < three_sd
@@ -113,7 +113,7 @@ def test_eighty_ten_ten() -> None:
 def test_masks_depend_on_the_key() -> None:
     batch = make_batch(np.random.default_rng(2), rows=8, length=37)
     corrupt = jax.jit(mlm.build(MODEL, VOCABULARY).corrupt)
-    first, again, other = (corrupt(batch, jax.random.key(k))["target_places"] for k in (1, 1, 2))
+    first, again, other = (corrupt(batch, jax.random.key(k))["target_positions"] for k in (1, 1, 2))
     assert (first == again).all()
     assert (first != other).any()
 
@@ -132,7 +132,7 @@ def test_loss_against_float64() -> None:
     shifted = logits - logits.max(-1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     rows, slots = np.nonzero(corrupted["target_weights"])
-    places, targets = corrupted["target_places"][rows, slots], corrupted["targets"][rows, slots]
+    places, targets = corrupted["target_positions"][rows, slots], corrupted["targets"][rows, slots]
     np.testing.assert_allclose(corrupted["target_weights"][rows, slots], 1 / len(rows), rtol=1e-6)
     np.testing.assert_allclose(loss, -log_p[rows, places, targets].mean(), rtol=1e-5)
     np.testing.assert_allclose(metrics["accuracy"], (logits[rows, places].argmax(-1) == targets).mean(), rtol=1e-6)

@@ -25,8 +25,8 @@ def test_a_row_keeps_its_masks_wherever_and_whenever_it_is_shown():
     one, other = corrupt(batch, KEYS[0]), corrupt({n: x[::-1] for n, x in batch.items()}, KEYS[1])
     for name in one:
         np.testing.assert_array_equal(one[name], other[name][::-1])
-    np.testing.assert_array_equal(one["target_places"][7], one["target_places"][8])
-    places = {tuple(np.sort(p[w > 0])) for p, w in zip(one["target_places"], one["target_weights"], strict=True)}
+    np.testing.assert_array_equal(one["target_positions"][7], one["target_positions"][8])
+    places = {tuple(np.sort(p[w > 0])) for p, w in zip(one["target_positions"], one["target_weights"], strict=True)}
     assert len(places) > 40  # rows differ
     text = ((batch["segments"] > 0) & (batch["tokens"] > 4)).sum(1)
     np.testing.assert_array_equal(
@@ -37,7 +37,7 @@ def test_a_row_keeps_its_masks_wherever_and_whenever_it_is_shown():
 def test_a_row_has_so_many_copies():
     batch = make_batch(np.random.default_rng(1), rows=3, length=37)
     corrupt = jax.jit(mlm_static.build(MODEL, VOCABULARY, mask_rate=0.3, copies=4).corrupt)
-    seen = {tuple(np.asarray(corrupt(batch, key)["target_places"][0])) for key in KEYS}
+    seen = {tuple(np.asarray(corrupt(batch, key)["target_positions"][0])) for key in KEYS}
     assert len(seen) == 4
     with pytest.raises(ConfigError, match=r"config.objective.copies is 0"):
         mlm_static.build(MODEL, VOCABULARY, copies=0)
@@ -59,7 +59,7 @@ def test_the_loss_of_tokens_and_pairs():
     corrupted, (total, metrics), tokens, choice = run(batch)
     tokens, choice = np.asarray(tokens, np.float64), np.asarray(choice, np.float64)
     minus_log = lambda logits, target: np.log(np.exp(logits).sum()) - logits[target]
-    places, targets, weights = (np.asarray(corrupted[n]) for n in ("target_places", "targets", "target_weights"))
+    places, targets, weights = (np.asarray(corrupted[n]) for n in ("target_positions", "targets", "target_weights"))
     wanted = sum(w * minus_log(tokens[row, places[row, i]], targets[row, i]) for (row, i), w in np.ndenumerate(weights))
     pairs = sum(minus_log(choice[row], batch["pair_label"][row]) for row in range(8))  # the last row is padding
     np.testing.assert_allclose(weights.sum(), 1, rtol=1e-6)

@@ -49,8 +49,10 @@ def inputs(length: int):
 
 def attend(scheme, q, k, v, segments):
     tables = scheme.tables(jnp.zeros(q.shape[:2]))
-    q, k, v = scheme.before(*map(jnp.asarray, (q, k, v)), tables)
-    return scheme.after(xla.attend(q, k, v, segments, scale=SIZE**-0.5, relative=scheme.relative(tables)), tables)
+    q, k, v = scheme.transform_qkv(*map(jnp.asarray, (q, k, v)), tables)
+    return scheme.transform_output(
+        xla.attend(q, k, v, segments, scale=SIZE**-0.5, relative=scheme.relative(tables)), tables
+    )
 
 
 @pytest.mark.parametrize("max_distance", [0, 1, 4, 35, 36, 64])  # up to 35 by the table, from 36 by wider heads
