@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ class Encoder:
         Args:
           tokens: int [B, L], ids of the vocabulary, special tokens included.
           segments: int [B, L], the number of each token's document within its row from 1, 0 for padding; tokens
-            attend to those of their own document. None for one document a row and no padding.
+            attend to those of their own document. None for one document a row, in which tokens equal to the tokenizer's
+            padding id are padding (without a tokenizer, nothing is).
           token_types: int [B, L] below `config.token_types`, zeros where there are none; None for zeros.
 
         Returns:
@@ -49,7 +51,7 @@ class Encoder:
           ValueError: a shape, an id or a length that the encoder does not take.
         """
         tokens = _ids("tokens", tokens, self.config.vocab_size)
-        segments = np.ones_like(tokens) if segments is None else _ids("segments", segments, 2**31)
+        segments = self._not_padding(tokens) if segments is None else _ids("segments", segments, 2**31)
         token_types = (
             np.zeros_like(tokens)
             if token_types is None
@@ -66,6 +68,32 @@ class Encoder:
                 f"rows of {tokens.shape[1]} tokens are longer than the {table['embedding'].shape[0]} positions"
             )
         return self._run(self.params, tokens, segments, token_types)
+
+    def tokenize(self, texts: str | Sequence[str]) -> dict[str, np.ndarray]:
+        """The padded batch of some texts that `encoder(**batch)` takes: [CLS] text [SEP], cut to `config.max_length`.
+
+        Returns:
+          tokens, segments (1, and 0 at padding) and token_types: int32 [B, L], L that of the longest text.
+
+        Raises:
+          ValueError: the encoder has no tokenizer, or there is no text.
+        """
+        if self.tokenizer is None:
+            raise ValueError("the encoder's folder has no tokenizer; give its token ids to encoder(tokens)")
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        if not texts:
+            raise ValueError("texts is empty; give one text at least")
+        t = self.tokenizer
+        rows = [[t.cls_id, *ids[: self.config.max_length - 2], t.sep_id] for ids in t.encode_batch(texts)]
+        tokens = np.full((len(rows), max(map(len, rows))), t.pad_id, np.int32)
+        segments = np.zeros_like(tokens)
+        for i, row in enumerate(rows):
+            tokens[i, : len(row)], segments[i, : len(row)] = row, 1
+        return {"tokens": tokens, "segments": segments, "token_types": np.zeros_like(tokens)}
+
+    def _not_padding(self, tokens: np.ndarray) -> np.ndarray:
+        """segments [B, L] of rows of one document each."""
+        return np.ones_like(tokens) if self.tokenizer is None else (tokens != self.tokenizer.pad_id).astype(np.int32)
 
 
 def load(path: str | os.PathLike[str]) -> Encoder:

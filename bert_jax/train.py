@@ -6,6 +6,7 @@ Run again, it goes on from the newest checkpoint and ends with the same weights,
 never interrupted: batches, masks and dropout are functions of (seed, step), and nothing else is remembered.
 """
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from bert_jax.training.state import phase_at
 from bert_jax.training.step import jit_train_step
 from configuration import cli
 from configuration import flags as config_flags
+from configuration.locks import alone_in
 
 
 def main() -> dict[str, Any]:
@@ -69,10 +71,15 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
         for statistics in (False, config.statistics_every > 0)
     )
 
-    with Checkpointer(workdir, config.checkpoints, regular_checkpoints(config)) as checkpoints, Stop() as stop:
+    first = jax.process_index() == 0
+    with (
+        alone_in(workdir, "training in") if first else contextlib.nullcontext(),
+        Checkpointer(workdir, config.checkpoints, regular_checkpoints(config)) as checkpoints,
+        Stop() as stop,
+    ):
         # -------------------------------------------------------- state: where training starts, see start.py
         state, step, begun = start.init_or_resume(config, store, mesh, checkpoints, accept_changes)
-        if jax.process_index() == 0:
+        if first:
             cli.write_json(workdir / "config.json", config_flags.to_dict(config))
 
         # -------------------------------------------------------- loop

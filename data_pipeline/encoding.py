@@ -13,6 +13,7 @@ import numpy as np
 
 from configuration import variants
 from configuration.variants import Variant
+from data_pipeline.cleaning import comparable
 from data_pipeline.sentences import Splitter
 from data_pipeline.sources import Document, Part
 from data_pipeline.store import SPLITS
@@ -24,12 +25,12 @@ _CHARACTERS_AT_ONCE = 1 << 22  # of the lines that are encoded together
 
 
 def split_of(document: Document, held_out: float) -> str:
-    """The split of a document, by a hash of its text: other documents play no part.
+    """The split of a document, by a hash of its comparable text: other documents play no part.
 
     Args:
       held_out: the share of all documents that are held out.
     """
-    digest = hashlib.blake2b(document.text.encode("utf-8", "replace"), digest_size=8).digest()
+    digest = hashlib.blake2b(comparable(document.text).encode("utf-8", "replace"), digest_size=8).digest()
     return "held_out" if int.from_bytes(digest, "big") < held_out * 2**64 else "train"
 
 

@@ -46,6 +46,7 @@ _FIXED_BY = (
     "cleaning",
     "sentences",
     "tokenizer",
+    "words",
     "held_out",
 )  # the fields of `Data` that a store depends on
 _SAMPLE_BYTES = 128 << 20  # of text that a tokenizer is trained on, evenly spread
@@ -63,11 +64,13 @@ def prepare(data: Data, output: Path, *, downloads: Path | None = None, progress
     Raises:
       ConfigError, DataError: one line on what cannot be used. Nothing unfinished has the output's name.
     """
+    downloads = output.parent / "downloads" if downloads is None else downloads
     if store := made_already(data, output):
+        if (sources := _still_there(data, downloads)) is not None:
+            check_inputs(store, sources)
         _say(progress, f"{output} is prepared already: {_summary(store)}")
         return store
     work = output.with_name(f"{output.name}.preparing")
-    downloads = output.parent / "downloads" if downloads is None else downloads
     try:
         with _locked(work):
             store = made_already(data, output) or _prepare(data, output, work, downloads, progress)
@@ -111,6 +114,33 @@ def made_already(data: Data, output: str | Path) -> Store | None:
     return store
 
 
+def _still_there(data: Data, downloads: Path) -> list[Source] | None:
+    """The sources of a store that is made already, if all their text lies on this machine's disk."""
+    local = all(variant.name in ("text_files", "json_lines", "parquet", "mediawiki") for variant in data.sources)
+    try:
+        return open_sources(data, downloads) if local else None
+    except (DataError, variants.ConfigError, OSError):
+        return None
+
+
+def check_inputs(store: Store, sources: list[Source]) -> None:
+    """Raises DataError if the text that a store was made of has changed since.
+
+    A store that was made elsewhere, or whose text is gone, is taken as it is.
+    """
+    made = store.manifest.made.get("inputs")
+    if made is not None and made != inputs_of(sources):
+        raise DataError(
+            f"{store.path} was prepared from other text: files of config.data.sources have other names, sizes or times "
+            "now; give another output or remove it"
+        )
+
+
+def inputs_of(sources: list[Source]) -> str:
+    """A hash of the names, sizes and times of what is read."""
+    return hashlib.sha256(json.dumps([source.inputs for source in sources]).encode()).hexdigest()
+
+
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:77]}…"
@@ -148,7 +178,7 @@ def _prepare(data: Data, output: Path, work: Path, downloads: Path, progress: bo
             _say(progress and bool(source.about), source.about)
         _begin(work, data, sources)
         workers = data.workers or os.cpu_count() or 1
-        made: dict[str, Any] = {"data": description(data)}
+        made: dict[str, Any] = {"data": description(data), "inputs": inputs_of(sources)}
         if data.cleaning:
             with _bar("cleaning", sum(source.size for source in sources), progress) as advance:
                 sources, made["cleaning"] = clean.clean(sources, data.cleaning, work / "cleaning", workers, advance)
@@ -204,10 +234,9 @@ def source_facts(data: Data, sources: list[Source], shards: list[ShardFacts]) ->
 
 def _begin(work: Path, data: Data, sources: list[Source]) -> None:
     """Keeps the finished work of an earlier run if it was on the same text in the same way."""
-    inputs = json.dumps([source.inputs for source in sources])
     way = {
         "data": description(data),
-        "inputs": hashlib.sha256(inputs.encode()).hexdigest(),
+        "inputs": inputs_of(sources),
         "version": [VERSION, PART_BYTES, SHARD_BYTES],  # other parts would not fit those that are finished
     }
     begun = json.dumps(way)

@@ -40,6 +40,7 @@ from data_pipeline.tokenizers import Tokenizer, load_tokenizer
 VERSION = 1
 SPLITS = ("train", "held_out")
 Verify = Literal["size", "once", "checksums"]
+LARGEST_MANIFEST = 1 << 29  # bytes; a manifest takes about 300 a shard
 ALIGNMENT = 8  # bytes; every section starts at a multiple
 
 
@@ -82,6 +83,9 @@ class Manifest:
         return json.loads(self.to_json())["sha256"]
 
 
+_FIELDS = tuple(field.name for field in dataclasses.fields(Manifest))
+
+
 def _contents_hash(contents: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
@@ -99,7 +103,10 @@ def _manifest_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
         if remote.is_remote(path):
             return remote.read(os.fspath(path), "manifest.json")
-        return (Path(path) / "manifest.json").read_bytes()
+        file = Path(path) / "manifest.json"
+        if file.exists() and (not file.is_file() or file.stat().st_size > LARGEST_MANIFEST):
+            raise DataError(f"{file} is no manifest: it is no regular file, or larger than {LARGEST_MANIFEST >> 20} MB")
+        return file.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path} is not a store: it has no manifest.json; data_pipeline.prepare makes one") from None
 
@@ -108,7 +115,7 @@ def _parse_manifest(path: str | os.PathLike[str], written: bytes) -> Manifest:
     file, remedy = f"{path}/manifest.json", "restore the store from a copy or prepare it again"
     try:
         contents = json.loads(written)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DataError(f"{file} is damaged: it is not JSON; {remedy}") from None
     if not isinstance(contents, dict) or contents.get("format") != "bert_jax store":
         raise DataError(f"{file} is not the manifest of a store; data_pipeline.prepare makes one")
@@ -116,13 +123,29 @@ def _parse_manifest(path: str | os.PathLike[str], written: bytes) -> Manifest:
         raise DataError(f"{file} is of format version {found} and this code reads {VERSION}; prepare it again")
     if contents.pop("sha256", None) != _contents_hash(contents):
         raise DataError(f"{file} is damaged: its checksum differs; {remedy}")
-    return Manifest(
-        vocab_size=contents["vocab_size"],
-        tokenizer=contents["tokenizer"],
-        shards=tuple(ShardFacts(**shard) for shard in contents["shards"]),
-        files={name: FileFacts(**facts) for name, facts in contents["files"].items()},
-        made=contents["made"],
-    )
+    manifest = _typed(file, contents)
+    for name in (*manifest.files, *(f"{shard.name}.shard" for shard in manifest.shards)):
+        if not _stays_inside(name):
+            raise DataError(f"{file} names the file {name!r}, which leaves the store's folder; do not use this store")
+    return manifest
+
+
+def _typed(file: str, contents: Mapping[str, Any]) -> Manifest:
+    """The manifest of what its JSON holds, every field of its type."""
+    import pydantic
+
+    try:
+        return pydantic.TypeAdapter(Manifest).validate_python({k: v for k, v in contents.items() if k in _FIELDS})
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{file} is damaged: {where}: {first['msg']}; prepare the store again") from None
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether a name is a path within a folder, on every system."""
+    parts = name.split("/")
+    return not any(part in ("", ".", "..") or any(sign in part for sign in "\\:\0") for part in parts)
 
 
 def token_dtype(vocab_size: int) -> np.dtype:

@@ -28,10 +28,13 @@ def needed_flops(model: Model, length: int, predictions: int) -> float:
     d = model.width
 
     def layer(queries: int) -> float:
-        return 4.0 * length * d**2 + 4.0 * queries * (d**2 + length * d + d * model.mlp_width)
+        feed_forward = (2 + model.gated) * d * model.mlp_width
+        return 4.0 * length * d**2 + 2.0 * queries * (2 * d**2 + 2 * length * d + feed_forward)
 
-    head = 2.0 * predictions * (d**2 + d * model.vocab_size)
-    return 3 * ((model.layers - 1) * layer(length) + layer(predictions) + head)
+    e = model.table_width
+    factorised = 2.0 * length * d * e if model.embedding_width else 0.0
+    head = 2.0 * predictions * (d * e + e * model.vocab_size)
+    return 3 * (factorised + (model.layers - 1) * layer(length) + layer(predictions) + head)
 
 
 def matmul_flops(jaxpr: Any) -> float:

@@ -5,12 +5,15 @@ A config file assigns a `Config` to the name `config`; flags override any field
 """
 
 import dataclasses
+import math
 from dataclasses import field
 from typing import Literal
 
 from configuration.variants import Variant, require, use
 from data_pipeline.config import Data
 
+LARGEST = 2**24  # of a dimension: what is larger is a mistake, found before anything is allocated
+LARGEST_STEPS = 2**31 - 1  # the step is an int32
 Dtype = Literal["float32", "bfloat16"]
 
 
@@ -46,7 +49,12 @@ class Model:
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "layers", "width", "heads", "mlp_width"):
-            require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
+            value = getattr(self, name)
+            require(1 <= value <= LARGEST, f"model.{name}", value, f"between 1 and {LARGEST:,}")
+        for name in ("norm_epsilon", "init_std"):
+            value = getattr(self, name)
+            require(0 <= value < math.inf, f"model.{name}", value, "a number from 0 on")
+        require(1 <= self.unroll <= LARGEST, "model.unroll", self.unroll, "at least 1")
         require(self.token_types >= 0, "model.token_types", self.token_types, "0 (none) or more")
         require(self.max_length >= 8, "model.max_length", self.max_length, "at least 8 tokens")
         require(self.width % self.heads == 0, "model.heads", self.heads, f"a divisor of model.width={self.width}")
@@ -100,7 +108,7 @@ class Phase:
         require(self.steps >= 1, "phases.steps", self.steps, "at least 1")
         require(self.length >= 8, "phases.length", self.length, "at least 8 tokens")
         require(self.batch_size >= 1, "phases.batch_size", self.batch_size, "at least 1 row")
-        require(self.learning_rate > 0, "phases.learning_rate", self.learning_rate, "above 0")
+        require(0 < self.learning_rate < math.inf, "phases.learning_rate", self.learning_rate, "a number above 0")
         require(
             self.microbatches >= 1 and self.batch_size % self.microbatches == 0,
             "phases.microbatches",
@@ -227,6 +235,8 @@ class Config:
 
     def __post_init__(self) -> None:
         require(len(self.phases) >= 1, "phases", self.phases, "at least one phase")
+        require(0 <= self.seed < 2**63, "seed", self.seed, "between 0 and 2**63 - 1")
+        require(self.steps <= LARGEST_STEPS, "phases", self.steps, f"at most {LARGEST_STEPS:,} steps together")
         require(self.clip_norm >= 0, "clip_norm", self.clip_norm, "0 (no clipping) or more")
         require(self.log_every >= 1, "log_every", self.log_every, "at least 1")
         require(self.statistics_every >= 0, "statistics_every", self.statistics_every, "0 (none) or more")

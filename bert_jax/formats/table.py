@@ -171,6 +171,9 @@ def restore(
 def check(wanted: Mapping[str, Sequence[int]], tensors: Mapping[str, np.ndarray], source: str) -> None:
     """Raises FormatError, listing all that is wrong, unless `tensors` has exactly the wanted names and shapes."""
     problems = {
+        "no floats": [
+            f"{name} {tensors[name].dtype}" for name in wanted if name in tensors and tensors[name].dtype.kind in "iub"
+        ],
         "missing": [name for name in wanted if name not in tensors],
         "unknown": [name for name in tensors if name not in wanted],
         "misshapen": [

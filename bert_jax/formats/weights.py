@@ -24,10 +24,10 @@ def read(folder: Path) -> dict[str, np.ndarray]:
     """
     for name, read_file in ((SAFETENSORS, read_safetensors), (BIN, read_bin)):
         if (folder / name).exists():
-            return read_file(folder / name)
+            return read_file(_regular(folder / name))
         index = folder / f"{name}.index.json"
         if index.exists():
-            files = sorted(set(foreign.read_json(index).get("weight_map", {}).values()))
+            files = _files_of(index)
             return {key: array for file in files for key, array in read_file(_inside(folder, file)).items()}
     raise FormatError(f"{folder} has neither {SAFETENSORS} nor {BIN}")
 
@@ -88,6 +88,25 @@ def write_safetensors(file: Path, tensors: Mapping[str, np.ndarray], metadata: M
 def write_json(file: Path, content: Mapping) -> None:
     """Writes sorted, indented JSON."""
     file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _files_of(index: Path) -> list[str]:
+    """The files that an index names.
+
+    Raises:
+      FormatError: it names none.
+    """
+    named = foreign.read_json(index).get("weight_map")
+    if not isinstance(named, dict) or not named or not all(isinstance(file, str) for file in named.values()):
+        raise FormatError(f"{index} has no weight_map of names to files")
+    return sorted(set(named.values()))
+
+
+def _regular(file: Path) -> Path:
+    """Raises FormatError for a pipe or a device, which would never end."""
+    if not file.is_file():
+        raise FormatError(f"{file} is no regular file")
+    return file
 
 
 def _float32(array: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ halves of surrogate pairs. `data_pipeline/clean.py` runs them.
 """
 
 import dataclasses
+import unicodedata
 from collections.abc import Callable
 
 import numpy as np
@@ -42,3 +43,9 @@ class Duplicates:
 
 
 Rule = Rewrite | Remove | Duplicates
+
+
+def comparable(text: str) -> str:
+    """The text without white space in the form NFKC: equal for documents that a reader takes for the same."""
+    text = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    return "".join(text.split())

@@ -1,10 +1,10 @@
-"""Documents that another one before them repeats word for word; whitespace does not count."""
+"""Documents that another one before them repeats but for white space and the form of its Unicode."""
 
 import hashlib
 
 import numpy as np
 
-from data_pipeline.cleaning import Duplicates
+from data_pipeline.cleaning import Duplicates, comparable
 
 _BYTES = 16  # of the hash: two different documents in 10^15 would share one
 
@@ -14,7 +14,7 @@ def build() -> Duplicates:
 
 
 def _signature(text: str) -> np.ndarray:
-    digest = hashlib.blake2b(" ".join(text.split()).encode("utf-8", "replace"), digest_size=_BYTES).digest()
+    digest = hashlib.blake2b(comparable(text).encode("utf-8", "replace"), digest_size=_BYTES).digest()
     return np.frombuffer(digest, "<u8")
 
 

@@ -5,7 +5,8 @@ drawn among the row's sentences, once for all epochs; a row of a single sentence
 What becomes of the pair is drawn anew each epoch: `pair_label` is 0 for half of the rows, left as they
 are, and 1 for the others:
 
-    label="nsp"   next sentence (BERT): B is the second part of a row of another document, cut to fit
+    label="nsp"   next sentence (BERT): B is the second part of a row of another document, as long as the one that it
+                  replaces, so that lengths do not tell the label
     label="sop"   sentence order (Lan et al. 2019, ALBERT, section 3.1): A and B change places
 
 A row of a single token is left out: it has no second part.

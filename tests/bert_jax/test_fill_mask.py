@@ -61,3 +61,20 @@ def test_the_bars_are_as_long_as_the_probabilities():
     masks = [[{"token": "a", "id": 5, "probability": 0.5}, {"token": "bcd", "id": 6, "probability": 0.1}]]
     lines = command.readable("x [MASK]", masks).split("\n")
     assert lines == ["x [MASK]", f"  a     50.0%  {'█' * 15}", f"  bcd   10.0%  {'█' * 3}"]
+
+
+def test_tokenize_gives_the_batch_that_the_encoder_takes(encoder):
+    """Padding changes nothing, whether segments say where it is or the padding id does."""
+    texts = ["a b", "b a b a a", "a"]
+    batch = encoder.tokenize(texts)
+    assert {name: (x.dtype, x.ndim) for name, x in batch.items()} == dict.fromkeys(
+        ("tokens", "segments", "token_types"), (np.int32, 2)
+    )
+    together, without = encoder(**batch), encoder(batch["tokens"])
+    for i, text in enumerate(texts):
+        alone = encoder.tokenize(text)
+        length = alone["tokens"].shape[1]
+        for out in (together, without):
+            np.testing.assert_allclose(out["hidden"][i, :length], encoder(**alone)["hidden"][0], atol=1e-5)
+    with pytest.raises(ValueError, match="texts is empty"):
+        encoder.tokenize([])

@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from bert_jax.analysis import flops
 from bert_jax.analysis.flops import matmul_flops, needed_flops
 from bert_jax.analysis.hlo import Collective, Program, array_bytes, group_size
 from bert_jax.config import Model
 from bert_jax.modeling import bert, heads
 from bert_jax.objectives import Vocabulary, mlm
+from configuration.variants import use
 
 TEXT = """HloModule jit_step, is_scheduled=true
 
@@ -126,3 +128,26 @@ class TestFlops:
         assert self.count(scan, (5, 7), (7, 7)) == 11 * 2 * 5 * 7 * 7
         branch = lambda x, w: jax.lax.cond(x[0, 0] > 0, lambda: x @ w, lambda: x)
         assert self.count(branch, (5, 7), (7, 7)) == 2 * 5 * 7 * 7
+
+
+@pytest.mark.parametrize("change", [{}, {"gated": True}, {"embedding_width": 8}, {"gated": True, "embedding_width": 8}])
+def test_needed_operations_count_gated_units_and_factorised_embeddings(change) -> None:
+    """Forward, at shapes whose padding of the vocabulary is none: what the program's products do, to the operation."""
+    model = Model(
+        vocab_size=128,
+        layers=2,
+        width=24,
+        heads=3,
+        mlp_width=40,
+        max_length=32,
+        dropout=0.0,
+        attention_dropout=0.0,
+        kernel=use("xla"),
+        **change,
+    )
+    objective = mlm.build(model, Vocabulary(size=128, pad=0, cls=2, sep=3, mask=4), mask_rate=0.25)
+    batch = {name: jnp.ones((1, 32), jnp.int32) for name in ("tokens", "segments", "positions", "token_types")}
+    corrupted = jax.eval_shape(objective.corrupt, batch, jax.random.key(0))
+    params = bert.abstract_params(model, heads.parts(model, "mlm_head"))
+    jaxpr = jax.make_jaxpr(lambda p, b: objective.loss(p, (), b, None)[0])(params, corrupted)
+    assert flops.needed_flops(model, 32, 8) / 3 == flops.matmul_flops(jaxpr.jaxpr)

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from test_checkpoint import flip
 from bert_jax.checkpoints.manager import read_run, restore_params
 from bert_jax.runtime.distributed import LOST
 from configuration.cli import STOPPED
+from configuration.locks import alone_in
+from configuration.variants import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +161,18 @@ def test_a_disk_that_is_full_ends_the_run_and_the_last_whole_checkpoint_goes_on(
         assert runs.losses(disk / "run") == runs.losses(alone)
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_second_run_on_a_work_folder_is_told_so(tmp_path) -> None:
+    """And the first one's lock goes with it, however it dies."""
+    hold = "import sys, time, pathlib\nfrom configuration.locks import alone_in\n"
+    hold += (
+        "with alone_in(pathlib.Path(sys.argv[1]), 'training in'):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError, match="another process is training in"), alone_in(tmp_path, "training in"):
+            pass
+        first.kill()
+    with alone_in(tmp_path, "training in"):
+        pass

@@ -103,3 +103,28 @@ def test_a_missing_flag_is_called_missing() -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "error: --config=… is missing; --help lists the flags\n")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model.norm_epsilon", "-1e-12"),
+        ("model.norm_epsilon", "NaN"),
+        ("model.init_std", "-0.02"),
+        ("model.init_std", "NaN"),
+        ("model.init_std", "Infinity"),
+        ("model.layers", "1000000000000"),
+        ("model.unroll", "0"),
+        ("model.unroll", "-2"),
+        ("phases.0.learning_rate", "Infinity"),
+        ("phases.0.learning_rate", "NaN"),
+        ("phases.0.steps", "1000000000000"),
+        ("seed", "-1"),
+        ("seed", "9223372036854775808"),
+        ("clip_norm", "NaN"),
+    ],
+)
+def test_values_that_would_fail_late_are_refused_at_once(field, value):
+    name = "phases" if field == "phases.0.steps" else field.replace("phases.0", "phases")
+    with pytest.raises(ConfigError, match=rf"config.{name}"):
+        config_flags.override(Config("test", (Phase(10, 32, 4, 1e-3),)), {field: value})

@@ -10,8 +10,10 @@ from test_prepare import Killed, contents, documents_of, small_parts  # noqa: F4
 from bert_jax.config import Data
 from configuration.variants import ConfigError, use
 from data_pipeline import clean, prepare
-from data_pipeline.cleaning import near_duplicates
+from data_pipeline.cleaning import exact_duplicates, near_duplicates
+from data_pipeline.encoding import split_of
 from data_pipeline.errors import DataError
+from data_pipeline.sources import Document
 from data_pipeline.store import Store
 
 WORDS = [a + b for a in "ba ke li mo nu ra se ti vo zu".split() for b in "ck dal fin gor lem nas pit ros tun".split()]  # noqa: SIM905
@@ -194,3 +196,12 @@ def test_what_cannot_be_used(tmp_path):
     with pytest.raises(DataError, match="cleaning removes all 171 documents, length 171 of them; loosen it"):
         run(data(tmp_path, cleaning=(use("length", least=10**6),)), tmp_path / "store")
     assert not (tmp_path / "store.preparing").exists()
+
+
+def test_documents_that_differ_in_white_space_or_unicode_form_are_one():
+    """To the rule that removes duplicates and to the split alike: none stands on both sides."""
+    texts = ["caf\u00e9 at night", "cafe\u0301  at\nnight ", "\uff43afe\u0301 at\u3000night"]
+    signatures = {exact_duplicates.build().signature(text).tobytes() for text in texts}
+    assert len(signatures) == 1
+    for share in np.linspace(0.01, 0.99, 50):
+        assert len({split_of(Document(str(i), text), share) for i, text in enumerate(texts)}) == 1

@@ -1,5 +1,6 @@
 """Preparation: the same store whatever the workers and interruptions, and nothing half-written."""
 
+import dataclasses
 import errno
 import fcntl
 import json
@@ -294,3 +295,18 @@ def test_ordered_map():
         list(ordered_map(square, [1, 13, 2], workers=2))
     with pytest.raises(DataError, match="a worker process was killed"):
         list(ordered_map(square, [1, 14, 2], workers=2))
+
+
+def test_a_store_of_other_words_or_other_text_is_refused(tmp_path):
+    file = corpus(tmp_path)
+    configuration = data(file)
+    run(configuration, tmp_path / "store")
+    with pytest.raises(DataError, match=r"data.words="):
+        run(dataclasses.replace(configuration, words=use("jieba")), tmp_path / "store")
+    file.write_text(file.read_text() + "One more document.\n")
+    with pytest.raises(DataError, match="prepared from other text"):
+        run(configuration, tmp_path / "store")
+    file.unlink()
+    assert (
+        run(configuration, tmp_path / "store").split("train").documents
+    )  # the text is gone: the store is what there is

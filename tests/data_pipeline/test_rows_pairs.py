@@ -145,3 +145,33 @@ def test_next_sentences_of_one_document_alone(tmp_path):
 def test_an_unknown_label(split):
     with pytest.raises(ConfigError, match=r"segment_pair\.label='nps'"):
         pipeline.Examples([split], use("segment_pair", label="nps"), LENGTH, SPECIALS)
+
+
+def corpus_of(rng, documents, sentences, mean):
+    """Documents of 1 to `sentences` sentences, whose lengths are spread as those of text are."""
+    return [
+        np.maximum(1, rng.gamma(2.0, mean / 2, rng.integers(1, sentences + 1))).astype(int).tolist()
+        for _ in range(documents)
+    ]
+
+
+@pytest.mark.parametrize("length", [128, 511])
+@pytest.mark.parametrize(("documents", "sentences", "mean"), [(8000, 4, 20), (150, 2000, 25), (1000, 120, 40)])
+def test_next_sentence_labels_cannot_be_told_from_lengths(tmp_path, documents, sentences, mean, length):
+    """Tables of all lengths, learned on one half of the rows, guess the other's labels no better than the majority."""
+    text = corpus_of(np.random.default_rng(0), documents, sentences, mean)
+    stream = pipeline.Examples([store(tmp_path, text).split("train")], use("segment_pair"), length, SPECIALS)
+    batch = stream.batch(0, stream.rows)  # one epoch: no row stands in both halves
+    labels, b = batch["pair_label"], batch["token_types"].sum(1) - 1
+    a = (batch["segments"] > 0).sum(1) - 3 - b
+    left = length - 3 - a - b
+    majority = max(labels.mean(), 1 - labels.mean())
+    half = np.arange(len(labels)) < len(labels) // 2
+    for table in (left, np.minimum(left, 40) * 1000 + b // 32, b, (a // 16) * 1000 + b // 16, left == 0):
+        _, cell = np.unique(table, return_inverse=True)
+        right = 0
+        for learn in (half, ~half):
+            ones = np.bincount(cell[learn], labels[learn], cell.max() + 1)
+            guess = ones * 2 > np.bincount(cell[learn], minlength=cell.max() + 1)
+            right += (guess[cell[~learn]] == labels[~learn]).sum()
+        assert right / len(labels) <= majority + 0.02

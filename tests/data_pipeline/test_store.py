@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from data_pipeline import store_writer
 from data_pipeline.errors import DataError
-from data_pipeline.store import Shard, Store
+from data_pipeline.store import Shard, Store, _contents_hash
 from data_pipeline.store_writer import Piece, ShardWriter, write_store
 
 VOCABULARY = 101
@@ -173,3 +173,53 @@ def test_nothing_is_left_of_a_store_that_fails(tmp_path, monkeypatch):
 def test_a_store_is_never_overwritten(small):
     with pytest.raises(DataError, match="exists already"):
         write_store(small.path, {"train": [[[1]]]}, vocab_size=VOCABULARY)
+
+
+def resigned(folder: Path, change) -> None:
+    """Changes the manifest and signs it anew, as whoever makes a store can."""
+    contents = json.loads((folder / "manifest.json").read_text())
+    contents.pop("sha256")
+    change(contents)
+    (folder / "manifest.json").write_text(json.dumps(contents | {"sha256": _contents_hash(contents)}))
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside", "/tmp/outside", "a/../../outside", "a\\..\\outside", "C:outside", "a//b", ""]
+)
+def test_a_strangers_manifest_names_no_file_outside_its_folder(small, name):
+    facts = {"bytes": 3, "sha256": "0" * 64}
+    resigned(small.path, lambda contents: contents["files"].update({name: facts}))
+    with pytest.raises(DataError, match="leaves the store's folder"):
+        Store.open(small.path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.update(shards=None),
+        lambda m: m.update(files=[]),
+        lambda m: m.update(vocab_size="many"),
+        lambda m: m["shards"][0].pop("tokens"),
+        lambda m: m["shards"][0].update(name=3.5),
+        lambda m: m["shards"][0].update(name="../../etc/passwd"),
+        lambda m: m.pop("made"),
+    ],
+)
+def test_a_manifest_of_wrong_types_is_one_line(small, change):
+    resigned(small.path, change)
+    with pytest.raises(DataError, match=r"manifest.json"):
+        Store.open(small.path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "\xff"])
+def test_what_is_no_json_is_one_line(small, text):
+    (small.path / "manifest.json").write_text(text, encoding="latin-1")
+    with pytest.raises(DataError, match="it is not JSON"):
+        Store.open(small.path)
+
+
+def test_a_pipe_in_place_of_the_manifest_does_not_hang(small):
+    (small.path / "manifest.json").unlink()
+    os.mkfifo(small.path / "manifest.json")
+    with pytest.raises(DataError, match="no regular file"):
+        Store.open(small.path)

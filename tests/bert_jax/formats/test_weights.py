@@ -1,11 +1,14 @@
 """Files of named arrays, where the disk has no room for them."""
 
+import os
 import resource
 
 import numpy as np
 import pytest
 
+from bert_jax.formats import table, weights
 from bert_jax.formats.weights import write_safetensors
+from configuration import foreign
 from configuration.foreign import FormatError
 
 
@@ -22,3 +25,32 @@ def test_a_full_disk_is_one_clear_line_and_leaves_the_file_of_before(tmp_path) -
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_pipe_in_place_of_weights_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(FormatError, match="no regular file"):
+        weights.read(tmp_path)
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(FormatError, match="no regular file"):
+        foreign.read_json(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"weight_map": null}', '{"weight_map": {"a": 3}}', '{"weight_map": []}']
+)
+def test_an_index_that_names_no_files_is_one_line(tmp_path, content):
+    (tmp_path / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(FormatError, match=r"index.json"):
+        weights.read(tmp_path)
+
+
+def test_json_nested_without_end_is_one_line(tmp_path):
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(FormatError, match="nested too deep"):
+        foreign.read_json(tmp_path / "config.json")
+
+
+def test_weights_that_are_no_floats_are_refused():
+    with pytest.raises(FormatError, match="no floats: a int8"):
+        table.check({"a": (2,)}, {"a": np.zeros(2, np.int8)}, "a folder")
