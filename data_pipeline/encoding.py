@@ -4,10 +4,11 @@ import collections
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from data_pipeline.sentences import Splitter
 from data_pipeline.sources import Document, Part
 from data_pipeline.store import SPLITS
 from data_pipeline.store_writer import Piece, atomic_write
-from data_pipeline.tokenizers import Tokenizer, load_tokenizer
+from data_pipeline.tokenizers import END, Tokenizer, load_tokenizer
 from data_pipeline.words import WordStarts
 
 _CHARACTERS_AT_ONCE = 1 << 22  # of the lines that are encoded together
@@ -94,15 +95,15 @@ class EncodePart:
 
     def encode(self, documents: Iterable[Document]) -> Piece:
         """Documents without a token are left out, and so are sentences."""
-        ids, sentences_of, lines = [], [], []
+        ids, sentences_of = [], []
+        lines: list[Line] = []
         for document in documents:
-            sentences = self._split_sentences(whole(document.text))
+            text = whole(document.text).replace(END, "")
+            sentences = self._split_sentences(text)
             ids.append(document.id)
             sentences_of.append(len(sentences))
-            lines += sentences
-        encoded = [self.tokenizer.encode_lines(batch) for batch in _batches(lines)]
-        tokens = np.concatenate([tokens for tokens, _ in encoded] or [np.zeros(0, np.uint32)])
-        lengths = np.concatenate([lengths for _, lengths in encoded] or [np.zeros(0, np.uint32)])
+            lines += lines_of(text, sentences, self.tokenizer.sentences_alone)
+        tokens, lengths = encode_lines(self.tokenizer, lines)
         document_of = np.repeat(np.arange(len(ids)), sentences_of)
         sentences_left = np.bincount(document_of[lengths > 0], minlength=len(ids))
         word_starts = self._word_starts(tokens, lengths)
@@ -125,12 +126,62 @@ def whole(text: str) -> str:
     return text
 
 
-def _batches(lines: list[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
+class Line(NamedTuple):
+    """Sentences of a document with nothing between them; most often one."""
+
+    text: str
+    ends: Sequence[int]  # of each sentence in the text
+    continued: bool  # whether text of the same document stands before it
+
+
+def lines_of(text: str, sentences: Sequence[str], alone: bool) -> list[Line]:
+    """A document's sentences, those together that no white space parts: their pieces depend on each other.
+
+    Args:
+      alone: they never do.
+    """
+    groups: list[list[str]] = []
+    end = 0  # of the sentence before, in the text
+    for sentence in sentences:
+        found = text.find(sentence, end)
+        if groups and found == end and not alone:
+            groups[-1].append(sentence)
+        else:
+            groups.append([sentence])
+        end = max(found, end) + len(sentence)
+    return [Line(*_joined(group), continued=i > 0) for i, group in enumerate(groups)]
+
+
+def _joined(sentences: Sequence[str]) -> tuple[str, list[int]]:
+    """The text of sentences, every run of white space one space, and where each ends in it."""
+    if len(sentences) == 1:
+        return sentences[0], [len(sentences[0])]
+    parts = [" ".join(sentence.split()) for sentence in sentences]
+    return "".join(parts), list(itertools.accumulate(map(len, parts)))
+
+
+def encode_lines(tokenizer: Tokenizer, lines: Sequence[Line]) -> tuple[np.ndarray, np.ndarray]:
+    """tokens [n] uint32 of all lines, and the number of tokens of each sentence, uint32."""
+    single = [line for line in lines if len(line.ends) == 1]
+    encoded = [
+        tokenizer.encode_lines([line.text for line in batch], [line.continued for line in batch])
+        for batch in _batches(single)
+    ]
+    tokens = np.concatenate([tokens for tokens, _ in encoded] or [np.zeros(0, np.uint32)])
+    lengths = np.concatenate([lengths for _, lengths in encoded] or [np.zeros(0, np.uint32)])
+    if len(single) == len(lines):
+        return tokens, lengths
+    rest = zip(np.split(tokens, np.cumsum(lengths)[:-1]), lengths[:, None], strict=True)
+    parts = [next(rest) if len(line.ends) == 1 else tokenizer.encode_sentences(*line) for line in lines]
+    return np.concatenate([tokens for tokens, _ in parts]), np.concatenate([lengths for _, lengths in parts])
+
+
+def _batches(lines: Sequence[Line]) -> Iterator[list[Line]]:
+    batch: list[Line] = []
     characters = 0
     for line in lines:
         batch.append(line)
-        characters += len(line)
+        characters += len(line.text)
         if characters >= _CHARACTERS_AT_ONCE:
             yield batch
             batch, characters = [], 0

@@ -8,8 +8,9 @@ A kind's file has these functions:
 
 and, where the package's own do not fit,
 
-    words(lines) -> bytes                           lines cut where the ids can be cut: the words in UTF-8, CUT
+    words(lines, continued) -> bytes                lines cut where the ids can be cut: the words in UTF-8, CUT
                                                     after each, and the word END after each line
+    SENTENCES_ALONE = True                          where a sentence's ids never depend on what stands before it
     word_encoder(backend) -> (word -> ids)          what the backend gives for such a word
 
 `word_counts()` gives the words of the training text, split at whitespace, with how often each
@@ -74,7 +75,7 @@ class Tokenizer:
         self.specials = specials
         self._backend = tokenizers.Tokenizer.from_str(definition)
         self._file = variants.module("data_pipeline.tokenizers", kind)
-        self._words_of: Callable[[Sequence[str]], bytes] = getattr(self._file, "words", words)
+        self._words_of: Callable[[Sequence[str], Sequence[bool]], bytes] = getattr(self._file, "words", words)
         self.vocab_size: int = self._backend.get_vocab_size()
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
             self._special_id(piece) for piece in dataclasses.astuple(specials)
@@ -98,15 +99,50 @@ class Tokenizer:
         """`encode` of each text, on all cores."""
         return [encoding.ids for encoding in self._backend.encode_batch(list(texts), add_special_tokens=False)]
 
-    def encode_lines(self, lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def sentences_alone(self) -> bool:
+        """Whether a sentence's ids never depend on what stands before it in its text."""
+        return getattr(self._file, "SENTENCES_ALONE", False)
+
+    @functools.cached_property
+    def _plain(self) -> Any:
+        """The backend, to which special tokens are text like any other."""
+        import tokenizers
+
+        backend = tokenizers.Tokenizer.from_str(self.definition)
+        backend.encode_special_tokens = True
+        return backend
+
+    def encode_sentences(self, text: str, ends: Sequence[int], continued: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of sentences that nothing stands between, as of one text. A piece of two belongs to the first.
+
+        Args:
+          ends: where each sentence ends in the text.
+          continued: whether other text stands before this one, and white space between.
+
+        Returns:
+          tokens [n] uint32, and the number of tokens of each sentence [len(ends)] uint32.
+        """
+        space = " " if continued else ""
+        encoding = self._plain.encode(space + text, add_special_tokens=False)
+        starts = np.array([start for start, _ in encoding.offsets], np.int64) - len(space)
+        before = [0, *np.searchsorted(starts, ends[:-1]).tolist(), len(starts)]
+        return np.array(encoding.ids, np.uint32), np.diff(before).astype(np.uint32)
+
+    def encode_lines(
+        self, lines: Sequence[str], continued: Sequence[bool] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The ids of many lines, one after the other, for a corpus: "[MASK]" in it is text like any other.
+
+        Args:
+          continued: of each line, whether it goes on with the text of the one before, after white space.
 
         Returns:
           tokens [n] uint32, and the number of tokens of each line [len(lines)] uint32.
         """
         if any(END in line for line in lines):
             lines = [line.replace(END, "") for line in lines]
-        kinds, which = _distinct(self._words_of(lines))
+        kinds, which = _distinct(self._words_of(lines, continued or [False] * len(lines)))
         numbers = self._words.numbers(kinds)[which]
         starts, lengths = self._words.starts[numbers], self._words.lengths[numbers]
         ends = np.cumsum(lengths)
@@ -172,8 +208,9 @@ class Tokenizer:
             (folder / f"{file}.json").write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
 
 
-def words(lines: Sequence[str]) -> bytes:
+def words(lines: Sequence[str], continued: Sequence[bool]) -> bytes:
     """The words between the spaces of lines, CUT after each, the word END after each line."""
+    del continued  # every word has its sign of a space
     return f" {END} ".join([*lines, ""]).encode().replace(b" ", CUT)
 
 

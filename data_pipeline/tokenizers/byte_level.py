@@ -61,9 +61,10 @@ def _bytes() -> dict[str, int]:
 _BYTES = _bytes()
 
 
-def words(lines: Sequence[str]) -> bytes:
+def words(lines: Sequence[str], continued: Sequence[bool]) -> bytes:
     """Words with the space before them, CUT after each, the word END after each line."""
-    marked = [" ".join(line.split()).replace(" ", f"{_CUT} ") for line in lines]
+    spaced = (" " * after + " ".join(line.split()) for line, after in zip(lines, continued, strict=True))
+    marked = [line.replace(" ", f"{_CUT} ").removeprefix(_CUT) for line in spaced]
     joined = f"{_CUT}{END}{_CUT}".join([*marked, ""])
     return joined.encode("utf-8", "surrogatepass").replace(_CUT_BYTES, CUT)
 

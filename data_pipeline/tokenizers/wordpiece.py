@@ -11,6 +11,9 @@ _CONTINUES = "##"
 _CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")  # around these there are no spaces
 
 
+SENTENCES_ALONE = True  # they end with punctuation, which stands by itself
+
+
 def build(
     word_counts: WordCounts,
     *,
