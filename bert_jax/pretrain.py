@@ -10,6 +10,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool
     }
     cli.write_json(workdir / "summary.json", figures)
     write_report(workdir)
-    print(farewell(workdir, store.path, figures))
+    print(farewell(workdir, store.path, figures, config.examples))
     return figures
 
 
@@ -123,10 +124,12 @@ def stage(name: str, result: Path) -> None:
     print(f"\n── {name} → {result}", file=sys.stderr)
 
 
-def farewell(workdir: Path, store: Path, figures: dict[str, Any]) -> str:
+def farewell(workdir: Path, store: Path, figures: dict[str, Any], examples: Sequence[str]) -> str:
     """Where everything is, and what to do next, as commands that work in the folder where this one was given."""
     interpreter = Path(sys.executable)
     python = interpreter.relative_to(Path.cwd()) if interpreter.is_relative_to(Path.cwd()) else "python"
+    config = cli.FLAGS.config
+    example = examples[0] if examples else "Some text with a [MASK] in it."
     return f"""
 {figures["parameters"] / 1e6:.1f}M parameters trained in {figures["train_seconds"] / 60:.1f} min; held-out loss \
 {figures["eval_loss"]:.3f} nat, {figures["gain_over_unigram"]:.3f} below the unigram baseline.
@@ -138,10 +141,10 @@ def farewell(workdir: Path, store: Path, figures: dict[str, Any]) -> str:
   {store}/           the tokenised text
 
 Next:
-  {python} -m bert_jax.fill_mask --workdir={workdir} --text="Paris is the [MASK] of France."
-  {python} -m bert_jax.pretrain --config=configs/demo.py --workdir=runs/relative --config.data.store={store} \\
+  {python} -m bert_jax.fill_mask --workdir={workdir} --text="{example}"
+  {python} -m bert_jax.pretrain --config={config} --workdir={workdir}_relative --config.data.store={store} \\
       --config.model.positions=functional_relative
-  {python} -m bert_jax.pretrain --config=configs/demo.py --workdir=runs/mine \\
+  {python} -m bert_jax.pretrain --config={config} --workdir={workdir}_mine \\
       --config.data.sources.0=text_files --config.data.sources.0.paths='your/text/*.txt'"""
 
 
