@@ -24,6 +24,7 @@ from bert_jax.training.rollback import Watch, go_back, regular_checkpoints, skip
 from bert_jax.training.setup import (
     check,
     check_fields,
+    check_processes,
     device_batches,
     kernels,
     make_objective,
@@ -60,6 +61,7 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
     # ------------------------------------------------------------ mesh, store, objective: checked before compiling
     mesh = check(config)
     store = open_store(config, workdir)
+    check_processes(config, store)
     objective = make_objective(config, store)
     examples = [open_examples(config, store, number) for number in range(len(config.phases))]
     for each in examples:

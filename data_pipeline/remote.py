@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import sys
 import threading
 import uuid
 from collections.abc import Mapping
@@ -146,9 +147,16 @@ class Cache:
         path = self.folder / name
         return path.exists() and path.stat().st_size == self._files[name][0]
 
+    def _is_intact(self, name: str) -> bool:
+        with open(self.folder / name, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == self._files[name][1]
+
     def _fetch(self, name: str) -> None:
         if self._is_here(name):
-            return
+            if self._is_intact(name):
+                return
+            print(f"{self.folder / name} in the cache is damaged; it is fetched again", file=sys.stderr)
+            (self.folder / name).unlink(missing_ok=True)
         path, remedy = self.folder / name, "restore the store from a copy or prepare it again"
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}.{uuid.uuid4().hex}{_UNFINISHED}")
@@ -165,6 +173,8 @@ class Cache:
                 raise DataError(f"{self.url}/{name} has {size} bytes where the manifest says {expected}; {remedy}")
             if digest.hexdigest() != sha256:
                 raise DataError(f"{self.url}/{name} is damaged: its checksum differs from the manifest's; {remedy}")
+            with open(part, "rb") as local:
+                os.fsync(local.fileno())
             os.replace(part, path)
         except FileNotFoundError:
             raise DataError(f"{self.url}/{name} is missing; {remedy}") from None

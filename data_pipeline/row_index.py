@@ -8,8 +8,10 @@ renamed when whole; where the store cannot be written, it goes to a cache folder
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import shutil
+import sys
 import tempfile
 import uuid
 from typing import Any
@@ -22,7 +24,7 @@ from data_pipeline.remote import cache_folder
 from data_pipeline.rows import RowFormat, specials
 from data_pipeline.store import Split, read_manifest
 
-_VERSION = 1
+_VERSION = 2
 _ARRAYS: dict[str, np.dtype] = {
     "rows": np.dtype("<u8"),
     "starts": np.dtype("<u8"),
@@ -84,7 +86,10 @@ def open_index(split: Split, rows_format: Variant, length: int, isolate: bool) -
     homes = [store / "rows", cache_folder() / "rows"]
     for home in homes:
         if _is_whole(home / name, key):
-            return _mapped(home / name, row_format, length)
+            if _is_intact(home / name):
+                return _mapped(home / name, row_format, length)
+            print(f"the row index {home / name} is damaged; it is made again", file=sys.stderr)
+            shutil.rmtree(home / name, ignore_errors=True)
     home = next((h for h in homes if _writable(h)), homes[-1])
     _make(home / name, key, split, row_format, length)
     return _mapped(home / name, row_format, length)
@@ -99,7 +104,11 @@ def _make(folder: pathlib.Path, key: dict[str, Any], split: Split, row_format: R
             raise DataError(
                 f"the split's text makes no row of {length} tokens in this format; prepare the store with more text"
             )
-        (building / "index.json").write_text(json.dumps({"key": key, "facts": dataclasses.asdict(facts)}))
+        contents = {"key": key, "facts": dataclasses.asdict(facts), "sha256": _digests(building)}
+        with open(building / "index.json", "w") as file:
+            file.write(json.dumps(contents))
+            file.flush()
+            os.fsync(file.fileno())
         if folder.exists() and not _is_whole(folder, key):
             shutil.rmtree(folder)
         try:
@@ -181,6 +190,24 @@ def _is_whole(folder: pathlib.Path, key: dict[str, Any]) -> bool:
         return made["key"] == key and all(
             (folder / f"{name}.bin").stat().st_size == size for name, size in sizes.items()
         )
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _digests(folder: pathlib.Path) -> dict[str, str]:
+    """The SHA-256 of each array's file, which is on the disk then."""
+    digests = {}
+    for name in _ARRAYS:
+        with open(folder / f"{name}.bin", "rb") as file:
+            os.fsync(file.fileno())
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def _is_intact(folder: pathlib.Path) -> bool:
+    """Whether the arrays are those that were written: a flipped bit would train on other rows."""
+    try:
+        return json.loads((folder / "index.json").read_text())["sha256"] == _digests(folder)
     except (OSError, ValueError, KeyError):
         return False
 

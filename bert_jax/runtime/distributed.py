@@ -17,6 +17,7 @@ import importlib.util
 import os
 import sys
 import traceback
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
 from configuration.variants import ConfigError
@@ -144,7 +146,7 @@ def on_cloud_tpu(environment: Mapping[str, str]) -> bool:
 
 def is_foreseen(error: Exception) -> bool:
     """Whether one line says all there is to say."""
-    ours = type(error).__module__.startswith(("bert_jax", "data_pipeline"))
+    ours = type(error).__module__.startswith(("bert_jax", "configuration", "data_pipeline"))
     return ours or isinstance(error, (OSError, jax.errors.JaxRuntimeError))
 
 
@@ -163,6 +165,33 @@ def describe(error: Exception) -> str:
 def first_line(error: Exception) -> str:
     """The first line of an error's text, at most 200 characters of it."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def check_same(facts: Mapping[str, str]) -> None:
+    """Every process must call it with the same names.
+
+    Args:
+      facts: what all processes must have alike, by name.
+
+    Raises:
+      ConfigError: a process has something else; replicas would diverge without a word.
+    """
+    if jax.process_count() == 1:
+        return
+    names = sorted(facts)
+    # How many facts there are first: processes of different code would otherwise wait for arrays of another shape.
+    counts = multihost_utils.process_allgather(np.array([len(names), zlib.crc32(" ".join(names).encode())]))
+    if (counts != counts[0]).any():
+        raise ConfigError("the processes run different versions of bert_jax; install the same on all machines")
+    hashes = multihost_utils.process_allgather(np.array([zlib.crc32(facts[name].encode()) for name in names]))
+    unlike = {
+        name: np.flatnonzero(column != column[0]).tolist()
+        for name, column in zip(names, hashes.T, strict=True)
+        if (column != column[0]).any()
+    }
+    if unlike:
+        said = ", ".join(f"{name} (processes {', '.join(map(str, who))})" for name, who in unlike.items())
+        raise ConfigError(f"processes of one run must be alike, but differ from process 0 in {said}")
 
 
 def any_process(wish: bool) -> bool:

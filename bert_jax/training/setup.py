@@ -1,5 +1,6 @@
 """What a run needs before its first step: the mesh, the store, the objective, the batches; all of it checked."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from bert_jax.checkpoints import changes
 from bert_jax.config import Config, Phase
 from bert_jax.modeling.kernels import explain, request_for
 from bert_jax.objectives import Objective, Vocabulary
-from bert_jax.runtime import sharding
+from bert_jax.runtime import distributed, sharding
 from bert_jax.training import state_sharding
 from bert_jax.training.state import abstract_state, batch_sizes_of, statistics_of
+from configuration import flags as config_flags
 from configuration.variants import ConfigError, load, module
 from data_pipeline import pipeline
 from data_pipeline.store import Store
@@ -66,6 +69,18 @@ def open_store(config: Config, workdir: Path) -> Store:
             f"{store.vocab_size} pieces: set --config.model.vocab_size={store.vocab_size}, or give another store"
         )
     return store
+
+
+def check_processes(config: Config, store: Store) -> None:
+    """Raises ConfigError if the processes of this run have another configuration, store or code than process 0."""
+    own = changes.flatten(config_flags.to_dict(config))
+    facts = {f"config.{name}": repr(value) for name, value in own.items() if not changes.is_resume_safe(name)}
+    sources = hashlib.sha256()
+    for package in ("bert_jax", "configuration", "data_pipeline"):
+        for file in sorted((Path(__file__).parents[2] / package).rglob("*.py")):
+            sources.update(file.read_bytes())
+    versions = f"{jax.__version__}, NumPy {np.__version__}"
+    distributed.check_same(facts | {"the store": store.fingerprint, "the code": sources.hexdigest(), "JAX": versions})
 
 
 def make_objective(config: Config, store: Store) -> Objective:

@@ -176,3 +176,18 @@ def test_a_second_run_on_a_work_folder_is_told_so(tmp_path) -> None:
         first.kill()
     with alone_in(tmp_path, "training in"):
         pass
+
+
+def test_processes_that_differ_are_told_before_anything_compiles(recipe, tmp_path) -> None:
+    port = runs.free_port()
+    place = lambda index: [f"--coordinator=127.0.0.1:{port}", "--process_count=2", f"--process_index={index}"]
+    pair = [
+        runs.start(
+            recipe, tmp_path, *place(index), f"--config.seed={index}", f"--config.phases.0.learning_rate=1e-{3 + index}"
+        )
+        for index in (0, 1)
+    ]
+    for code, said in map(runs.finish, pair):
+        assert code == 1
+        assert "differ from process 0 in config.phases.0.learning_rate (processes 1), config.seed (processes 1)" in said
+    assert not (tmp_path / "metrics.jsonl").exists()

@@ -147,3 +147,13 @@ def test_a_store_is_read_whole_once(local, tmp_path):
     os.utime(shard, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # even where the time is that of before
     with pytest.raises(DataError, match=r"train-00000\.shard is damaged"):
         Store.open(local.path, verify="once")
+
+
+def test_a_flipped_bit_in_the_cache_is_fetched_again(local, url, cache, capsys):
+    batch(Store.open(url))
+    (shard,) = cache.glob("*/train-00000.shard")
+    damaged = bytearray(shard.read_bytes())
+    damaged[40] ^= 4
+    shard.write_bytes(damaged)
+    np.testing.assert_array_equal(batch(Store.open(url))["tokens"], batch(local)["tokens"])
+    assert "train-00000.shard in the cache is damaged; it is fetched again" in capsys.readouterr().err

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import texts
 from hypothesis import given
 from hypothesis import strategies as st
 from texts import offsets
 
 from configuration.variants import load, use
+from data_pipeline import pipeline
 from data_pipeline.rows import Spans, _units, specials
 
 DOCUMENTS = st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=8), min_size=1, max_size=8)
@@ -84,3 +86,17 @@ def test_sentences_without_tokens_and_documents_without_sentences_make_no_piece(
     assert spans.starts.tolist() == [0, 3]
     assert spans.lengths.tolist() == [3, 2]
     assert spans.documents.tolist() == [0, 3]
+
+
+@pytest.mark.parametrize("name", ["rows", "starts", "lengths", "documents"])
+def test_a_flipped_bit_in_the_index_is_found_and_the_index_made_again(tmp_path, capsys, name):
+    split = texts.store(tmp_path, [[3, 4, 5], [6, 7], [8]] * 20).split("train")
+    read = lambda: pipeline.Examples([split], use("full_sentences"), 37, texts.SPECIALS).batch(0, 8)
+    wanted = read()
+    (file,) = tmp_path.rglob(f"{name}.bin")
+    damaged = bytearray(file.read_bytes())
+    damaged[9] ^= 1
+    file.write_bytes(damaged)
+    for field, values in read().items():
+        np.testing.assert_array_equal(values, wanted[field])
+    assert "is damaged; it is made again" in capsys.readouterr().err
