@@ -29,7 +29,7 @@ config = Config(
         activation="gelu_tanh",
         dtype="bfloat16",
     ),
-    objective=use("mlm", whole_words=True),
+    objective=use("mlm", masking=use("whole_words")),
     optimizer=use("lamb", variant="nezha"),
     phases=(
         Phase(

@@ -38,7 +38,7 @@ config = Config(
         dtype="bfloat16",
         remat="dots",
     ),
-    objective=use("mlm", whole_words=True),
+    objective=use("mlm", masking=use("whole_words")),
     optimizer=Variant("lamb", {"variant": "nezha", "eps": 1e-6, "weight_decay": 0.01}),
     clip_norm=1.0,
     phases=(

@@ -148,9 +148,9 @@ def _set(tree: Any, path: list[str], text: str, field: str) -> None:
     part, *rest = path
     if _is_variant(tree) and part not in tree:
         # --config.optimizer.b1=… is short for --config.optimizer.options.b1=…; the variant's own file checks it.
-        tree["options"][".".join(path)] = value_of(text)
+        _set_option(tree["options"], path, text, field)
     elif _is_variant(tree) and part == "options" and rest:
-        tree["options"][".".join(rest)] = value_of(text)
+        _set_option(tree["options"], rest, text, field)
     elif not isinstance(tree, (dict, list)):
         raise ConfigError(
             f"config.{field} has a field too many: config.{field.removesuffix('.' + '.'.join(path))} is a value"
@@ -160,6 +160,18 @@ def _set(tree: Any, path: list[str], text: str, field: str) -> None:
     else:
         key = _key(tree, part, field)
         tree[key] = _replacement(tree[key], text, field)
+
+
+def _set_option(options: dict[str, Any], path: list[str], text: str, field: str) -> None:
+    """An option of a variant, or one of the variant that an option names: objective.masking.longest."""
+    name, *rest = path
+    nested = options.get(name)
+    if rest and isinstance(nested, str):
+        nested = options[name] = dataclasses.asdict(Variant(nested))
+    if rest and _is_variant(nested):
+        _set(nested, rest, text, field)
+    else:
+        options[".".join(path)] = value_of(text)
 
 
 def _key(tree: Any, part: str, field: str) -> Any:

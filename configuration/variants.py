@@ -34,6 +34,12 @@ class Variant:
     name: str
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # Variants among the options come as plain dicts from a file.
+        nested = lambda value: isinstance(value, dict) and set(value) == {"name", "options"}
+        options = {name: Variant(**value) if nested(value) else value for name, value in self.options.items()}
+        object.__setattr__(self, "options", options)
+
     def __hash__(self) -> int:
         return hash((self.name, tuple(sorted(self.options.items()))))
 
@@ -115,6 +121,8 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         origin = typing.get_origin(choice)
         if choice is Any:
             return value
+        if choice is Variant and isinstance(value, str):
+            return use(value)
         if origin is typing.Literal:
             if value in typing.get_args(choice):
                 return value

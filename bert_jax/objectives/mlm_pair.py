@@ -17,6 +17,7 @@ from bert_jax.modeling.heads import padded_mlm_logits, pair_logits, pool
 from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, mlm, normalized
 from bert_jax.objectives._cross_entropy import cross_entropy
+from configuration.variants import Variant, use
 
 
 def parts(model: Model) -> Parts:
@@ -29,18 +30,17 @@ def build(
     vocabulary: Vocabulary,
     *,
     mask_rate: float = 0.15,
-    masked: float = 0.8,
-    random: float = 0.1,
-    whole_words: bool = False,
+    masking: Variant = use("tokens"),
+    replacement: Variant = use("mask"),
     pair_weight: float = 1.0,
 ) -> Objective:
     """The objective.
 
     Args:
-      mask_rate, masked, random, whole_words: as in mlm.py.
+      mask_rate, masking, replacement: as in mlm.py.
       pair_weight: of the pairs' mean loss beside the tokens'.
     """
-    alone = mlm.build(model, vocabulary, mask_rate=mask_rate, masked=masked, random=random, whole_words=whole_words)
+    alone = mlm.build(model, vocabulary, mask_rate=mask_rate, masking=masking, replacement=replacement)
 
     def corrupt(batch: Batch, key: jax.Array) -> Batch:
         """As mlm.py's; adds pair_weights (float [B]) of the rows that are not padding."""

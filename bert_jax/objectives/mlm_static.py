@@ -11,7 +11,7 @@ from bert_jax.config import Model
 from bert_jax.modeling import heads
 from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Objective, Vocabulary, mlm, normalized
-from configuration.variants import ConfigError
+from configuration.variants import ConfigError, Variant, use
 
 
 def parts(model: Model) -> Parts:
@@ -24,20 +24,19 @@ def build(
     vocabulary: Vocabulary,
     *,
     mask_rate: float = 0.15,
-    masked: float = 0.8,
-    random: float = 0.1,
-    whole_words: bool = False,
+    masking: Variant = use("tokens"),
+    replacement: Variant = use("mask"),
     copies: int = 1,
 ) -> Objective:
     """The objective.
 
     Args:
-      mask_rate, masked, random, whole_words: as in mlm.py, whose loss it is.
+      mask_rate, masking, replacement: as in mlm.py, whose loss it is.
       copies: of each row with masks of their own; one is shown, drawn anew each time. BERT had 10.
     """
     if copies < 1:
         raise ConfigError(f"config.objective.copies is {copies}; it must be at least 1")
-    dynamic = mlm.build(model, vocabulary, mask_rate=mask_rate, masked=masked, random=random, whole_words=whole_words)
+    dynamic = mlm.build(model, vocabulary, mask_rate=mask_rate, masking=masking, replacement=replacement)
 
     def corrupt(batch: Batch, key: jax.Array) -> Batch:
         """As mlm.py's, but for where the randomness comes from."""

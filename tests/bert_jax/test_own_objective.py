@@ -19,6 +19,7 @@ from bert_jax.runtime.trees import flatten
 from bert_jax.training.optimizers import lamb
 from bert_jax.training.state import abstract_state, init_state
 from bert_jax.training.step import jit_train_step
+from configuration import flags as config_flags
 from configuration.variants import ConfigError, load
 
 LAYERS = 3
@@ -120,3 +121,26 @@ def test_its_parts_are_those_of_the_options() -> None:
         ConfigError, match=r"'plugins.third', to stand beside the variants of bert_jax.objectives, cannot be imported"
     ):
         parts_of(tiny.make_config(objective=use("plugins.third")))
+
+
+def test_a_masking_of_ones_own() -> None:
+    """One file outside the package, named with its options in the objective's."""
+    config = tiny.make_config(objective=use("mlm", masking=use("plugins.every_other", first=1)))
+    objective = load("bert_jax.objectives", config.objective)(config.model, tiny.VOCABULARY)
+    batch = tiny.make_batch(0)
+    out = jax.device_get(objective.corrupt(batch, jax.random.key(0)))
+    text = np.flatnonzero(batch["segments"][0])
+    predicted = out["target_positions"][0][out["target_weights"][0] > 0]
+    np.testing.assert_array_equal(predicted, text[1::2][: len(predicted)])
+    assert len(predicted) == 6
+
+
+def test_nested_variants_from_the_command_line() -> None:
+    plain = tiny.make_config()
+    given = {"objective.masking": "plugins.every_other", "objective.masking.first": "3"}
+    for options in (given, {"objective": "mlm"} | given):
+        config = config_flags.override(plain, options)
+        again = config_flags.from_dict(type(config), config_flags.to_dict(config))
+        for each in (config, again):
+            objective = load("bert_jax.objectives", each.objective)(each.model, tiny.VOCABULARY)
+            assert objective.corrupt(tiny.make_batch(0), jax.random.key(0))["target_positions"][0, 0] == 3

@@ -8,7 +8,7 @@ import pytest
 from bert_jax.config import Model
 from bert_jax.modeling import bert, heads
 from bert_jax.objectives import Vocabulary, mlm
-from configuration.variants import ConfigError
+from configuration.variants import ConfigError, use
 
 V = 101
 VOCABULARY = Vocabulary(size=V, pad=0, cls=2, sep=3, mask=4)
@@ -51,7 +51,7 @@ def test_each_row_predicts_the_rate_of_its_text_and_nothing_else(rate: float) ->
 
 def drawn_words(batch: dict[str, np.ndarray], rate: float, key: int) -> tuple[np.ndarray, np.ndarray]:
     """Which words were drawn, and how many tokens they have, both [words]; after checking that they are whole."""
-    corrupt = jax.jit(mlm.build(MODEL, VOCABULARY, mask_rate=rate, whole_words=True).corrupt)
+    corrupt = jax.jit(mlm.build(MODEL, VOCABULARY, mask_rate=rate, masking=use("whole_words")).corrupt)
     out = jax.device_get(corrupt(batch, jax.random.key(key)))
     tokens = batch["tokens"]
     text = (batch["segments"] > 0) & (tokens > 4)
@@ -149,7 +149,10 @@ def test_rows_of_padding_give_zero_and_stay_finite() -> None:
     assert all(jnp.all(g == 0) for g in jax.tree.leaves(gradients))
 
 
-@pytest.mark.parametrize("options", [{"mask_rate": 0.0}, {"mask_rate": 1.1}, {"masked": 0.8, "random": 0.3}])
-def test_shares_out_of_range(options: dict[str, float]) -> None:
+TOO_MUCH = use("mask", masked=0.8, random=0.3)
+
+
+@pytest.mark.parametrize("options", [{"mask_rate": 0.0}, {"mask_rate": 1.1}, {"replacement": TOO_MUCH}])
+def test_shares_out_of_range(options: dict) -> None:
     with pytest.raises(ConfigError, match=r"config.objective\."):
         mlm.build(MODEL, VOCABULARY, **options)

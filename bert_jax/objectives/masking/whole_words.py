@@ -3,7 +3,20 @@
 import jax
 import jax.numpy as jnp
 
+from bert_jax.objectives import Batch
+from bert_jax.objectives.masking import Masking
+
 _ROUNDS = 4  # passes; after the first, fewer slots remain than the word that did not fit has tokens
+
+
+def build() -> Masking:
+    """All tokens of a word or none. Words are as the store has them: config.data.words."""
+    return Masking(choose, ("word_starts",))
+
+
+def choose(batch: Batch, candidates: jax.Array, rate: float, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """As `Masking.choose`."""
+    return choose_words(candidates, batch["word_starts"], rate, key)
 
 
 def choose_words(
