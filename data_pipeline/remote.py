@@ -39,15 +39,18 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bert_jax"
 
 
-def read(url: str, name: str) -> bytes:
+def read(url: str, name: str, most: int) -> bytes:
     """The contents of a small file of a remote folder.
 
     Raises:
       FileNotFoundError: there is none.
-      DataError: the path cannot be reached at all.
+      DataError: the path cannot be reached at all, or the file has more than `most` bytes.
     """
     files, root = connect(url)
-    return files.cat_file(f"{root}/{name}")
+    contents = files.cat_file(f"{root}/{name}", start=0, end=most + 1)
+    if len(contents) > most:
+        raise DataError(f"{url}/{name} is larger than {most >> 20} MB: it is not what a store has by that name")
+    return contents
 
 
 def connect(url: str) -> tuple[Any, str]:
@@ -99,7 +102,9 @@ class Cache:
         for left in self.folder.rglob(f"*{_UNFINISHED}"):
             if not _alive(left):
                 left.unlink(missing_ok=True)
-        (self.folder / "manifest.json").write_bytes(manifest)
+        unfinished = self.folder / f"manifest.json.{os.getpid()}.{uuid.uuid4().hex}{_UNFINISHED}"
+        unfinished.write_bytes(manifest)
+        os.replace(unfinished, self.folder / "manifest.json")
 
     def start(self, names: list[str]) -> None:
         """Fetches files in the background, in this order, on threads that end with the process."""

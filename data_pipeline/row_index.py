@@ -190,7 +190,7 @@ def _is_whole(folder: pathlib.Path, key: dict[str, Any]) -> bool:
         return made["key"] == key and all(
             (folder / f"{name}.bin").stat().st_size == size for name, size in sizes.items()
         )
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
@@ -208,7 +208,7 @@ def _is_intact(folder: pathlib.Path) -> bool:
     """Whether the arrays are those that were written: a flipped bit would train on other rows."""
     try:
         return json.loads((folder / "index.json").read_text())["sha256"] == _digests(folder)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

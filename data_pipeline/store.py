@@ -102,7 +102,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
 def _manifest_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
         if remote.is_remote(path):
-            return remote.read(os.fspath(path), "manifest.json")
+            return remote.read(os.fspath(path), "manifest.json", LARGEST_MANIFEST)
         file = Path(path) / "manifest.json"
         if file.exists() and (not file.is_file() or file.stat().st_size > LARGEST_MANIFEST):
             raise DataError(f"{file} is no manifest: it is no regular file, or larger than {LARGEST_MANIFEST >> 20} MB")

@@ -5,10 +5,10 @@ import re
 from collections.abc import Callable
 
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.S)
-_UNREAD = re.compile(  # elements whose contents are not prose
+_OPENING = re.compile(  # elements whose contents are not prose
     r"<(ref|math|chem|ce|gallery|timeline|score|imagemap|syntaxhighlight|source|graph|mapframe|templatestyles|hiero|"
-    r"categorytree|inputbox|includeonly|table)\b(?:[^>]*/>|[^>]*>.*?</\1\s*>)",
-    re.S | re.I,
+    r"categorytree|inputbox|includeonly|table)\b[^<>]*>",
+    re.I,
 )
 _BREAK = re.compile(r"<(?:br|hr|p|/p|div|/div|li|/li|blockquote|/blockquote)\b[^>]*>", re.I)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
@@ -58,10 +58,31 @@ _ENDINGS = frozenset(  # headings after which no prose comes, in the language of
 )
 
 
+def _without_unread(text: str) -> str:
+    """The text without elements that are not prose; one that is never closed loses its tag alone, later on.
+
+    Each kind's end is looked for once in vain at most, so that the time is that of the text's length.
+    """
+    kept, end, endless = [], 0, set()
+    for opening in _OPENING.finditer(text):
+        name = opening[1].lower()
+        if opening.start() < end or name in endless:
+            continue
+        closing = (
+            opening if opening[0].endswith("/>") else re.compile(rf"</{name}\s*>", re.I).search(text, opening.end())
+        )
+        if closing is None:
+            endless.add(name)
+            continue
+        kept.append(text[end : opening.start()])
+        end = closing.end()
+    return "".join([*kept, text[end:]])
+
+
 def plain(text: str) -> str:
     """Prose only: no templates, tables, references, files, categories, markup or closing lists of links."""
     text = _COMMENT.sub("", text)
-    text = _UNREAD.sub("", text)
+    text = _without_unread(text)
     text = _innermost_first(_TEMPLATE, "", text)
     text = _innermost_first(_TABLE, "", text)
     text = _innermost_first(_LINK, _link, text)

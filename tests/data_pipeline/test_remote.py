@@ -12,6 +12,7 @@ from texts import SPECIALS, store
 
 from configuration.variants import use
 from data_pipeline import pipeline, remote
+from data_pipeline import store as store_module
 from data_pipeline.errors import DataError
 from data_pipeline.store import Store
 
@@ -157,3 +158,9 @@ def test_a_flipped_bit_in_the_cache_is_fetched_again(local, url, cache, capsys):
     shard.write_bytes(damaged)
     np.testing.assert_array_equal(batch(Store.open(url))["tokens"], batch(local)["tokens"])
     assert "train-00000.shard in the cache is damaged; it is fetched again" in capsys.readouterr().err
+
+
+def test_a_manifest_without_end_is_not_read_whole(url, monkeypatch):
+    monkeypatch.setattr(store_module, "LARGEST_MANIFEST", 100)
+    with pytest.raises(DataError, match=r"manifest.json is larger than"):
+        Store.open(url)

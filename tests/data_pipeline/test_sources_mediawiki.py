@@ -107,3 +107,12 @@ def test_not_a_dump(tmp_path, monkeypatch):
     (tmp_path / "a.xml").write_text("<x>" * 1000)
     with pytest.raises(DataError, match="is it a pages-articles dump"):
         read(tmp_path / "a.xml")
+
+
+def test_references_that_never_end_take_no_longer_than_the_text():
+    """The square of this length would take hours."""
+    text = "Prose. " + "<ref>" * 300_000 + "<math " * 300_000 + "End."
+    found = plain(text)
+    assert found.startswith("Prose.")
+    assert found.endswith("End.")
+    assert plain('A<ref name="x"/> b<REF>c</ref > d<ref>e</ref>.') == "A b d."
