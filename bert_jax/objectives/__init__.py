@@ -46,7 +46,8 @@ class Objective(NamedTuple):
 
 def normalized(weights: jax.Array) -> jax.Array:
     """Weights of the global batch divided by their total; zeros stay zeros."""
-    return weights / jnp.maximum(weights.sum(), 1)
+    total = weights.sum()
+    return weights / jnp.where(total > 0, total, 1)
 
 
 def parts_of(config: Config) -> Parts:

@@ -10,7 +10,7 @@ from test_mlm import MODEL, VOCABULARY, make_batch
 from bert_jax.config import Model
 from bert_jax.modeling import bert, heads
 from bert_jax.modeling.heads import mlm_logits, pair_logits, pool
-from bert_jax.objectives import mlm_pair, mlm_static
+from bert_jax.objectives import mlm_pair, mlm_static, normalized
 from configuration.variants import ConfigError
 
 KEYS = [jax.random.key(seed) for seed in range(40)]
@@ -67,3 +67,10 @@ def test_the_loss_of_tokens_and_pairs():
     np.testing.assert_allclose(total, wanted + 0.5 * pairs / 8, rtol=1e-5)
     right = (choice.argmax(1) == batch["pair_label"])[:8].mean()
     np.testing.assert_allclose(metrics["pair_accuracy"], right, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 0.1, 1.0, 40.0])
+def test_weights_become_shares_whatever_their_total(scale):
+    weights = np.float32(scale) * np.random.default_rng(0).uniform(size=(3, 7)).astype(np.float32)
+    np.testing.assert_allclose(normalized(weights), weights / weights.astype(np.float64).sum(), rtol=1e-5)
+    assert not np.asarray(normalized(np.zeros((3, 7), np.float32))).any()
