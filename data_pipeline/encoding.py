@@ -8,7 +8,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
@@ -95,15 +95,14 @@ class EncodePart:
 
     def encode(self, documents: Iterable[Document]) -> Piece:
         """Documents without a token are left out, and so are sentences."""
-        ids, sentences_of = [], []
-        lines: list[Line] = []
+        ids, sentences_of, lines = [], [], Lines()
         for document in documents:
             text = whole(document.text).replace(END, "")
             sentences = self._split_sentences(text)
             ids.append(document.id)
             sentences_of.append(len(sentences))
-            lines += lines_of(text, sentences, self.tokenizer.sentences_alone)
-        tokens, lengths = encode_lines(self.tokenizer, lines)
+            lines.add(text, sentences, self.tokenizer.sentences_alone)
+        tokens, lengths = lines.encode(self.tokenizer)
         document_of = np.repeat(np.arange(len(ids)), sentences_of)
         sentences_left = np.bincount(document_of[lengths > 0], minlength=len(ids))
         word_starts = self._word_starts(tokens, lengths)
@@ -126,67 +125,85 @@ def whole(text: str) -> str:
     return text
 
 
-class Line(NamedTuple):
-    """Sentences of a document with nothing between them; most often one."""
+class Lines:
+    """What is encoded by itself: most often a sentence, else several with nothing between them.
 
-    text: str
-    ends: Sequence[int]  # of each sentence in the text
-    continued: bool  # whether text of the same document stands before it
-
-
-def lines_of(text: str, sentences: Sequence[str], alone: bool) -> list[Line]:
-    """A document's sentences, those together that no white space parts: their pieces depend on each other.
-
-    Args:
-      alone: they never do.
+    Attributes:
+      texts: the lines.
+      continued: of each, whether text of the same document stands before it.
+      ends: of those that hold several sentences, by the line's number, where each ends in its text.
     """
-    groups: list[list[str]] = []
-    end = 0  # of the sentence before, in the text
-    for sentence in sentences:
-        found = text.find(sentence, end)
-        if groups and found == end and not alone:
-            groups[-1].append(sentence)
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.continued: list[bool] = []
+        self.ends: dict[int, list[int]] = {}
+
+    def add(self, text: str, sentences: list[str], alone: bool) -> None:
+        """A document's sentences, those together that no white space parts: their pieces depend on each other.
+
+        Args:
+          alone: they never do.
+        """
+        if not sentences:
+            return
+        if not alone and True in (glued := follows_at_once(text, sentences)):
+            firsts = [i for i, after in enumerate(glued) if not after]
+            groups = zip(firsts, [*firsts[1:], len(sentences)], strict=True)
+            sentences = [self._joined(sentences[first:last], i) for i, (first, last) in enumerate(groups)]
+        self.texts += sentences
+        self.continued += [False, *[True] * (len(sentences) - 1)]
+
+    def _joined(self, sentences: list[str], number: int) -> str:
+        """The text of sentences, where they are several with every run of white space one space."""
+        if len(sentences) == 1:
+            return sentences[0]
+        parts = [" ".join(sentence.split()) for sentence in sentences]
+        self.ends[len(self.texts) + number] = list(itertools.accumulate(map(len, parts)))
+        return "".join(parts)
+
+    def encode(self, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
+        """tokens [n] uint32 of all lines, and the number of tokens of each sentence, uint32."""
+        texts, continued = self.texts, self.continued
+        if self.ends:
+            single = [i for i in range(len(texts)) if i not in self.ends]
+            texts, continued = [texts[i] for i in single], [continued[i] for i in single]
+        encoded = [tokenizer.encode_lines(texts[part], continued[part]) for part in _batches(texts)]
+        tokens = np.concatenate([tokens for tokens, _ in encoded] or [np.zeros(0, np.uint32)])
+        lengths = np.concatenate([lengths for _, lengths in encoded] or [np.zeros(0, np.uint32)])
+        if not self.ends:
+            return tokens, lengths
+        rest = zip(np.split(tokens, np.cumsum(lengths)[:-1]), lengths[:, None], strict=True)
+        parts = [
+            tokenizer.encode_sentences(text, self.ends[i], self.continued[i]) if i in self.ends else next(rest)
+            for i, text in enumerate(self.texts)
+        ]
+        return np.concatenate([tokens for tokens, _ in parts]), np.concatenate([lengths for _, lengths in parts])
+
+
+def follows_at_once(text: str, sentences: Sequence[str]) -> list[bool]:
+    """Of each sentence of a text, whether nothing stands between it and the one before."""
+    stands, glued = text.startswith, [False] * len(sentences)
+    end = text.find(sentences[0]) + len(sentences[0])
+    for i, sentence in enumerate(sentences[1:], 1):
+        if stands(sentence, end):
+            glued[i] = True
+        elif stands(sentence, end + 1):  # after one space, as most often; quicker than to search
+            end += 1
         else:
-            groups.append([sentence])
-        end = max(found, end) + len(sentence)
-    return [Line(*_joined(group), continued=i > 0) for i, group in enumerate(groups)]
+            end = max(end, text.find(sentence, end))
+        end += len(sentence)
+    return glued
 
 
-def _joined(sentences: Sequence[str]) -> tuple[str, list[int]]:
-    """The text of sentences, every run of white space one space, and where each ends in it."""
-    if len(sentences) == 1:
-        return sentences[0], [len(sentences[0])]
-    parts = [" ".join(sentence.split()) for sentence in sentences]
-    return "".join(parts), list(itertools.accumulate(map(len, parts)))
-
-
-def encode_lines(tokenizer: Tokenizer, lines: Sequence[Line]) -> tuple[np.ndarray, np.ndarray]:
-    """tokens [n] uint32 of all lines, and the number of tokens of each sentence, uint32."""
-    single = [line for line in lines if len(line.ends) == 1]
-    encoded = [
-        tokenizer.encode_lines([line.text for line in batch], [line.continued for line in batch])
-        for batch in _batches(single)
-    ]
-    tokens = np.concatenate([tokens for tokens, _ in encoded] or [np.zeros(0, np.uint32)])
-    lengths = np.concatenate([lengths for _, lengths in encoded] or [np.zeros(0, np.uint32)])
-    if len(single) == len(lines):
-        return tokens, lengths
-    rest = zip(np.split(tokens, np.cumsum(lengths)[:-1]), lengths[:, None], strict=True)
-    parts = [next(rest) if len(line.ends) == 1 else tokenizer.encode_sentences(*line) for line in lines]
-    return np.concatenate([tokens for tokens, _ in parts]), np.concatenate([lengths for _, lengths in parts])
-
-
-def _batches(lines: Sequence[Line]) -> Iterator[list[Line]]:
-    batch: list[Line] = []
-    characters = 0
-    for line in lines:
-        batch.append(line)
-        characters += len(line.text)
-        if characters >= _CHARACTERS_AT_ONCE:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
+def _batches(texts: Sequence[str]) -> Iterator[slice]:
+    """Stretches of lines that are encoded together."""
+    first = characters = 0
+    for i, text in enumerate(texts, 1):
+        characters += len(text)
+        if characters >= _CHARACTERS_AT_ONCE or i == len(texts):
+            yield slice(first, i)
+            first, characters = i, 0
 
 
 def save_pieces(file: Path, pieces: dict[str, Piece]) -> None:
