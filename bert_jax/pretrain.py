@@ -7,6 +7,7 @@ where it was: prepare → train → evaluate → fill in masks → export → re
 """
 
 import json
+import shlex
 import statistics
 import sys
 import time
@@ -128,8 +129,8 @@ def farewell(workdir: Path, store: Path, figures: dict[str, Any], examples: Sequ
     """Where everything is, and what to do next, as commands that work in the folder where this one was given."""
     interpreter = Path(sys.executable)
     python = interpreter.relative_to(Path.cwd()) if interpreter.is_relative_to(Path.cwd()) else "python"
-    config = cli.FLAGS.config
-    example = examples[0] if examples else "Some text with a [MASK] in it."
+    example = shlex.quote(examples[0] if examples else "Some text with a [MASK] in it.")
+    config, folder, prepared = (shlex.quote(str(x)) for x in (cli.FLAGS.config, workdir, store))
     return f"""
 {figures["parameters"] / 1e6:.1f}M parameters trained in {figures["train_seconds"] / 60:.1f} min; held-out loss \
 {figures["eval_loss"]:.3f} nat, {figures["gain_over_unigram"]:.3f} below the unigram baseline.
@@ -141,10 +142,10 @@ def farewell(workdir: Path, store: Path, figures: dict[str, Any], examples: Sequ
   {store}/           the tokenised text
 
 Next:
-  {python} -m bert_jax.fill_mask --workdir={workdir} --text="{example}"
-  {python} -m bert_jax.pretrain --config={config} --workdir={workdir}_relative --config.data.store={store} \\
+  {python} -m bert_jax.fill_mask --workdir={folder} --text={example}
+  {python} -m bert_jax.pretrain --config={config} --workdir={folder}_relative --config.data.store={prepared} \\
       --config.model.positions=functional_relative
-  {python} -m bert_jax.pretrain --config={config} --workdir={workdir}_mine \\
+  {python} -m bert_jax.pretrain --config={config} --workdir={folder}_mine \\
       --config.data.sources.0=text_files --config.data.sources.0.paths='your/text/*.txt'"""
 
 

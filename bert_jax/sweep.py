@@ -25,7 +25,7 @@ from absl import flags
 
 from bert_jax.sweeping import picture, space, trial
 from bert_jax.sweeping.space import Choice, Space
-from configuration import cli
+from configuration import cli, locks
 from configuration import flags as config_flags
 from configuration.variants import ConfigError
 from data_pipeline.store import Store
@@ -156,7 +156,7 @@ class Sweep:
     @contextlib.contextmanager
     def _alone(self) -> Any:
         """One process at a time."""
-        descriptor = trial.lock(self.workdir / "sweep.lock", wait=True)
+        descriptor = locks.hold(self.workdir / "sweep.lock", wait=True)
         assert descriptor is not None
         try:
             yield
@@ -172,13 +172,13 @@ class Sweep:
             # Drawn anew for each trial: a sweep that goes on draws what it would have drawn.
             self.study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(known), multivariate=True)
             for old in filter(self._is_running, known):
-                descriptor = trial.lock(self._folder(old.number) / "lock", wait=False)
+                descriptor = locks.hold(self._folder(old.number) / "lock", wait=False)
                 if descriptor is not None:
                     return self._with_fields(optuna.trial.Trial(self.study, old._trial_id)), descriptor
             if len(known) >= self.trials and not any(t.state.name == "WAITING" for t in known):
                 return None
             new = self.study.ask()
-            descriptor = trial.lock(self._folder(new.number) / "lock", wait=False)
+            descriptor = locks.hold(self._folder(new.number) / "lock", wait=False)
             assert descriptor is not None
             return self._with_fields(new), descriptor
 

@@ -37,6 +37,7 @@ from bert_jax.training.step import jit_train_step
 from configuration import cli
 from configuration import flags as config_flags
 from configuration.locks import alone_in
+from configuration.variants import ConfigError
 
 
 def main() -> dict[str, Any]:
@@ -74,12 +75,13 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
     )
 
     first = jax.process_index() == 0
+    busy = ConfigError(f"another process is training in {workdir}; wait for it, or give another folder")
     with (
-        alone_in(workdir, "training in") if first else contextlib.nullcontext(),
+        alone_in(workdir, busy) if first else contextlib.nullcontext(),
         Checkpointer(workdir, config.checkpoints, regular_checkpoints(config)) as checkpoints,
         Stop() as stop,
     ):
-        # -------------------------------------------------------- state: where training starts, see start.py
+        # -------------------------------------------------------- state: where training starts, see training/start.py
         state, step, begun = start.init_or_resume(config, store, mesh, checkpoints, accept_changes)
         if first:
             cli.write_json(workdir / "config.json", config_flags.to_dict(config))

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import re
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from absl import flags
 from configuration.variants import ConfigError, Variant, nearest
 
 FLAGS = flags.FLAGS
+READ_BY_ALL = ("data", "init_from")  # fields of bert_jax.config.Config that every command reads
 C = TypeVar("C")
 _overrides: dict[str, str] = {}
 
@@ -73,20 +75,29 @@ def read(path: str) -> Any:
     """
     if not os.path.isfile(path):
         raise ConfigError(f"--config={path}: no such file (configs/demo.py is one to start from)")
-    spec = importlib.util.spec_from_file_location("configuration", path)
+    config = getattr(run_file(path), "config", None)
+    if isinstance(config, type) or not all(hasattr(config, name) for name in READ_BY_ALL):
+        raise ConfigError(f"{path}: `config` is {type(config).__name__}; the file must assign a bert_jax.config.Config")
+    return config
+
+
+def run_file(path: str, where: str = "") -> types.ModuleType:
+    """Runs a Python file that the user gave.
+
+    Raises:
+      ConfigError: the file fails; the message begins with `where`, or the path.
+    """
+    spec = importlib.util.spec_from_file_location("given", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{where or path}: {error}") from None
     except (SyntaxError, NameError, ImportError, TypeError) as error:
-        raise ConfigError(f"{path}: {type(error).__name__}: {error}") from None
-    config = getattr(module, "config", None)
-    if not dataclasses.is_dataclass(config) or isinstance(config, type):
-        raise ConfigError(f"{path}: `config` is {type(config).__name__}; the file must assign a bert_jax.config.Config")
-    return config
+        raise ConfigError(f"{where or path}: {type(error).__name__}: {error}") from None
+    return module
 
 
 def override(config: C, values: Mapping[str, str]) -> C:

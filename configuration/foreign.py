@@ -1,6 +1,7 @@
 """Files that others wrote: read whole and checked, or refused in one line."""
 
 import json
+import math
 from pathlib import Path
 
 from configuration.variants import ConfigError
@@ -12,14 +13,25 @@ class FormatError(ConfigError):
     """A folder that is not what it should be, or a model that its format cannot express."""
 
 
+def why_not_read(file: Path, most: float = math.inf) -> str:
+    """Why a file is not to be read, "" for no reason: a pipe would never end, and what is too large fill the memory.
+
+    Args:
+      most: bytes.
+    """
+    if file.exists() and not file.is_file():
+        return "no regular file"
+    return f"larger than {most / 1e6:.0f} MB" if file.exists() and file.stat().st_size > most else ""
+
+
 def read_json(file: Path) -> dict:
     """The object in a JSON file.
 
     Raises:
       FormatError: not there, not JSON, or not an object.
     """
-    if file.exists() and (not file.is_file() or file.stat().st_size > LARGEST_JSON):
-        raise FormatError(f"{file} is no regular file, or larger than {LARGEST_JSON >> 20} MB")
+    if reason := why_not_read(file, LARGEST_JSON):
+        raise FormatError(f"{file} is {reason}")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -1,26 +1,39 @@
-"""One process at a time in a folder."""
+"""Locks that go with the process that holds them, however it ends."""
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from configuration.variants import ConfigError
+
+def hold(path: Path, wait: bool) -> int | None:
+    """A descriptor that holds the file's lock until it is closed, or its last process ends; None if another has it.
+
+    On a shared file system the lock is between machines too.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path, doing: str) -> Iterator[None]:
-    """Holds the folder for this process; the lock goes with the process however it ends.
-
-    Raises:
-      ConfigError: another process has it; `doing` says what that one does.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
+def alone_in(folder: Path, busy: Exception) -> Iterator[None]:
+    """Holds a folder, made if it is not there, for this process; raises `busy` where another has it."""
+    lock = folder / ".lock"
+    while True:
+        descriptor = hold(lock, wait=False)
+        if descriptor is None:
+            raise busy
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"another process is {doing} {folder}; wait for it, end it, or give another folder"
-            ) from None
-        yield
+            # Whoever had it before may have removed the folder with the file; then this lock is of nothing.
+            if lock.exists() and os.path.samestat(lock.stat(), os.fstat(descriptor)):
+                yield
+                return
+        finally:
+            os.close(descriptor)

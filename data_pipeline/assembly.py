@@ -107,7 +107,7 @@ class Reader:
         near %= others
         flat = near.reshape(-1)
         found = self._look_up(index.lengths, self._look_up(index.rows, flat) + 1).reshape(near.shape)
-        own = index.documents[near] == index.documents[rows][:, None]
+        own = self._look_up(index.documents, flat).reshape(near.shape) == self._look_up(index.documents, rows)[:, None]
         cost = np.abs(found - lengths[:, None]) + index.length * (found > room[:, None]) + 4 * index.length * own
         return near[np.arange(len(rows)), cost.argmin(axis=1)]
 

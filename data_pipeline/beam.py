@@ -36,8 +36,8 @@ from data_pipeline.errors import DataError
 from data_pipeline.prepare import (
     check_splits,
     data_from_flags,
-    description,
     made_already,
+    made_of,
     make_tokenizer,
     open_sources,
     source_facts,
@@ -146,7 +146,7 @@ def prepare(data: Data, output: str, *, options: Sequence[str] = ()) -> Store:
     with tempfile.TemporaryDirectory() as temporary:
         local = Path(temporary)
         sources = open_sources(data, local / "downloads")
-        made: dict[str, Any] = {"data": description(data)}
+        made = made_of(data, sources)
         workers = data.workers or os.cpu_count() or 1
         if data.cleaning:
             sources, made["cleaning"] = clean.clean(sources, data.cleaning, local / "cleaning", workers, _quiet)

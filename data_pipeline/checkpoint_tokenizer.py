@@ -49,7 +49,13 @@ def folder_of(path: Path) -> Path:
 
 
 def adopted(path: Path) -> Variant | None:
-    """The configuration of the tokenizer that goes with the encoder in `path`, or None where there is none."""
+    """The configuration of the tokenizer that goes with the encoder in `path`, or None where there is none.
+
+    Raises:
+      FormatError: as `read`, or `path` is no folder.
+    """
+    if not path.is_dir():
+        raise FormatError(f"{path} is no folder")
     folder = folder_of(path)
     return use("checkpoint", folder=str(folder)) if read(folder) is not None else None
 

@@ -19,9 +19,7 @@ class Data:
     held_out: float = 0.02  # share of documents kept for evaluation, chosen by a hash of each document
     workers: int = 0  # processes of prepare; 0 for one each core. The store does not depend on it
     rows: Variant = use("full_sentences")  # a file of data_pipeline/rows: how sentences fill rows
-    weights: tuple[
-        float, ...
-    ] = ()  # of the sources in the rows of training, one for each; empty for as many as each has
+    weights: tuple[float, ...] = ()  # sampling weight per source; empty: proportional to size
 
     def __post_init__(self) -> None:
         require(0 < self.held_out < 1, "data.held_out", self.held_out, "a share between 0 and 1")

@@ -14,7 +14,6 @@ import collections
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -30,6 +29,7 @@ from absl import flags
 
 from configuration import flags as config_flags
 from configuration import variants
+from configuration.locks import alone_in
 from data_pipeline import checkpoint_tokenizer, clean, remote
 from data_pipeline.config import Data
 from data_pipeline.encoding import CountWords, EncodePart
@@ -66,13 +66,12 @@ def prepare(data: Data, output: Path, *, downloads: Path | None = None, progress
     """
     downloads = output.parent / "downloads" if downloads is None else downloads
     if store := made_already(data, output):
-        if (sources := _still_there(data, downloads)) is not None:
-            check_inputs(store, sources)
         _say(progress, f"{output} is prepared already: {_summary(store)}")
         return store
     work = output.with_name(f"{output.name}.preparing")
+    busy = DataError(f"another process is preparing {work}; wait for it or give another output")
     try:
-        with _locked(work):
+        with alone_in(work, busy):
             store = made_already(data, output) or _prepare(data, output, work, downloads, progress)
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
@@ -94,7 +93,7 @@ def made_already(data: Data, output: str | Path) -> Store | None:
     """The store at `output`, or None where there is nothing.
 
     Raises:
-      DataError: it was made with another configuration, or something else is there.
+      DataError: it was made with another configuration or of other text, or something else is there.
     """
     if remote.is_remote(output):
         files, path = remote.connect(str(output))
@@ -111,15 +110,18 @@ def made_already(data: Data, output: str | Path) -> Store | None:
             f"{output} was prepared with data.{name}={_short(made.get(name))}, not {_short(wanted[name])};"
             " give another output or remove it"
         )
+    if (sources := _still_there(data)) is not None:
+        check_inputs(store, sources)
     return store
 
 
-def _still_there(data: Data, downloads: Path) -> list[Source] | None:
-    """The sources of a store that is made already, if all their text lies on this machine's disk."""
-    local = all(variant.name in ("text_files", "json_lines", "parquet", "mediawiki") for variant in data.sources)
+def _still_there(data: Data) -> list[Source] | None:
+    """The sources of a store that is made already, where they can be opened without fetching anything."""
+    if any(getattr(variants.module("data_pipeline.sources", v.name), "FETCHES", False) for v in data.sources):
+        return None
     try:
-        return open_sources(data, downloads) if local else None
-    except (DataError, variants.ConfigError, OSError):
+        return open_sources(data, Path())  # no folder for downloads: none of these fetches
+    except Exception:  # the text is gone or out of reach: the store is all there is
         return None
 
 
@@ -134,6 +136,11 @@ def check_inputs(store: Store, sources: list[Source]) -> None:
             f"{store.path} was prepared from other text: files of config.data.sources have other names, sizes or times "
             "now; give another output or remove it"
         )
+
+
+def made_of(data: Data, sources: list[Source]) -> dict[str, Any]:
+    """What the manifest says of how a store was made, before anything is read."""
+    return {"data": description(data), "inputs": inputs_of(sources)}
 
 
 def inputs_of(sources: list[Source]) -> str:
@@ -156,21 +163,6 @@ def _say(progress: bool, line: str) -> None:
         print(line, flush=True)
 
 
-@contextlib.contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    """The folder `work`, for this process alone; the lock goes with the process however it ends."""
-    while True:
-        work.mkdir(parents=True, exist_ok=True)
-        with open(work / "lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DataError(f"another process is preparing {work}; wait for it or give another output") from None
-            if os.path.exists(work / "lock") and os.path.samestat(os.stat(work / "lock"), os.fstat(file.fileno())):
-                yield
-                return
-
-
 def _prepare(data: Data, output: Path, work: Path, downloads: Path, progress: bool) -> Store:
     try:
         sources = open_sources(data, downloads)
@@ -178,7 +170,7 @@ def _prepare(data: Data, output: Path, work: Path, downloads: Path, progress: bo
             _say(progress and bool(source.about), source.about)
         _begin(work, data, sources)
         workers = data.workers or os.cpu_count() or 1
-        made: dict[str, Any] = {"data": description(data), "inputs": inputs_of(sources)}
+        made = made_of(data, sources)
         if data.cleaning:
             with _bar("cleaning", sum(source.size for source in sources), progress) as advance:
                 sources, made["cleaning"] = clean.clean(sources, data.cleaning, work / "cleaning", workers, advance)

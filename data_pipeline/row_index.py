@@ -6,6 +6,7 @@ renamed when whole; where the store cannot be written, it goes to a cache folder
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -86,7 +87,7 @@ def open_index(split: Split, rows_format: Variant, length: int, isolate: bool) -
     homes = [store / "rows", cache_folder() / "rows"]
     for home in homes:
         if _is_whole(home / name, key):
-            if _is_intact(home / name):
+            if _is_intact(home / name, _stamps(home / name)):
                 return _mapped(home / name, row_format, length)
             print(f"the row index {home / name} is damaged; it is made again", file=sys.stderr)
             shutil.rmtree(home / name, ignore_errors=True)
@@ -204,8 +205,18 @@ def _digests(folder: pathlib.Path) -> dict[str, str]:
     return digests
 
 
-def _is_intact(folder: pathlib.Path) -> bool:
-    """Whether the arrays are those that were written: a flipped bit would train on other rows."""
+def _stamps(folder: pathlib.Path) -> tuple[int, ...]:
+    """When each array's file was last written, in nanoseconds."""
+    return tuple((folder / f"{name}.bin").stat().st_mtime_ns for name in _ARRAYS)
+
+
+@functools.cache
+def _is_intact(folder: pathlib.Path, stamps: tuple[int, ...]) -> bool:
+    """Whether the arrays are those that were written: a flipped bit would train on other rows.
+
+    Read whole once a process; again only where `stamps` say that a file was written since.
+    """
+    del stamps
     try:
         return json.loads((folder / "index.json").read_text())["sha256"] == _digests(folder)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -33,6 +33,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from configuration import foreign
 from data_pipeline import remote
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Tokenizer, load_tokenizer
@@ -104,8 +105,8 @@ def _manifest_bytes(path: str | os.PathLike[str]) -> bytes:
         if remote.is_remote(path):
             return remote.read(os.fspath(path), "manifest.json", LARGEST_MANIFEST)
         file = Path(path) / "manifest.json"
-        if file.exists() and (not file.is_file() or file.stat().st_size > LARGEST_MANIFEST):
-            raise DataError(f"{file} is no manifest: it is no regular file, or larger than {LARGEST_MANIFEST >> 20} MB")
+        if reason := foreign.why_not_read(file, LARGEST_MANIFEST):
+            raise DataError(f"{file} is no manifest: it is {reason}")
         return file.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path} is not a store: it has no manifest.json; data_pipeline.prepare makes one") from None

@@ -61,7 +61,7 @@ class Checkpointer:
         try:
             self._manager.close()
         except Exception as reason:
-            if error is None:  # else what ended the run is the news
+            if error is None:  # do not mask the original exception
                 raise self._not_written(reason) from reason
 
     def latest(self) -> int | None:

@@ -31,8 +31,8 @@ class Model:
     embedding_width: int = 0  # E of the tables, with a dense layer from E to D (ALBERT); 0 for D and no such layer
     sharing: Literal["none", "all", "attention", "mlp"] = "none"  # the part of a layer whose weights layers share
     groups: int = 1  # with sharing, so many stretches of layers, each with weights of its own (ALBERT)
-    positions: Variant = use("absolute")  # a file of bert_jax/positions
-    kernel: Variant = use("auto")  # a file of bert_jax/kernels, or auto: the fastest that can
+    positions: Variant = use("absolute")  # a file of bert_jax/modeling/positions
+    kernel: Variant = use("auto")  # a file of bert_jax/modeling/kernels, or auto: the fastest that can
     norm: Literal["post", "pre"] = "post"  # LayerNorm after the residual sum (BERT), or before each part (ModernBERT)
     norm_epsilon: float = 1e-12  # as in Google's code
     activation: Literal["gelu", "gelu_tanh", "silu"] = "gelu"  # erf (PyTorch) or tanh (Google's code) or x · sigmoid
@@ -40,7 +40,7 @@ class Model:
     biases: bool = True  # in dense layers and LayerNorms; the one of the vocabulary's logits always stays
     dropout: float = 0.1  # after the embeddings, attention's output and the feed-forward
     attention_dropout: float = 0.1  # on the attention probabilities
-    init: Variant = use("normal")  # a file of bert_jax/inits: where training starts
+    init: Variant = use("normal")  # a file of bert_jax/modeling/inits: where training starts
     init_std: float = 0.02  # standard deviation of the truncated normal
     isolate_documents: bool = True  # tokens of different documents in a row never attend to each other
     dtype: Dtype = "float32"  # of the matrix products; weights, softmax, LayerNorm and loss are float32
@@ -100,7 +100,7 @@ class Phase:
     length: int  # L, tokens in a row
     batch_size: int  # B, rows in the global batch
     learning_rate: float  # the peak
-    schedule: Variant = use("linear", warmup=0.1)  # a file of bert_jax/schedules, over this phase's steps
+    schedule: Variant = use("linear", warmup=0.1)  # a file of bert_jax/training/schedules, over this phase's steps
     microbatches: int = 1  # gradients of this many parts of the batch are summed before an update
     batch_warmup: BatchWarmup = field(default_factory=BatchWarmup)  # a growing batch; its parts stay as large
 
@@ -218,7 +218,7 @@ class Config:
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     objective: Variant = use("mlm")  # a file of bert_jax/objectives
-    optimizer: Variant = use("lamb")  # a file of bert_jax/optimizers
+    optimizer: Variant = use("lamb")  # a file of bert_jax/training/optimizers
     clip_norm: float = 1.0  # of the whole gradient before the optimizer; 0 for none
     guard: Guard = field(default_factory=Guard)
     average_decay: float = 0.0  # of a moving average of the weights, which is then what is used; 0 for none

@@ -24,7 +24,7 @@ def read(folder: Path) -> dict[str, np.ndarray]:
     """
     for name, read_file in ((SAFETENSORS, read_safetensors), (BIN, read_bin)):
         if (folder / name).exists():
-            return read_file(_regular(folder / name))
+            return read_file(folder / name)
         index = folder / f"{name}.index.json"
         if index.exists():
             files = _files_of(index)
@@ -38,6 +38,8 @@ def read_safetensors(file: Path) -> dict[str, np.ndarray]:
     Raises:
       FormatError: the file is not there, or not whole.
     """
+    if reason := foreign.why_not_read(file):
+        raise FormatError(f"{file} is {reason}")
     try:
         with safetensors.safe_open(file, framework="np") as tensors:
             return {name: _float32(tensors.get_tensor(name)) for name in tensors.keys()}  # noqa: SIM118  it is no mapping
@@ -51,6 +53,8 @@ def read_bin(file: Path) -> dict[str, np.ndarray]:
     Raises:
       FormatError: torch is not installed, or the file holds more than tensors.
     """
+    if reason := foreign.why_not_read(file):
+        raise FormatError(f"{file} is {reason}")
     try:
         import torch
     except ImportError:
@@ -100,13 +104,6 @@ def _files_of(index: Path) -> list[str]:
     if not isinstance(named, dict) or not named or not all(isinstance(file, str) for file in named.values()):
         raise FormatError(f"{index} has no weight_map of names to files")
     return sorted(set(named.values()))
-
-
-def _regular(file: Path) -> Path:
-    """Raises FormatError for a pipe or a device, which would never end."""
-    if not file.is_file():
-        raise FormatError(f"{file} is no regular file")
-    return file
 
 
 def _float32(array: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ Flax NNX modules are used as definitions only: `init` gives a nested dict of flo
 puts such a dict (or a traced one) back into the module. Nothing else of Flax is needed, so that
 sharding, scanning and checkpointing stay plain JAX.
 
-Every parameter carries its logical axes (`embed`, `mlp`, `heads`, `vocab`), which `sharding.py` maps to the mesh.
+Every parameter carries its logical axes (`embed`, `mlp`, `heads`, `vocab`): `runtime/sharding.py` maps them to the
+mesh.
 """
 
 import functools

@@ -50,11 +50,6 @@ def together(parts: Parts) -> Part:
     )
 
 
-def abstract(part: Part) -> dict:
-    """The shapes and dtypes of a part's arrays, as `jax.ShapeDtypeStruct`s, without computing anything."""
-    return jax.eval_shape(part.init, jax.random.key(0))
-
-
 def size(tree: Any) -> int:
     """Numbers in a tree of arrays."""
     return sum(x.size for x in jax.tree.leaves(tree))

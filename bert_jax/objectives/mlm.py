@@ -3,6 +3,7 @@
 A fixed number of places is predicted in each row, so that logits exist for those alone.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -38,22 +39,11 @@ def build(
       masking: a file of bert_jax/objectives/masking: which tokens are predicted.
       replacement: a file of bert_jax/objectives/replacement: what stands in their places.
     """
-    if not 0 < mask_rate <= 1:
-        raise ConfigError(f"config.objective.mask_rate is {mask_rate}; it must be a share above 0, at most 1")
-    choose, needs = load("bert_jax.objectives.masking", masking)()
-    replace = load("bert_jax.objectives.replacement", replacement)(vocabulary)
+    draw, needs = drawing(vocabulary, mask_rate, masking, replacement)
 
     def corrupt(batch: Batch, key: jax.Array) -> Batch:
-        """Adds target_positions, targets (int [B, P]) and target_weights (float [B, P]); changes tokens there."""
-        choose_key, replace_key = jax.random.split(key)
-        tokens = jnp.asarray(batch["tokens"], jnp.int32)
-        places, weights = choose(batch, is_text(tokens, batch["segments"], vocabulary), mask_rate, choose_key)
-        targets = jnp.take_along_axis(tokens, places, axis=1)
-        shown = jnp.where(weights > 0, replace(targets, batch, replace_key), targets)
-        put = lambda row, places, shown: row.at[places].set(shown, unique_indices=True)
-        corrupted = jax.vmap(put)(tokens, places, shown)
-        drawn = {"target_positions": places, "targets": targets, "target_weights": normalized(weights)}
-        return batch | {"tokens": corrupted} | drawn
+        """As `drawing`'s, with target_weights that add up to 1."""
+        return shared_out(draw(batch, key))
 
     def loss(params: dict, constants: Any, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, Metrics]:
         """The weighted sum of −log p(target), and the accuracy."""
@@ -64,6 +54,38 @@ def build(
         return loss, {"accuracy": accuracy}
 
     return Objective(corrupt, loss, needs)
+
+
+def drawing(
+    vocabulary: Vocabulary, mask_rate: float, masking: Variant, replacement: Variant
+) -> tuple[Callable[[Batch, jax.Array], Batch], tuple[str, ...]]:
+    """What draws the predicted tokens of each row, and the batch fields that it needs; arguments as of `build`.
+
+    `draw(batch, key) -> batch` adds target_positions and targets (int [B, P]) and target_weights (float [B, P], 1 for
+    what is predicted, else 0), and changes the tokens there.
+    """
+    if not 0 < mask_rate <= 1:
+        raise ConfigError(f"config.objective.mask_rate is {mask_rate}; it must be a share above 0, at most 1")
+    choose, needs = load("bert_jax.objectives.masking", masking)()
+    replace = load("bert_jax.objectives.replacement", replacement)(vocabulary)
+
+    def draw(batch: Batch, key: jax.Array) -> Batch:
+        choose_key, replace_key = jax.random.split(key)
+        tokens = jnp.asarray(batch["tokens"], jnp.int32)
+        places, weights = choose(batch, is_text(tokens, batch["segments"], vocabulary), mask_rate, choose_key)
+        targets = jnp.take_along_axis(tokens, places, axis=1)
+        shown = jnp.where(weights > 0, replace(targets, batch, replace_key), targets)
+        put = lambda row, places, shown: row.at[places].set(shown, unique_indices=True)
+        corrupted = jax.vmap(put)(tokens, places, shown)
+        drawn = {"target_positions": places, "targets": targets, "target_weights": weights}
+        return batch | {"tokens": corrupted} | drawn
+
+    return draw, needs
+
+
+def shared_out(batch: Batch) -> Batch:
+    """The global batch with its target_weights divided by their total."""
+    return batch | {"target_weights": normalized(batch["target_weights"])}
 
 
 def is_text(tokens: jax.Array, segments: jax.Array, vocabulary: Vocabulary) -> jax.Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from bert_jax.config import Model
 from bert_jax.modeling import heads
 from bert_jax.modeling.parts import Parts
-from bert_jax.objectives import Batch, Objective, Vocabulary, mlm, normalized
+from bert_jax.objectives import Batch, Objective, Vocabulary, mlm
 from configuration.variants import ConfigError, Variant, use
 
 
@@ -37,6 +37,7 @@ def build(
     if copies < 1:
         raise ConfigError(f"config.objective.copies is {copies}; it must be at least 1")
     dynamic = mlm.build(model, vocabulary, mask_rate=mask_rate, masking=masking, replacement=replacement)
+    draw, _ = mlm.drawing(vocabulary, mask_rate, masking, replacement)
 
     def corrupt(batch: Batch, key: jax.Array) -> Batch:
         """As mlm.py's, but for where the randomness comes from."""
@@ -45,11 +46,10 @@ def build(
 
         def one(row: Batch, copy: jax.Array) -> Batch:
             row_key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), hashed(row["tokens"])), copy)
-            out = dynamic.corrupt(jax.tree.map(lambda x: x[None], row), row_key)
+            out = draw(jax.tree.map(lambda x: x[None], row), row_key)
             return jax.tree.map(lambda x: x[0], out)
 
-        corrupted = jax.vmap(one)(batch, shown)
-        return corrupted | {"target_weights": normalized((corrupted["target_weights"] > 0).astype(jnp.float32))}
+        return mlm.shared_out(jax.vmap(one)(batch, shown))
 
     return Objective(corrupt, dynamic.loss, dynamic.needs)
 

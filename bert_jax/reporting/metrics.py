@@ -96,7 +96,7 @@ class MetricsLog:
         try:
             self.close()
         except OSError:
-            if error is None:  # else what ended the run is the news: often the same full disk
+            if error is None:  # do not mask the original exception, often the same full disk
                 raise
 
 

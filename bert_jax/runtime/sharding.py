@@ -64,7 +64,7 @@ def make_mesh(mesh: configs.Mesh, devices: Iterable[Any] | None = None) -> jax.s
 
 
 def batch_shards(mesh: Any) -> int:
-    """Into how many parts a mesh splits the rows of a batch, but for what `per_replica` has split already."""
+    """Number of batch shards, excluding manual axes."""
     return math.prod(mesh.shape.get(axis, 1) for axis in BATCH[0] if axis not in mesh.manual_axes)
 
 

@@ -14,14 +14,13 @@ In a file (--space=FILE), Python that assigns `space`:
 """
 
 import dataclasses
-import importlib.util
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from configuration.flags import value_of
+from configuration.flags import run_file, value_of
 from configuration.variants import ConfigError
 
 Value = str | int | float | bool
@@ -123,15 +122,7 @@ def read(path: str) -> dict[str, Range | Choice]:
     """
     if not Path(path).is_file():
         raise ConfigError(f"--space={path}: no such file")
-    spec = importlib.util.spec_from_file_location("space", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (SyntaxError, NameError, ImportError, TypeError, ConfigError) as error:
-        raise ConfigError(f"--space={path}: {type(error).__name__}: {error}") from None
-    space: Any = getattr(module, "space", None)
+    space: Any = getattr(run_file(path, f"--space={path}"), "space", None)
     if not isinstance(space, Mapping) or not all(isinstance(v, (Range, Choice)) for v in space.values()):
         raise ConfigError(f'--space={path} must assign space = {{"FIELD": Range(…) or Choice(…)}}')
     return dict(space)

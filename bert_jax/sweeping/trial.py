@@ -1,9 +1,7 @@
 """One trial of a sweep: a training run in a process of its own, watched, ended early if it is bad, then evaluated."""
 
 import dataclasses
-import fcntl
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -140,18 +138,3 @@ def _last_words(workdir: Path) -> str:
     """The last line that the trial's processes wrote."""
     lines = (workdir / "output.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return (lines or ["it ended without a word"])[-1].removeprefix("error: ")
-
-
-def lock(path: Path, wait: bool) -> int | None:
-    """A descriptor that holds the file's lock until it is closed, or its last process ends; None if another has it.
-
-    On a shared file system the lock is between machines too.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor

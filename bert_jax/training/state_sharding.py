@@ -8,7 +8,7 @@ import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from bert_jax import config as configs
-from bert_jax.runtime.sharding import RULES, batch_shards
+from bert_jax.runtime.sharding import RULES, batch_shards, everywhere
 from configuration.variants import ConfigError
 
 
@@ -62,17 +62,16 @@ def state_shardings(axes: Any, optimizer: optax.GradientTransformation, params: 
 
     `params` are abstract. (Compiling `optimizer.init` alone would replicate the moments.)
     """
-    everywhere = NamedSharding(mesh, PartitionSpec())
     shardings = parameter_shardings(axes, params, mesh)
     opt_state = optax.tree_utils.tree_map_params(
         optimizer,
         lambda leaf, sharding: leaf if _masked(leaf) else sharding,
         jax.eval_shape(optimizer.init, params),
         shardings,
-        transform_non_params=lambda _: everywhere,
+        transform_non_params=lambda _: everywhere(mesh),
         is_leaf=_masked,
     )
-    return {"step": everywhere, "params": shardings, "opt_state": opt_state}
+    return {"step": everywhere(mesh), "params": shardings, "opt_state": opt_state}
 
 
 def _masked(leaf: Any) -> bool:

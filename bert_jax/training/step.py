@@ -24,8 +24,7 @@ def jit_train_step(
     """The phase's update, compiled once: the state comes out laid out as it went in, and is donated."""
     train_step = sharding.on_mesh(mesh, make_train_step(config, phase, objective, statistics))
     laid_out = jax.tree.map(lambda x: x.sharding, abstract_state(config, mesh))
-    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    return jax.jit(train_step, donate_argnums=0, out_shardings=(laid_out, everywhere))
+    return jax.jit(train_step, donate_argnums=0, out_shardings=(laid_out, sharding.everywhere(mesh)))
 
 
 def make_train_step(

@@ -1,7 +1,8 @@
 """Sources of text: one kind a file.
 
 A source's `build(downloads, *, …options) -> Source` says at once, in one clear line, when there is
-nothing to read. `downloads` is a folder that outlives the run, for what is fetched.
+nothing to read. `downloads` is a folder that outlives the run, for what is fetched; a file whose
+`build` may fetch says `FETCHES = True`.
 
 Reading is cut into parts of a few megabytes. The parts come in the same order every time; each is
 small enough to hold in memory, can be sent to another process, and gives the same documents

@@ -42,6 +42,9 @@ _LOST_DASH = re.compile(r'(?<=\s)"\?(?=\w)')  # the news have lost their typogra
 _LOST_QUOTE = re.compile(r'"\?(?=\w)')
 
 
+FETCHES = True  # `build` may: it is not called only to see whether the text has changed
+
+
 def build(downloads: Path) -> Source:
     """Fetches the two packages on the first run; later runs use no network.
 

@@ -13,6 +13,9 @@ from data_pipeline.sources import Document, Part, Source, in_parts
 _WIKI40B = re.compile(r"\s*_(?:START_ARTICLE|START_SECTION|START_PARAGRAPH|NEWLINE)_\s*")
 
 
+FETCHES = True  # `build` may: it is not called only to see whether the text has changed
+
+
 def build(
     downloads: Path,
     *,

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from test_checkpoint import flip
 from bert_jax.checkpoints.manager import read_run, restore_params
 from bert_jax.runtime.distributed import LOST
 from configuration.cli import STOPPED
-from configuration.locks import alone_in
-from configuration.variants import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -163,19 +160,17 @@ def test_a_disk_that_is_full_ends_the_run_and_the_last_whole_checkpoint_goes_on(
         subprocess.run(["umount", "-l", disk], check=True)
 
 
-def test_a_second_run_on_a_work_folder_is_told_so(tmp_path) -> None:
+def test_a_second_run_on_a_work_folder_is_told_so(recipe, tmp_path) -> None:
     """And the first one's lock goes with it, however it dies."""
-    hold = "import sys, time, pathlib\nfrom configuration.locks import alone_in\n"
-    hold += (
-        "with alone_in(pathlib.Path(sys.argv[1]), 'training in'):\n    print('held', flush=True)\n    time.sleep(60)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout.readline() == "held\n"
-        with pytest.raises(ConfigError, match="another process is training in"), alone_in(tmp_path, "training in"):
-            pass
-        first.kill()
-    with alone_in(tmp_path, "training in"):
-        pass
+    first = runs.start(recipe, tmp_path, "--config.phases.0.steps=1000000")
+    runs.wait_for_step(first, tmp_path, 3)
+    code, said = runs.run(recipe, tmp_path, "--config.phases.0.steps=1000000")
+    assert code == 1
+    assert f"another process is training in {tmp_path}" in said
+    first.kill()
+    runs.finish(first)
+    code, said = runs.run(recipe, tmp_path, "--accept_changes")
+    assert code == 0, said
 
 
 def test_processes_that_differ_are_told_before_anything_compiles(recipe, tmp_path) -> None:

@@ -15,6 +15,7 @@ import runs
 from bert_jax.sweep import Sweep, describe
 from bert_jax.sweeping import space, trial
 from bert_jax.sweeping.space import Choice, Range
+from configuration import locks
 from configuration.flags import override, read
 from configuration.variants import ConfigError
 
@@ -121,7 +122,7 @@ def test_a_trial_is_nobody_elses_until_its_end_is_told(recipe, tmp_path, monkeyp
     tell, found = one.study.tell, []
 
     def told(number, *args, **kwargs):
-        found.append(trial.lock(tmp_path / "trials" / f"{number:04d}" / "lock", wait=False))
+        found.append(locks.hold(tmp_path / "trials" / f"{number:04d}" / "lock", wait=False))
         tell(number, *args, **kwargs)
 
     monkeypatch.setattr(one.study, "tell", told)

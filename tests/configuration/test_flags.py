@@ -128,3 +128,13 @@ def test_values_that_would_fail_late_are_refused_at_once(field, value):
     name = "phases" if field == "phases.0.steps" else field.replace("phases.0", "phases")
     with pytest.raises(ConfigError, match=rf"config.{name}"):
         config_flags.override(Config("test", (Phase(10, 32, 4, 1e-3),)), {field: value})
+
+
+@pytest.mark.parametrize(
+    "line", ["config = Model()", "config = Data()", "config = Config", "config = {}", "model = Model()"]
+)
+def test_a_file_that_assigns_something_else_is_told_so(tmp_path, line):
+    path = tmp_path / "mine.py"
+    path.write_text(f"from bert_jax.config import Config, Data, Model\n{line}\n")
+    with pytest.raises(ConfigError, match=r"mine.py: `config` is .*; the file must assign a bert_jax.config.Config"):
+        config_flags.read(str(path))

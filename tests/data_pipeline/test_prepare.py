@@ -211,7 +211,7 @@ def test_two_runs_into_one_folder(tmp_path):
     file = corpus(tmp_path)
     work = tmp_path / "store.preparing"
     work.mkdir()
-    with open(work / "lock", "w") as lock:
+    with open(work / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(DataError, match=r"another process is preparing .*store"):
             run(data(file), tmp_path / "store")

@@ -13,18 +13,8 @@ def build() -> Masking:
 
 
 def choose(batch: Batch, candidates: jax.Array, rate: float, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """As `Masking.choose`."""
+    """As `Masking.choose`: a uniform draw without repetition, at least one where there is any candidate."""
     del batch
-    return choose_positions(candidates, rate, key)
-
-
-def choose_positions(candidates: jax.Array, rate: float, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """A uniform draw without repetition from each row's candidates (bool [B, L]).
-
-    Returns:
-      places int [B, P], all different in a row, and weights float [B, P]: 1 for as many as the rate asks of the
-      row's candidates (at least one, where there is any), 0 for the others. P is the rate's share of L.
-    """
     length = candidates.shape[1]
     slots = max(1, round(rate * length))
     count = candidates.sum(1)

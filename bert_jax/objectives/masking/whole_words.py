@@ -15,25 +15,13 @@ def build() -> Masking:
 
 
 def choose(batch: Batch, candidates: jax.Array, rate: float, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """As `Masking.choose`."""
-    return choose_words(candidates, batch["word_starts"], rate, key)
-
-
-def choose_words(
-    candidates: jax.Array, word_starts: jax.Array, rate: float, key: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """A uniform draw of whole words without repetition from each row's candidates (bool [B, L]).
+    """As `Masking.choose`: a uniform draw of whole words without repetition.
 
     Words are taken in random order; one with more tokens than are still wanted is passed over, as in Google's code. So
-    a short row may fall short of the rate, or predict nothing where its every word is too long.
-
-    Args:
-      word_starts: bool [B, L]; a candidate that starts no word belongs to the word of the token before it.
-
-    Returns:
-      places int [B, P], all different in a row, and weights float [B, P]: 1 for the tokens of the words, of which there
-      are at most as many as the rate asks of the row's candidates. P is the rate's share of L.
+    a short row may fall short of the rate, or predict nothing where its every word is too long. A candidate that starts
+    no word belongs to the word of the token before it.
     """
+    word_starts = batch["word_starts"]
     slots = max(1, round(rate * candidates.shape[1]))
     count = candidates.sum(1)
     wanted = jnp.clip(jnp.round(rate * count), jnp.minimum(count, 1), slots).astype(jnp.int32)

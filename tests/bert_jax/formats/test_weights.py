@@ -27,8 +27,12 @@ def test_a_full_disk_is_one_clear_line_and_leaves_the_file_of_before(tmp_path) -
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_pipe_in_place_of_weights_does_not_hang(tmp_path):
-    os.mkfifo(tmp_path / "model.safetensors")
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "part.safetensors"])
+def test_a_pipe_in_place_of_weights_does_not_hang(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    index = tmp_path / "model.safetensors.index.json"
+    if name == "part.safetensors":
+        index.write_text(f'{{"weight_map": {{"a": "{name}"}}}}')
     with pytest.raises(FormatError, match="no regular file"):
         weights.read(tmp_path)
     os.mkfifo(tmp_path / "config.json")
