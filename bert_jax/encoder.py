@@ -14,6 +14,7 @@ import numpy as np
 from bert_jax.config import Model
 from bert_jax.formats import folder
 from bert_jax.modeling import bert, heads
+from configuration.variants import load as load_variant
 from configuration.variants import use
 from data_pipeline.tokenizers import Tokenizer
 
@@ -62,11 +63,9 @@ class Encoder:
                 raise ValueError(
                     f"{name} has shape {list(array.shape)}, tokens {list(tokens.shape)}; they must be the same"
                 )
-        table = self.params["embeddings"].get("position")
-        if table and tokens.shape[1] > table["embedding"].shape[0]:
-            raise ValueError(
-                f"rows of {tokens.shape[1]} tokens are longer than the {table['embedding'].shape[0]} positions"
-            )
+        longest = load_variant("bert_jax.modeling.positions", self.config.positions)(self.config).longest
+        if longest and tokens.shape[1] > longest:
+            raise ValueError(f"rows of {tokens.shape[1]} tokens are longer than the {longest} positions")
         return self._run(self.params, tokens, segments, token_types)
 
     def tokenize(self, texts: str | Sequence[str]) -> dict[str, np.ndarray]:

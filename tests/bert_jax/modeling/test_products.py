@@ -8,6 +8,7 @@ import pytest
 from bert_jax.modeling import heads
 from bert_jax.modeling.kernels import xla
 from bert_jax.modeling.products import affine
+from bert_jax.modeling.visibility import within
 
 ROUNDING = {"float32": 2.0**-24, "bfloat16": 2.0**-8}  # half of the distance of neighbours, relative
 
@@ -93,7 +94,7 @@ def test_bf16_layers_run_at_any_size(rows, length, heads_, size):
 
     def loss(x: jax.Array, qkv: jax.Array, output: jax.Array) -> jax.Array:
         q, k, v = (affine(x, qkv * width**-0.5)[:, :, i] for i in range(3))
-        found = xla.attend(q, k, v, jnp.ones((rows, length), jnp.int32), scale=size**-0.5)
+        found = xla.attend(q, k, v, within(jnp.ones((rows, length), jnp.int32)), scale=size**-0.5)
         return jnp.square(affine(found, output * width**-0.5, None, 2).astype(jnp.float32)).mean()
 
     run = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
