@@ -16,11 +16,13 @@ from typing import Any
 import jax
 from absl import flags
 
+from bert_jax.formats import family as family_names
 from bert_jax.formats import folder, huggingface, native
 from bert_jax.formats.table import Params
-from bert_jax.modeling import bert, heads
+from bert_jax.modeling import bert
 from configuration import cli
 from configuration.foreign import FormatError
+from configuration.variants import names
 
 
 def define_flags() -> None:
@@ -71,15 +73,17 @@ def export(workdir: Path, output: Path, family: str = "") -> folder.Opened:
             ids = {"pad_token_id": t.pad_id, "bos_token_id": t.cls_id, "eos_token_id": t.sep_id}
             t.export_huggingface(temporary, opened.model.max_length, opened.model.token_types > 0)
         params, left_out = exchanged(opened)
-        huggingface.write(opened.model, params, temporary, family or opened.family, ids)
+        own = [family_names.named(ours, theirs) for ours, theirs in opened.names.items()]
+        huggingface.write(opened.model, params, temporary, family or opened.family, ids, own)
     if left_out:
         print(f"left out, since no model in PyTorch's layout has them: {', '.join(left_out)}", file=sys.stderr)
     return dataclasses.replace(opened, params=params)
 
 
 def exchanged(opened: folder.Opened) -> tuple[Params, list[str]]:
-    """The parts that a model in PyTorch's layout can have, and the names of those of the objective's own."""
-    known = bert.encoder_parts(opened.model).keys() | heads.HEADS.keys()
+    """The parts that PyTorch's layout has names for, and those that are the objective's own and have none."""
+    known = bert.encoder_parts(opened.model).keys() | set(names("bert_jax.modeling.heads"))
+    known |= {path.split("/")[0] for path in opened.names}
     return {name: part for name, part in opened.params.items() if name in known}, sorted(opened.params.keys() - known)
 
 

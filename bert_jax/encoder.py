@@ -13,7 +13,8 @@ import numpy as np
 
 from bert_jax.config import Model
 from bert_jax.formats import folder
-from bert_jax.modeling import bert, heads
+from bert_jax.modeling import bert
+from bert_jax.modeling.heads import mlm_head, pooler
 from configuration.variants import load as load_variant
 from configuration.variants import use
 from data_pipeline.tokenizers import Tokenizer
@@ -118,8 +119,8 @@ def run(
     hidden = bert.encode(model, params, batch).astype(jnp.float32)
     return {
         "hidden": hidden,
-        "pooled": heads.pool(model, params, hidden).astype(jnp.float32) if "pooler" in params else None,
-        "logits": heads.mlm_logits(model, params, hidden) if "mlm_head" in params else None,
+        "pooled": pooler.pool(model, params, hidden).astype(jnp.float32) if "pooler" in params else None,
+        "logits": mlm_head.logits(model, params, hidden) if "mlm_head" in params else None,
     }
 
 

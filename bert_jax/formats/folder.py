@@ -1,11 +1,13 @@
 """Opens any folder that holds an encoder."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from bert_jax import config
 from bert_jax.formats import google_tensorflow, huggingface, native, weights
 from bert_jax.formats.table import Params
+from bert_jax.objectives import exported_names
 from configuration import foreign
 from configuration.foreign import FormatError
 from data_pipeline import checkpoint_tokenizer
@@ -21,6 +23,7 @@ class Opened:
     tokenizer: Tokenizer | None  # None where the folder has none
     family: str  # of PyTorch models it came from, such as "roberta"; "" for none
     averaged: bool = False  # the parameters are a moving average over a run's updates
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of the objective's own, in PyTorch's layout
 
 
 def read(path: Path) -> Opened:
@@ -80,9 +83,18 @@ def read_config(path: Path) -> config.Config:
 
 
 def read_workdir(path: Path) -> Opened:
-    """The newest checkpoint of a work folder, and its store's tokenizer if the store is still there."""
-    from bert_jax.checkpoints.manager import restore_params  # Orbax takes seconds to import
+    """The newest checkpoint of a work folder, with the heads kept beside it, and the tokenizer of its store."""
+    from bert_jax.checkpoints import kept  # Orbax takes seconds to import
+    from bert_jax.checkpoints.manager import folder_of, restore_params
 
     run, params, _ = restore_params(path)
+    params = kept.read(folder_of(path, run.checkpoints)) | params
     store = Path(run.data.store or path / "store")
-    return Opened(run.model, params, checkpoint_tokenizer.read(store), "", averaged=run.average_decay > 0)
+    return Opened(
+        run.model,
+        params,
+        checkpoint_tokenizer.read(store),
+        "",
+        averaged=run.average_decay > 0,
+        names=exported_names(run),
+    )

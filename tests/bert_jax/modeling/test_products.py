@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.modeling import heads
+from bert_jax.modeling.heads import mlm_head
 from bert_jax.modeling.kernels import xla
 from bert_jax.modeling.products import affine
 from bert_jax.modeling.visibility import within
@@ -74,7 +74,7 @@ def test_a_bias_is_added_and_its_gradient_summed_in_float32(dtype):
 def test_logits_and_their_gradients(parts, places, words, width, dtype):
     x, table = draw(3, (parts, places, width), (parts, words, width), dtype=dtype)
     bias, g = draw(4, (words,), (parts, places, words), dtype="float32")
-    y, gradients = jax.vjp(jax.jit(heads.project), x, table, bias)
+    y, gradients = jax.vjp(jax.jit(mlm_head.project), x, table, bias)
     of_x, of_table, of_bias = gradients(g)
     x64, t64, b64, g64 = (np.asarray(a, np.float64) for a in (x, table, bias, g))
     rounded = np.asarray(g.astype(dtype), np.float64)
