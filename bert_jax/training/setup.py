@@ -99,7 +99,7 @@ def vocabulary_of(store: Store) -> Vocabulary:
 
 def check_fields(config: Config, objective: Objective, examples: pipeline.Examples) -> None:
     """Raises ConfigError if the rows lack a field that the objective needs."""
-    if objective.needs and (missing := set(objective.needs) - examples.batch(0, 1).keys()):
+    if objective.needs and (missing := set(objective.needs) - set(examples.fields)):
         raise ConfigError(
             f"config.objective is {config.objective.name}, which needs the fields {', '.join(sorted(missing))} of a "
             f"batch; config.data.rows={config.data.rows.name} does not give them: name another row format"
@@ -108,7 +108,7 @@ def check_fields(config: Config, objective: Objective, examples: pipeline.Exampl
 
 def open_examples(config: Config, store: Store, phase: int) -> pipeline.Examples:
     """The endless stream of training rows of one phase."""
-    return pipeline.Examples(
+    return pipeline.PackedText(
         pipeline.mixed(store.split("train"), config.data.weights),
         config.data.rows,
         config.phases[phase].length,
