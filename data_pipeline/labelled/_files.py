@@ -5,7 +5,7 @@ nothing is ever extracted, and how much an archive may hold is bounded. An archi
 stands for all its members.
 """
 
-import collections
+import bz2
 import contextlib
 import fnmatch
 import gzip
@@ -16,7 +16,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from configuration.variants import ConfigError
 from data_pipeline.encoding import whole
@@ -29,10 +29,17 @@ if TYPE_CHECKING:
     from etils import epath
 
 LARGEST_FILE = 1 << 30  # bytes, unpacked; a labelled set is held in memory
-LARGEST_ARCHIVE = 1 << 32  # bytes of the members that are read
+LARGEST_ARCHIVE = 1 << 32  # bytes, unpacked; of a .zip those of the members that are read
 MOST_MEMBERS = 2_000_000
 PACKED = ("", ".gz", ".zst")
 _ARCHIVE = re.compile(r"(?s)(.+?\.(?:zip|tar|tgz|tar\.gz|tar\.bz2|tar\.xz))(?:/(.*))?")
+_UNPACKED_BY: dict[str, Callable[[Any], Any]] = {
+    ".tar": contextlib.nullcontext,
+    ".gz": gzip.open,
+    ".tgz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}
 _BROKEN = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
     *(EOFError, OSError, RuntimeError, NotImplementedError, ValueError),  # RuntimeError: a password
@@ -175,52 +182,54 @@ def _members(name: str, path: "epath.Path", wanted: Callable[[str], bool]) -> It
 
 
 def _zip_members(name: str, file: IO[bytes], wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    found = _Bounded(name)
+    members: dict[str, bytes] = {}
+    size = 0
     with zipfile.ZipFile(file) as archive:
+        _check_count(name, len(archive.infolist()))
         for member in archive.infolist():
-            found.count()
             if not member.is_dir() and wanted(member.filename):
                 with archive.open(member) as opened:
-                    found.add(member.filename, opened)
-    return found.members
+                    members[member.filename] = data = _unpack(f"{name}/{member.filename}", opened)
+                size += len(data)
+                _check_size(name, size)
+    return members
 
 
 def _tar_members(name: str, file: IO[bytes], wanted: Callable[[str], bool]) -> dict[str, bytes]:
     """Read from its start to its end once; links and devices are no text."""
-    found = _Bounded(name)
-    with tarfile.open(fileobj=file, mode="r|*") as archive:
-        for member in archive:
-            found.count(member.size)
+    members: dict[str, bytes] = {}
+    unpack = next(by for suffix, by in _UNPACKED_BY.items() if name.endswith(suffix))
+    with unpack(file) as unpacked, tarfile.open(fileobj=cast(Any, _Metered(name, unpacked)), mode="r|") as archive:
+        for count, member in enumerate(archive, 1):
+            _check_count(name, count)
             path = member.name.removeprefix("./")
             opened = archive.extractfile(member) if member.isreg() and wanted(path) else None
             if opened is not None:
-                found.add(path, opened)
-    return found.members
+                members[path] = _unpack(f"{name}/{path}", opened)
+    return members
 
 
-class _Bounded:
-    """The members of an archive that are read, as long as they are not too many or too large."""
+class _Metered:
+    """The bytes of an unpacked archive, as long as they are not too many: names in its headers can be long, too."""
 
-    def __init__(self, archive: str):
-        self.members: dict[str, bytes] = {}
-        self._archive = archive
-        self._counts: collections.Counter[str] = collections.Counter()
+    def __init__(self, archive: str, file: IO[bytes]):
+        self._archive, self._file, self._read = archive, file, 0
 
-    def count(self, size: int = 0) -> None:
-        """Counts a member that is passed, and the bytes that passing it takes."""
-        self._counts.update(members=1, passed=size)
-        if self._counts["members"] > MOST_MEMBERS:
-            raise DataError(f"{self._archive} has more than {MOST_MEMBERS:,} members; unpack what is needed")
-        self._check(self._counts["passed"])
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._read += len(data)
+        _check_size(self._archive, self._read)
+        return data
 
-    def add(self, name: str, file: IO[bytes]) -> None:
-        self.members[name] = data = _unpack(f"{self._archive}/{name}", file)
-        self._counts.update(read=len(data))
-        self._check(self._counts["read"])
 
-    def _check(self, size: int) -> None:
-        if size > LARGEST_ARCHIVE:
-            raise DataError(f"{self._archive} holds more than {LARGEST_ARCHIVE >> 20} MiB; unpack what is needed")
+def _check_count(archive: str, count: int) -> None:
+    if count > MOST_MEMBERS:
+        raise DataError(f"{archive} has more than {MOST_MEMBERS:,} members; unpack what is needed")
+
+
+def _check_size(archive: str, size: int) -> None:
+    if size > LARGEST_ARCHIVE:
+        raise DataError(f"{archive} holds more than {LARGEST_ARCHIVE >> 20} MiB; unpack what is needed")
 
 
 def _unpack(name: str, packed: IO[bytes]) -> bytes:

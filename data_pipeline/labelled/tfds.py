@@ -87,12 +87,19 @@ def _plain(where: str, feature: Any, value: Any) -> Any:
         return [_plain(where, inner, item) for item in value]
     if isinstance(feature, features.ClassLabel):
         return feature.int2str(int(value)) if value >= 0 else None
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError as error:
-            raise DataError(f"{where} is not UTF-8: byte 0x{value[error.start]:02x} of {value!r:.40}") from None
-    return value.tolist() if hasattr(value, "tolist") else value
+    return _text(where, value.tolist() if hasattr(value, "tolist") else value)
+
+
+def _text(where: str, value: Any) -> Any:
+    """A value, or those of a list, with bytes as text."""
+    if isinstance(value, list):
+        return [_text(where, item) for item in value]
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where} is not UTF-8: byte 0x{value[error.start]:02x} of {value!r:.40}") from None
 
 
 def _answered(where: str, values: dict[str, Any], placing: Placing) -> dict[str, Any]:

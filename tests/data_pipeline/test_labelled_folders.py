@@ -154,6 +154,14 @@ def test_archives_that_unpack_to_too_much(tmp_path, monkeypatch, form):
         read(pack(tmp_path / f"b{form}", {f"pos/{i}.txt": "x" for i in range(3)}))
 
 
+@pytest.mark.parametrize("form", FORMS[1:])
+def test_a_name_in_a_header_that_unpacks_to_too_much(tmp_path, monkeypatch, form):
+    archive = pack(tmp_path / f"a{form}", {"pos/" + "x" * 6_000_000: b""})  # no member is read
+    monkeypatch.setattr(_files, "LARGEST_ARCHIVE", 5_000_000)
+    with pytest.raises(DataError, match="holds more than 4 MiB; unpack what is needed"):
+        read(archive)
+
+
 def test_a_packed_file_that_unpacks_to_too_much(tmp_path, monkeypatch):
     import gzip
 

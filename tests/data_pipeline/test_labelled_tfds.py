@@ -46,8 +46,10 @@ class TinyTags(Tiny, tensorflow_datasets.core.GeneratorBasedBuilder):
     FEATURES = {  # noqa: RUF012
         "tokens": features.Sequence(features.Text()),
         "ner": features.Sequence(features.ClassLabel(names=["O", "B-PER"])),
+        "lemmas": features.Tensor(shape=(None,), dtype=np.str_),
     }
-    SPLITS = {"train": [{"tokens": ["Eve", "ran"], "ner": ["B-PER", "O"]}, {"tokens": [], "ner": []}]}  # noqa: RUF012
+    EVE = {"tokens": ["Eve", "ran"], "ner": ["B-PER", "O"], "lemmas": ["Eve", "run"]}  # noqa: RUF012
+    SPLITS = {"train": [EVE, {"tokens": [], "ner": [], "lemmas": []}]}  # noqa: RUF012
 
 
 class TinyQuestions(Tiny, tensorflow_datasets.core.GeneratorBasedBuilder):
@@ -111,8 +113,8 @@ def test_hidden_labels_and_text_that_is_not_utf_8(tmp_path):
 
 def test_words_and_tags(tmp_path):
     assert values(build(tmp_path, "tiny_tags")) == [
-        {"tokens": ["Eve", "ran"], "ner": ["B-PER", "O"]},
-        {"tokens": [], "ner": []},
+        TinyTags.EVE,
+        {"tokens": [], "ner": [], "lemmas": []},
     ]
 
 
