@@ -44,9 +44,9 @@ def main() -> dict[str, Any]:
         "files": sorted(os.listdir(output)),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(opened.params)),
         "tokenizer": opened.tokenizer is not None,
-        "averaged": opened.averaged,
+        "transforms": list(opened.transforms),
     }
-    which = " (moving average of the weights)" if opened.averaged else ""
+    which = f" ({', '.join(opened.transforms)} of the weights)" if opened.transforms else ""
     print(f"{output}: {figures['parameters'] / 1e6:.1f}M parameters{which}, {', '.join(figures['files'])}")
     return figures
 

@@ -49,7 +49,7 @@ def evaluate(workdir: Path) -> dict[str, Any]:
     )
     return {
         "step": step,
-        "weights": "moving average" if config.average_decay else "last",
+        "weights": ", ".join(t.name for t in config.transforms) or "last",
         **at_masks(config, store, params, objective),
         **pseudo_perplexity(config, store, params, objective),
     }
@@ -165,7 +165,7 @@ def describe(figures: dict[str, Any]) -> str:
     f = figures
     return f"""\
 held-out documents, {f["eval_predictions"]:,} predicted tokens of {f["eval_rows"]:,} rows, step {f["step"]:,}\
-{", moving average of the weights" if f.get("weights") == "moving average" else ""}
+{"" if f.get("weights", "last") == "last" else f", {f['weights']} of the weights"}
                                  model   unigram      gain   accuracy
   cross-entropy, nat          {f["eval_loss"]:8.4f}  {f["unigram_loss"]:8.4f}  {f["gain_over_unigram"]:8.4f}   \
 {f["eval_accuracy"]:8.1%}

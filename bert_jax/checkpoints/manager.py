@@ -5,6 +5,7 @@ A checkpoint that cannot be read, or that reads otherwise than it was saved, is 
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import sys
@@ -19,6 +20,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from bert_jax import config as configs
+from bert_jax import transforms
 from bert_jax.checkpoints.changes import check_same
 from bert_jax.checkpoints.checksums import checksums
 from bert_jax.modeling import bert
@@ -188,7 +190,7 @@ def folder_of(workdir: Path, settings: configs.Checkpoints) -> epath.Path:
 def restore_params(workdir: Path) -> tuple[configs.Config, dict, int]:
     """Configuration, parameters (on this process's first device) and step of a folder's newest whole checkpoint.
 
-    The parameters are the moving average of the weights where the run keeps one (config.average_decay).
+    The parameters are those to evaluate and export: what the run's transforms make of the weights (config.transforms).
 
     Raises:
       ConfigError: the folder holds no checkpoint.
@@ -200,19 +202,17 @@ def restore_params(workdir: Path) -> tuple[configs.Config, dict, int]:
     def abstract(run: Mapping[str, Any]) -> Any:
         config = from_dict(configs.Config, run["config"])
         params = bert.abstract_params(config.model, parts_of(config))
-        tree = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), params)
-        for name in reversed(weights_to_use(config)):
-            tree = {name: tree}
-        return tree
+        kept = jax.eval_shape(functools.partial(transforms.init, transforms.transforms_of(config)), params)
+        tree = {"params": params, "transforms": kept} if kept else {"params": params}
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), tree)
 
     found = read_newest(folder, steps, abstract)
     if found is None:
         raise ConfigError(f"--workdir={workdir} has no checkpoint; train first: python -m bert_jax.train")
     step, run, tree = found
     config = from_dict(configs.Config, run["config"])
-    for name in weights_to_use(config):
-        tree = tree[name]
-    return config, tree, step
+    params = transforms.apply(transforms.transforms_of(config), tree["params"], tree.get("transforms", {}))
+    return config, params, step
 
 
 def written_in(workdir: Path) -> tuple[epath.Path, list[int]]:
@@ -305,10 +305,3 @@ def read_config(workdir: Path) -> configs.Config:
         return from_dict(configs.Config, json.loads((Path(workdir) / "config.json").read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ConfigError(f"--workdir={workdir} has no config.json; train first: python -m bert_jax.train") from None
-
-
-def weights_to_use(config: configs.Config) -> tuple[str, ...]:
-    """Where in the state the weights to evaluate and to export are: the average, if one is kept."""
-    if not config.average_decay:
-        return ("params",)
-    return ("opt_state", "inner", "average") if config.guard.on else ("opt_state", "average")

@@ -221,7 +221,7 @@ class Config:
     optimizer: Variant = use("lamb")  # a file of bert_jax/training/optimizers
     clip_norm: float = 1.0  # of the whole gradient before the optimizer; 0 for none
     guard: Guard = field(default_factory=Guard)
-    average_decay: float = 0.0  # of a moving average of the weights, which is then what is used; 0 for none
+    transforms: tuple[Variant, ...] = ()  # files of bert_jax/transforms: what is evaluated and exported, in this order
     unigram_bias: bool = False  # a fresh head starts at the log shares of the training text's tokens
     seed: int = 0
     resume_from: str = ""  # work folder of another run, whose newest checkpoint training starts from: state and step

@@ -20,7 +20,7 @@ class Opened:
     params: Params
     tokenizer: Tokenizer | None  # None where the folder has none
     family: str  # of PyTorch models it came from, such as "roberta"; "" for none
-    averaged: bool = False  # the parameters are a moving average over a run's updates
+    transforms: tuple[str, ...] = ()  # what a run made of its weights, such as an average, in this order
 
 
 def read(path: Path) -> Opened:
@@ -85,4 +85,6 @@ def read_workdir(path: Path) -> Opened:
 
     run, params, _ = restore_params(path)
     store = Path(run.data.store or path / "store")
-    return Opened(run.model, params, checkpoint_tokenizer.read(store), "", averaged=run.average_decay > 0)
+    return Opened(
+        run.model, params, checkpoint_tokenizer.read(store), "", transforms=tuple(t.name for t in run.transforms)
+    )

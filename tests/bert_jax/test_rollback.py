@@ -33,7 +33,7 @@ CONFIG = Config(
     ),
     optimizer=use("adamw"),
     guard=Guard(on=True, roll_back_after=2, most_roll_backs=2),
-    average_decay=0.9,
+    transforms=(use("average", decay=0.9),),
     checkpoints=Checkpoints(every_steps=3, keep=1),
     log_every=1,
 )
@@ -174,7 +174,7 @@ def test_the_average_is_what_is_read(poisoned):
     config, params, _ = restore_params(poisoned)
     folder = epath.Path(poisoned / "checkpoints" / "10")
     state = read_state(folder, abstract_state(config, sharding.make_mesh(config.mesh)), newest(poisoned))
-    jax.tree.map(np.testing.assert_array_equal, params, state["opt_state"].inner.average)
+    jax.tree.map(np.testing.assert_array_equal, params, state["transforms"]["average"]["average"])
     assert not np.array_equal(params["mlm_head"]["bias"], state["params"]["mlm_head"]["bias"])
 
 
