@@ -61,7 +61,7 @@ def main() -> dict[str, Any]:
 def perplexities(positions: Variant, seed: int) -> list[float]:
     """At each of LENGTHS, after a training of its own."""
     from bert_jax.checkpoints.manager import restore_params
-    from bert_jax.evaluate import at_masks
+    from bert_jax.evaluators.masked_language import at_masks
     from bert_jax.objectives import mlm
     from bert_jax.train import train
     from bert_jax.training.setup import open_store, vocabulary_of

@@ -81,7 +81,7 @@ def trained(name: str, config: Config) -> dict[str, Any]:
     if done.exists():
         return json.loads(done.read_text())
     from bert_jax.checkpoints.manager import restore_params
-    from bert_jax.evaluate import at_masks
+    from bert_jax.evaluators.masked_language import at_masks
     from bert_jax.objectives import mlm
     from bert_jax.train import train
     from bert_jax.training.rollback import TrainingError

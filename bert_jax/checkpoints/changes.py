@@ -17,6 +17,7 @@ RESUME_SAFE = (
     "name",
     "checkpoints",
     "evaluation",
+    "evaluators",
     "log_every",
     "statistics_every",
     "examples",

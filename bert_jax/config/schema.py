@@ -229,6 +229,7 @@ class Config:
     mesh: Mesh = field(default_factory=Mesh)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    evaluators: tuple[Variant, ...] = (use("masked_language"), use("pseudo_perplexity"))  # files of bert_jax/evaluators
     log_every: int = 10  # steps between two lines of metrics.jsonl
     statistics_every: int = 0  # and of layers.jsonl: LAMB's trust ratio and norms of each layer; 0 for none
     examples: tuple[str, ...] = ()  # sentences with [MASK] that the report fills in
