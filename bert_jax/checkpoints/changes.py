@@ -20,6 +20,7 @@ RESUME_SAFE = (
     "evaluators",
     "log_every",
     "statistics_every",
+    "hooks",
     "examples",
     "mesh",
     "data.workers",

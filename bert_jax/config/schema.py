@@ -232,6 +232,7 @@ class Config:
     evaluators: tuple[Variant, ...] = (use("masked_language"), use("pseudo_perplexity"))  # files of bert_jax/evaluators
     log_every: int = 10  # steps between two lines of metrics.jsonl
     statistics_every: int = 0  # and of layers.jsonl: LAMB's trust ratio and norms of each layer; 0 for none
+    hooks: tuple[Variant, ...] = ()  # files of bert_jax/training/hooks, called between updates
     examples: tuple[str, ...] = ()  # sentences with [MASK] that the report fills in
 
     def __post_init__(self) -> None:

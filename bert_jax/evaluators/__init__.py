@@ -1,8 +1,9 @@
 """Evaluators, one a file: figures of some weights on held-out documents.
 
 `build(config, store, mesh, *, options) -> Evaluator`, where `mesh` is None for this process's first device.
-`config.evaluators` lists those that `python -m bert_jax.evaluate` runs; those that are `cheap` also run during training,
-every `config.eval_every` steps. A file may have `unsupported(config) -> str`, which says why it serves no such run.
+`config.evaluators` lists those that `python -m bert_jax.evaluate` runs. Those that are `cheap` also run during
+training, every `config.eval_every` steps. A file may have `unsupported(config) -> str`, the reason why it
+cannot serve a run.
 """
 
 from collections.abc import Callable, Iterator, Mapping

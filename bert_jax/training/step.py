@@ -19,6 +19,26 @@ CORRUPTION, DROPOUT = 0, 1  # streams of the run's random key
 OPTIMIZER = "optimizer"  # what a trace calls clipping and the update
 
 
+class Updates:
+    """The updates of all phases, each compiled when it is first called.
+
+    Those that also give the layers' statistics are programs of their own, for the steps that want them.
+    """
+
+    def __init__(self, config: Config, objective: Objective, mesh: jax.sharding.Mesh):
+        compiled = lambda statistics: [
+            jit_train_step(config, phase, objective, mesh, statistics) for phase in config.phases
+        ]
+        self._every = config.statistics_every
+        self._plain = compiled(False)
+        self._with_statistics = compiled(True) if self._every else []
+
+    def __call__(self, step: int, phase: int, state: State, batch: Batch, constants: Any) -> tuple[State, Metrics]:
+        """Update number `step`, counted from 1."""
+        wanted = self._every and step % self._every == 0
+        return (self._with_statistics if wanted else self._plain)[phase](state, batch, constants)
+
+
 def jit_train_step(
     config: Config, phase: Phase, objective: Objective, mesh: jax.sharding.Mesh, statistics: bool = False
 ) -> Any:
