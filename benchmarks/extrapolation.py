@@ -76,7 +76,7 @@ def perplexities(positions: Variant, seed: int) -> list[float]:
     losses = []
     for length in LENGTHS:
         rows = Evaluation(length=length, batch_size=8192 // length, max_rows=FLAGS.tokens // length)
-        figures = at_masks(dataclasses.replace(config, evaluation=rows), store, params, objective)
+        figures = at_masks(dataclasses.replace(config, evaluation=rows), store, objective)(params)
         losses.append(figures["mask_loss"])
     return np.exp(losses).tolist()
 

@@ -97,7 +97,7 @@ def trained(name: str, config: Config) -> dict[str, Any]:
     else:
         objective = mlm.build(config.model, vocabulary_of(store), mask_rate=0.15)
         on_rows = dataclasses.replace(config, data=dataclasses.replace(config.data, rows=ROWS))
-        evaluation = at_masks(on_rows, store, restore_params(folder)[1], objective)
+        evaluation = at_masks(on_rows, store, objective)(restore_params(folder)[1])
         figures = {"name": name, **evaluation, "train_loss": last["loss"], "train_seconds": last["train_seconds"]}
     figures["cpu_seconds"] = time.process_time() - started
     cli.write_json(done, figures)

@@ -1,7 +1,7 @@
 """Evaluates a checkpoint on held-out documents.
 
     python -m bert_jax.evaluate --workdir=runs/demo
-    python -m bert_jax.evaluate --workdir=runs/demo --evaluators=held_out_loss
+    python -m bert_jax.evaluate --workdir=runs/demo --step=best --evaluators=held_out_loss
 
 Runs the evaluators that the run's configuration lists (`config.evaluators`, files of bert_jax/evaluators), writes what
 they found to evaluation.json in the work folder, and prints it.
@@ -31,19 +31,20 @@ def evaluators_flag() -> None:
 def main() -> dict[str, Any]:
     """The command."""
     workdir = Path(cli.FLAGS.workdir)
-    figures = evaluate(workdir, cli.FLAGS.evaluators)
+    figures = evaluate(workdir, cli.FLAGS.evaluators, cli.FLAGS.step)
     cli.write_json(workdir / "evaluation.json", figures)
     print(describe(figures))
     return figures
 
 
-def evaluate(workdir: Path, names: Sequence[str] = ()) -> dict[str, Any]:
-    """The figures of the newest checkpoint, as Python numbers; losses are in nat a predicted token.
+def evaluate(workdir: Path, names: Sequence[str] = (), which: str = "") -> dict[str, Any]:
+    """The figures of a checkpoint, as Python numbers; losses are in nat a predicted token.
 
     Args:
       names: evaluators to run; if not given, those of the run's configuration.
+      which: the checkpoint's step, or "best"; if not given, the newest.
     """
-    config, params, step = restore_params(workdir)
+    config, params, step = restore_params(workdir, which)
     # The kernel that the run named may not exist on this machine.
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, kernel=use("auto")))
     if names:
@@ -65,4 +66,4 @@ def describe(figures: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(compilation_cache.cached(main), cli.workdir_flag, evaluators_flag)
+    cli.run(compilation_cache.cached(main), cli.workdir_flag, cli.step_flag, evaluators_flag)

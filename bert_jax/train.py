@@ -13,12 +13,14 @@ from typing import Any
 
 import jax
 
+from bert_jax import evaluators
 from bert_jax.checkpoints.manager import Checkpointer
 from bert_jax.config import Config
 from bert_jax.runtime import compilation_cache, distributed, sharding
 from bert_jax.runtime.signals import Stop
 from bert_jax.training import start
 from bert_jax.training.checkpointing import Checkpointing
+from bert_jax.training.held_out import HeldOut
 from bert_jax.training.hooks import Update, call, own_hooks
 from bert_jax.training.progress import Progress
 from bert_jax.training.rollback import GoBack, Watch, go_back, regular_checkpoints, skipped_rows
@@ -49,7 +51,7 @@ def main() -> dict[str, Any]:
 
 
 def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[str, Any]:
-    """Trains until the last phase ends, or until Ctrl-C or SIGTERM, which save and raise KeyboardInterrupt.
+    """Trains until the last phase or `patience` ends; Ctrl-C and SIGTERM make it save and raise KeyboardInterrupt.
 
     Args:
       accept_changes: go on from a checkpoint of another configuration or store.
@@ -70,12 +72,13 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
         check_fields(config, objective, each)
     constants = jax.device_put(objective.constants, sharding.everywhere(mesh))
     updates, own = Updates(config, objective, mesh), own_hooks(config, workdir)
+    evaluate = evaluators.during_training(config, store, mesh) if config.eval_every else None
 
     first = jax.process_index() == 0
     busy = ConfigError(f"another process is training in {workdir}; wait for it, or give another folder")
     with (
         alone_in(workdir, busy) if first else contextlib.nullcontext(),
-        Checkpointer(workdir, config.checkpoints, regular_checkpoints(config)) as checkpoints,
+        Checkpointer(workdir, config.checkpoints, regular_checkpoints(config), config.eval_every > 0) as checkpoints,
         Stop() as stop,
     ):
         # -------------------------------------------------------- state: where training starts, see training/start.py
@@ -86,11 +89,13 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
         # -------------------------------------------------------- loop
         begin = lambda: start.init_or_resume(config, store, mesh, checkpoints, accept_changes)
         with Progress(config, workdir, step) as progress:
-            for line in (begun, *kernels(config, mesh)):
+            for line in (begun, *kernels(config, mesh), *(evaluators.listed(config)[1] if evaluate else [])):
                 progress.log.say(line)
-            watch = Watch(config.guard, at=[config.checkpoints.every_steps])
-            hooks = [progress, watch, *own, Checkpointing(config, store.fingerprint, checkpoints, progress.flush)]
-            agreed, over = distributed.Agreement(), False
+            watch = Watch(config.guard, at=[config.checkpoints.every_steps, config.eval_every])
+            held_out = [HeldOut(config, workdir, mesh, *evaluate, progress.log.say)] if evaluate else []
+            saving = Checkpointing(config, store.fingerprint, checkpoints, progress.flush)
+            hooks = [progress, watch, *held_out, *own, saving]
+            agreed, over = distributed.Agreement(), ended_early(held_out)
             while step < config.steps and not over:
                 number, phase, done = phase_at(config, step)
                 try:
@@ -106,10 +111,15 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
                     for hook in hooks:
                         hook.go_back(step)
             checkpoints.wait()
-    if step < config.steps:
+    if step < config.steps and not ended_early(held_out):
         print(f"stopped at step {step} of {config.steps}; the checkpoint is in {workdir}", file=sys.stderr)
         raise KeyboardInterrupt
     return {"steps": step, **progress.last}
+
+
+def ended_early(held_out: list[HeldOut]) -> bool:
+    """Whether the run has not become better on held-out rows for so long that it ends."""
+    return any(hook.over for hook in held_out)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ training, every `config.eval_every` steps. A file may have `unsupported(config) 
 cannot serve a run.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from bert_jax.config import Config
 from bert_jax.runtime import sharding
-from configuration.variants import Variant, load, module, use
+from configuration.variants import ConfigError, Variant, load, module, use
 from data_pipeline import pipeline
 from data_pipeline.store import Store
 
@@ -28,6 +29,7 @@ class Evaluator(NamedTuple):
 
     evaluate: Callable[[Any], Figures]
     describe: Callable[[Mapping[str, Any]], str]
+    main: str = ""  # the figure that says which weights are the best, the lowest, if config.best_metric names none
     cheap: bool = False  # takes a forward pass over each row, not more
 
 
@@ -54,6 +56,24 @@ def build(config: Config, store: Store, mesh: jax.sharding.Mesh | None = None) -
       ConfigError: there is no such file, or an option is wrong.
     """
     return {variant.name: load(PACKAGE, variant)(config, store, mesh) for variant in listed(config)[0]}
+
+
+def during_training(config: Config, store: Store, mesh: jax.sharding.Mesh) -> tuple[Callable[[Any], Figures], str]:
+    """The cheap evaluators together, on `config.eval_rows` rows, and the first one's main figure.
+
+    Raises:
+      ConfigError: none of them is cheap.
+    """
+    rows = dataclasses.replace(config.evaluation, max_rows=config.eval_rows)
+    found = build(dataclasses.replace(config, evaluation=rows), store, mesh)
+    cheap = [each for each in found.values() if each.cheap]
+    if not cheap:
+        raise ConfigError(
+            f"config.eval_every is {config.eval_every}, but none of config.evaluators ({', '.join(found)}) is cheap "
+            "enough to run during training: add held_out_loss, or set it to 0"
+        )
+    together = lambda params: {name: value for each in cheap for name, value in each.evaluate(params).items()}
+    return together, cheap[0].main
 
 
 def describe(name: str, figures: Mapping[str, Any]) -> str:

@@ -40,7 +40,7 @@ def build(config: Config, store: Store, mesh: Any) -> Evaluator:
             rows += count
         return {FIRST + name: value / rows for name, value in sums.items()} | {f"{FIRST}rows": rows}
 
-    return Evaluator(evaluate, describe, cheap=True)
+    return Evaluator(evaluate, describe, f"{FIRST}loss", cheap=True)
 
 
 def describe(figures: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 The tokens are drawn by `config.evaluation.seed` at the rate `config.evaluation.mask_rate`, whatever training does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from data_pipeline.store import Store
 def build(config: Config, store: Store, mesh: Any) -> Evaluator:
     """eval_loss [nat], eval_accuracy, unigram_loss, …; the same where [MASK] is shown; eval_rows, eval_predictions."""
     objective = objective_of(config, store)
-    return Evaluator(lambda params: at_masks(config, store, params, objective, mesh), describe, cheap=True)
+    return Evaluator(at_masks(config, store, objective, mesh), describe, "eval_loss", cheap=True)
 
 
 def unsupported(config: Config) -> str:
@@ -41,8 +41,8 @@ def objective_of(config: Config, store: Store) -> Objective:
     return mlm.build(config.model, vocabulary_of(store), mask_rate=config.evaluation.mask_rate)
 
 
-def at_masks(config: Config, store: Store, params: Any, objective: Objective, mesh: Any = None) -> Figures:
-    """Loss and accuracy over the predicted tokens of the held-out rows, and the unigram baseline's over the same.
+def at_masks(config: Config, store: Store, objective: Objective, mesh: Any = None) -> Callable[[Any], Figures]:
+    """params → loss and accuracy at the predicted tokens of the held-out rows, and the unigram baseline's at the same.
 
     10% of the predicted tokens are left unchanged, and the model first learns to copy them. So the figures where
     [MASK] is shown stand beside those of all.
@@ -62,10 +62,20 @@ def at_masks(config: Config, store: Store, params: Any, objective: Objective, me
             sums.append(jnp.stack([loss, chosen.sum(), metrics["accuracy"], baseline]))
         return jnp.stack(sums)
 
-    rows, sums, run = 0, np.zeros((2, 4)), compiled(sums_of, mesh)
-    for number, batch in enumerate(held_out(config, store, config.evaluation.max_rows, mesh)):
-        sums += jax.device_get(run(params, batch, np.int32(number)))
-        rows += rows_in(batch)
+    run = compiled(sums_of, mesh)
+
+    def evaluate(params: Any) -> Figures:
+        rows, sums = 0, np.zeros((2, 4))
+        for number, batch in enumerate(held_out(config, store, config.evaluation.max_rows, mesh)):
+            sums += jax.device_get(run(params, batch, np.int32(number)))
+            rows += rows_in(batch)
+        return as_figures(sums, rows)
+
+    return evaluate
+
+
+def as_figures(sums: np.ndarray, rows: int) -> Figures:
+    """The figures from sums [2, 4]: of all predicted tokens and of those where [MASK] is shown."""
     (loss, weight, correct, baseline), (mask_loss, mask_weight, mask_correct, mask_baseline) = sums.tolist()
     return {
         "eval_loss": loss / weight,

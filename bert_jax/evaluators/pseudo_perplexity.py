@@ -42,7 +42,7 @@ def build(config: Config, store: Store, mesh: Any) -> Evaluator:
             "pseudo_perplexity_tokens": int(tokens),
         }
 
-    return Evaluator(evaluate, describe)
+    return Evaluator(evaluate, describe, "pseudo_perplexity")
 
 
 def masked_alone(

@@ -23,8 +23,11 @@ class Opened:
     transforms: tuple[str, ...] = ()  # what a run made of its weights, such as an average, in this order
 
 
-def read(path: Path) -> Opened:
+def read(path: Path, step: str = "") -> Opened:
     """Opens a work folder, a folder of ours, a folder in PyTorch's layout, or Google's TensorFlow checkpoint.
+
+    Args:
+      step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
 
     Raises:
       FormatError: there is no such folder, it is none of these, or what is in it does not fit together.
@@ -32,7 +35,9 @@ def read(path: Path) -> Opened:
     if not path.is_dir():
         raise FormatError(f"{path} is no folder")
     if (path / "checkpoints").is_dir():
-        return read_workdir(path)
+        return read_workdir(path, step)
+    if step:
+        raise FormatError(f"--step={step}: {path} is no work folder of a run, which alone has steps; leave --step out")
     if (path / native.PARAMS).exists():
         model, params, family = native.read(path)
     elif (path / huggingface.CONFIG).exists():
@@ -79,11 +84,11 @@ def read_config(path: Path) -> config.Config:
     return checkpoint.read_config(path)
 
 
-def read_workdir(path: Path) -> Opened:
-    """The newest checkpoint of a work folder, and its store's tokenizer if the store is still there."""
+def read_workdir(path: Path, step: str = "") -> Opened:
+    """A checkpoint of a work folder, and its store's tokenizer if the store is still there."""
     from bert_jax.checkpoints.manager import restore_params  # Orbax takes seconds to import
 
-    run, params, _ = restore_params(path)
+    run, params, _ = restore_params(path, step)
     store = Path(run.data.store or path / "store")
     return Opened(
         run.model, params, checkpoint_tokenizer.read(store), "", transforms=tuple(t.name for t in run.transforms)

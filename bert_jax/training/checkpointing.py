@@ -11,7 +11,7 @@ from bert_jax.training.hooks import Hook, Update
 
 
 class Checkpointing(Hook):
-    """Writes a checkpoint every `checkpoints.every_steps` and after the last update."""
+    """Writes a checkpoint every `checkpoints.every_steps`, after each new best evaluation and after the last update."""
 
     def __init__(self, config: Config, fingerprint: str, checkpoints: Checkpointer, flush: Callable[[], None]):
         """`fingerprint`: of the store. `flush` writes the log: no checkpoint knows of a step that the log lacks."""
@@ -21,11 +21,11 @@ class Checkpointing(Hook):
     def __call__(self, update: Update) -> None:
         """Writes the state, if it is time."""
         self._losses.append(update.metrics["loss"])
-        if not update.last and update.step % self._config.checkpoints.every_steps:
+        if update.step % self._config.checkpoints.every_steps and not (update.best or update.last):
             return
         self._flush()
         loss, self._losses = mean_of_finite(self._losses), []
-        self._checkpoints.save(update.step, update.state, self._config, self._fingerprint, loss=loss)
+        self._checkpoints.save(update.step, update.state, self._config, self._fingerprint, loss, update.score)
 
     def go_back(self, step: int) -> None:
         """Forgets the losses since the last checkpoint."""

@@ -22,7 +22,8 @@ class Progress(Hook):
     """
 
     def __init__(self, config: Config, workdir: Path, step: int):
-        self._every, self._steps, self._workdir = config.log_every, config.steps, workdir
+        self._every, self._eval_every, self._steps = config.log_every, config.eval_every, config.steps
+        self._workdir = workdir
         self._open(step)
 
     def _open(self, step: int) -> None:
@@ -58,14 +59,18 @@ class Progress(Hook):
         self._tokens.append(metrics["tokens"])
         if "statistics" in metrics:
             self._layers(step, metrics["statistics"])
-        if step % self._every == 0 or step in (self._first, self._steps):
+        if step % self._every == 0 or step in (self._first, self._steps) or self._evaluated(step):
             self._read()
             jax.block_until_ready(self._before)
             self._waiting = update, self._tokens, time.perf_counter()
             self._tokens = []
-            if step == self._first:
+            if step == self._first and not self._evaluated(step):
                 self._read()
         self._before = metrics["loss"]
+
+    def _evaluated(self, step: int) -> bool:
+        """Whether the hook after this one evaluates the step, and its figures are still to come."""
+        return self._eval_every > 0 and (step % self._eval_every == 0 or step == self._steps)
 
     def flush(self) -> None:
         """Logs what was noted and waits, after the devices have done it."""
@@ -77,8 +82,8 @@ class Progress(Hook):
             return
         (update, tokens, now), self._waiting = self._waiting, None
         step, logged = update.step, {name: x for name, x in update.metrics.items() if name not in APART}
-        values = {name: float(value) for name, value in jax.device_get(logged).items()}
-        elapsed, self._noted_time = now - self._noted_time, now
+        values = {name: float(value) for name, value in jax.device_get(logged).items()} | update.figures
+        elapsed, self._noted_time = now - self._noted_time, now + update.aside
         self._seconds += elapsed
         values["train_seconds"] = self._seconds
         if step != self._first:  # the first one holds the compilation

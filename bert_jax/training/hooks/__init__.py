@@ -21,6 +21,10 @@ class Update:
     state: dict[str, Any]  # the train state after it
     metrics: dict[str, Any]  # on the device: reading one makes the loop wait
     last: bool  # the run ends after it; a hook may set it
+    figures: dict[str, float] = dataclasses.field(default_factory=dict)  # of an evaluation after it, to be logged
+    aside: float = 0.0  # seconds that the evaluation took, which are not training's
+    score: float | None = None  # of the evaluation; the lower, the better
+    best: bool = False  # whether no earlier evaluation had a lower one
 
 
 class Hook:
