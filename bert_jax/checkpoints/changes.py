@@ -23,6 +23,7 @@ RESUME_SAFE = (
     "best_metric",
     "best_mode",
     "patience",
+    "loggers",
     "log_every",
     "statistics_every",
     "hooks",

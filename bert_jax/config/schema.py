@@ -237,6 +237,7 @@ class Config:
     best_metric: str = ""  # the figure that says which checkpoint is the best; empty for the first evaluator's own
     best_mode: Literal["min", "max"] = "min"  # whether the best has the lowest or the highest one
     patience: int = 0  # evaluations in a row without a new best, after which training ends; 0 for never
+    loggers: tuple[Variant, ...] = (use("jsonl"), use("tensorboard"))  # files of bert_jax/reporting/loggers
     log_every: int = 10  # steps between two lines of metrics.jsonl
     statistics_every: int = 0  # and of layers.jsonl: LAMB's trust ratio and norms of each layer; 0 for none
     hooks: tuple[Variant, ...] = ()  # files of bert_jax/training/hooks, called between updates

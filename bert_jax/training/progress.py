@@ -10,6 +10,7 @@ from bert_jax.config import Config
 from bert_jax.reporting.layers_log import LayersLog
 from bert_jax.reporting.metrics import MetricsLog, read_metrics
 from bert_jax.training.hooks import Hook, Update
+from configuration.flags import to_dict
 
 APART = ("tokens", "statistics")  # metrics that are no numbers to log
 
@@ -23,11 +24,18 @@ class Progress(Hook):
 
     def __init__(self, config: Config, workdir: Path, step: int):
         self._every, self._eval_every, self._steps = config.log_every, config.eval_every, config.steps
-        self._workdir = workdir
+        self._config, self._workdir = config, workdir
         self._open(step)
 
     def _open(self, step: int) -> None:
-        self.log = MetricsLog(self._workdir, step, self._steps, enabled=jax.process_index() == 0)
+        self.log = MetricsLog(
+            self._workdir,
+            step,
+            self._steps,
+            loggers=self._config.loggers,
+            about=to_dict(self._config),
+            enabled=jax.process_index() == 0,
+        )
         self._waiting: tuple[Update, list[jax.Array], float] | None = None
         self._tokens: list[jax.Array] = []
         self._before: jax.Array | None = None  # the loss of the step before
