@@ -40,20 +40,22 @@ def main() -> dict[str, Any]:
     workdir, source, output = cli.FLAGS.workdir, cli.FLAGS.source, Path(cli.FLAGS.output)
     if bool(workdir) == bool(source):
         raise FormatError("give either --workdir (to PyTorch's layout) or --source (from it)")
-    opened = export(Path(workdir), output, cli.FLAGS.family) if workdir else import_(Path(source), output)
+    opened = (
+        export(Path(workdir), output, cli.FLAGS.family, cli.FLAGS.step) if workdir else import_(Path(source), output)
+    )
     figures = {
         "output": str(output),
         "files": sorted(os.listdir(output)),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(opened.params)),
         "tokenizer": opened.tokenizer is not None,
-        "averaged": opened.averaged,
+        "transforms": list(opened.transforms),
     }
-    which = " (moving average of the weights)" if opened.averaged else ""
+    which = f" ({', '.join(opened.transforms)} of the weights)" if opened.transforms else ""
     print(f"{output}: {figures['parameters'] / 1e6:.1f}M parameters{which}, {', '.join(figures['files'])}")
     return figures
 
 
-def export(workdir: Path, output: Path, family: str = "") -> folder.Opened:
+def export(workdir: Path, output: Path, family: str = "", step: str = "") -> folder.Opened:
     """Writes an encoder in PyTorch's layout, with its tokenizer if it has one; returns what was written.
 
     Args:
@@ -61,11 +63,12 @@ def export(workdir: Path, output: Path, family: str = "") -> folder.Opened:
       output: a folder that is not there, is empty, or holds an earlier export.
       family: a file of bert_jax/formats/families; if not given, the one the encoder came from, or the first that
         expresses it.
+      step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
 
     Raises:
       FormatError: nothing to export, an encoder that the family cannot express, or an output that is in use.
     """
-    opened = folder.read(workdir)
+    opened = folder.read(workdir, step)
     with written_whole(output) as temporary:
         ids = None
         if opened.tokenizer is not None:
@@ -124,4 +127,4 @@ def written_whole(output: Path) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags)
+    cli.run(main, define_flags, cli.step_flag)

@@ -21,6 +21,11 @@ def workdir_flag() -> None:
     flags.DEFINE_string("workdir", None, "Work folder of the run.", required=True)
 
 
+def step_flag() -> None:
+    """--step"""
+    flags.DEFINE_string("step", "", "Checkpoint to read: its step, or best; if not given, the newest.")
+
+
 def accept_changes_flag() -> None:
     """--accept_changes"""
     flags.DEFINE_bool(

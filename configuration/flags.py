@@ -201,6 +201,8 @@ def _replacement(old: Any, text: str, field: str) -> Any:
     if isinstance(old, str):
         return text
     value = value_of(text)
+    if isinstance(old, list) and isinstance(value, str):
+        return [dataclasses.asdict(Variant(name)) for name in value.split(",") if name]
     if isinstance(value, bool) != isinstance(old, bool) and isinstance(old, (bool, int, float)):
         wanted = "true or false" if isinstance(old, bool) else "a number"
         raise ConfigError(f"config.{field} is {text!r}; it must be {wanted}")

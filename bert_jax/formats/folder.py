@@ -22,12 +22,15 @@ class Opened:
     params: Params
     tokenizer: Tokenizer | None  # None where the folder has none
     family: str  # of PyTorch models it came from, such as "roberta"; "" for none
-    averaged: bool = False  # the parameters are a moving average over a run's updates
+    transforms: tuple[str, ...] = ()  # what a run made of its weights, such as an average, in this order
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of the objective's own, in PyTorch's layout
 
 
-def read(path: Path) -> Opened:
+def read(path: Path, step: str = "") -> Opened:
     """Opens a work folder, a folder of ours, a folder in PyTorch's layout, or Google's TensorFlow checkpoint.
+
+    Args:
+      step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
 
     Raises:
       FormatError: there is no such folder, it is none of these, or what is in it does not fit together.
@@ -35,7 +38,9 @@ def read(path: Path) -> Opened:
     if not path.is_dir():
         raise FormatError(f"{path} is no folder")
     if (path / "checkpoints").is_dir():
-        return read_workdir(path)
+        return read_workdir(path, step)
+    if step:
+        raise FormatError(f"--step={step}: {path} is no work folder of a run, which alone has steps; leave --step out")
     if (path / native.PARAMS).exists():
         model, params, family = native.read(path)
     elif (path / huggingface.CONFIG).exists():
@@ -82,19 +87,13 @@ def read_config(path: Path) -> config.Config:
     return checkpoint.read_config(path)
 
 
-def read_workdir(path: Path) -> Opened:
-    """The newest checkpoint of a work folder, with the heads kept beside it, and the tokenizer of its store."""
+def read_workdir(path: Path, step: str = "") -> Opened:
+    """A checkpoint of a work folder, with the heads kept beside it, and the tokenizer of its store."""
     from bert_jax.checkpoints import kept  # Orbax takes seconds to import
     from bert_jax.checkpoints.manager import folder_of, restore_params
 
-    run, params, _ = restore_params(path)
+    run, params, _ = restore_params(path, step)
     params = kept.read(folder_of(path, run.checkpoints)) | params
     store = Path(run.data.store or path / "store")
-    return Opened(
-        run.model,
-        params,
-        checkpoint_tokenizer.read(store),
-        "",
-        averaged=run.average_decay > 0,
-        names=exported_names(run),
-    )
+    transforms = tuple(transform.name for transform in run.transforms)
+    return Opened(run.model, params, checkpoint_tokenizer.read(store), "", transforms, exported_names(run))

@@ -12,6 +12,7 @@ from bert_jax.checkpoints import changes
 from bert_jax.config import Config, Phase
 from bert_jax.modeling.kernels import explain, request_for
 from bert_jax.objectives import Objective, Vocabulary
+from bert_jax.reporting import loggers
 from bert_jax.runtime import distributed, sharding
 from bert_jax.training import state_sharding
 from bert_jax.training.state import abstract_state, batch_sizes_of, statistics_of
@@ -36,6 +37,7 @@ def check(config: Config) -> jax.sharding.Mesh:
     if config.statistics_every:
         statistics_of(config)
     load("bert_jax.objectives", config.objective)(config.model, Vocabulary(config.model.vocab_size, 0, 0, 0, 0))
+    loggers.check(config.loggers)
     module("data_pipeline.rows", config.data.rows.name)
     kernels(config, mesh)
     return mesh

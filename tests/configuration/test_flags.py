@@ -34,6 +34,14 @@ def test_a_field_takes_its_value(field: str, text: str, read) -> None:
     assert read(config_flags.override(CONFIG, {field: text}))
 
 
+def test_a_list_of_variants_takes_names_and_then_their_options() -> None:
+    given = {"transforms": "average,prune", "transforms.0.decay": "0.9", "loggers": "jsonl"}
+    config = config_flags.override(CONFIG, given)
+    assert config.transforms == (use("average", decay=0.9), use("prune"))
+    assert config.loggers == (use("jsonl"),)
+    assert config_flags.override(config, {"transforms": ""}).transforms == ()
+
+
 @pytest.mark.parametrize(
     ("field", "text", "message"),
     [
