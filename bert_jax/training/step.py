@@ -35,7 +35,7 @@ def make_train_step(
     Random draws depend on (seed, step, row of the global batch) alone. With `statistics` the metrics hold those of
     every layer too, under that name.
     """
-    optimizer, rate = make_optimizer(config), learning_rate(config)
+    rate = learning_rate(config)
     of_layers = statistics_of(config) if statistics else None
     part = phase.batch_size // phase.microbatches  # rows; a batch that still grows has fewer parts as large
 
@@ -46,14 +46,14 @@ def make_train_step(
         dropout_key = jax.random.fold_in(key, DROPOUT)
         gradients, summed = accumulate(objective, state["params"], constants, corrupted, dropout_key, parts)
         gradients, norm = clipped(gradients, config.clip_norm)
-        made = state["step"] - guard.counts(state["opt_state"]).get("skipped", 0)
+        optimizer = make_optimizer(config, guard.counts(state["opt_state"]).get("skipped", 0))
         updates, opt_state = jax.named_scope(OPTIMIZER)(optimizer.update)(
             gradients, state["opt_state"], state["params"], norm=norm
         )
         params = optax.apply_updates(state["params"], updates)
         metrics: Metrics = {
             **summed,
-            "learning_rate": jnp.asarray(rate(made), jnp.float32),
+            "learning_rate": jnp.asarray(rate(state["step"]), jnp.float32),
             "gradient_norm": norm,
             "tokens": (batch["segments"] > 0).sum(),
             **guard.counts(opt_state),

@@ -1,8 +1,10 @@
 """Optimizers, one a file: `build(learning_rate, *, options) -> optax.GradientTransformation`.
 
-`learning_rate` is a schedule, updates already made -> rate. Gradients may come in any float type;
-moments and updates are float32 and shaped as the parameters, so that they take their sharding.
-The global gradient norm is clipped before an optimizer sees the gradients (config.clip_norm).
+`learning_rate` is a function: the optimizer's own count of updates -> rate. It is called once an update with the count
+before it; where updates were skipped, the function adds them, so that the rate follows the run's steps.
+
+Gradients may come in any float type; moments and updates are float32 and shaped as the parameters, so that they take
+their sharding. The global gradient norm is clipped before an optimizer sees the gradients (config.clip_norm).
 
 Leaves under "layers", wherever that stands in the tree, hold every layer, stacked on axis 0: what an optimizer does to
 a whole matrix it does to each layer of such a leaf. This file has the helpers that all of them share.

@@ -20,7 +20,7 @@ def build(
     """AdamW; the decay is multiplied by the learning rate.
 
     Args:
-      learning_rate: updates already made -> rate.
+      learning_rate: the state's count of updates -> rate.
       bias_correction: False is the optimizer of Google's BERT, whose moments keep their bias towards zero.
       b1, b2: decay of the moments.
       eps: added to the square root of the second moment.

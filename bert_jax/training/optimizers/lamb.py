@@ -40,7 +40,7 @@ def build(
     """LAMB. Its state is `_adam.AdamState`; `statistics` takes the same options.
 
     Args:
-      learning_rate: updates already made -> rate.
+      learning_rate: the state's count of updates -> rate.
       variant: which definition, see the top of this file.
       b1, b2: decay of the moments.
       eps: added to the square root of the second moment.

@@ -36,7 +36,7 @@ def build(
     """Optax's Muon for the layers' kernels, AdamW for the rest.
 
     Args:
-      learning_rate: updates already made -> rate, for both.
+      learning_rate: the state's count of updates -> rate, for both.
       beta, nesterov: Muon's momentum.
       newton_schulz_steps: iterations of the orthogonalization.
       consistent_rms: root mean square of Muon's update at a learning rate of 1; 0.2 is about AdamW's.
