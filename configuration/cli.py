@@ -36,7 +36,7 @@ def json_flag() -> None:
 def run(main: Callable[[], Any], *define: Callable[[], None]) -> None:
     """Defines the flags, parses the command line, and runs `main` with errors as one clear line.
 
-    Exit codes: 0 done, 1 bad input (one line on stderr), 2 bad flags, 130 stopped and resumable.
+    Exit codes: 0 done, 1 bad input, 2 bad flags (both with one line on stderr), 130 stopped and resumable.
     """
     for flag in (*define, json_flag):
         flag()
@@ -49,11 +49,15 @@ def run(main: Callable[[], Any], *define: Callable[[], None]) -> None:
 
 
 def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
-    """Runs `main`; errors in what the user gave become one line and exit code 1."""
+    """Runs `main`; errors in what the user gave become one line and exit code 1, or 2 for wrong flags."""
     if len(argv) > 1:
-        return fail(f"unexpected argument {argv[1]!r}; every option is a flag, see --help")
+        fail(f"unexpected argument {argv[1]!r}; every option is a flag, see --help")
+        return config_flags.BAD_USAGE
     try:
         figures = main()
+    except config_flags.UsageError as error:
+        fail(str(error))
+        return config_flags.BAD_USAGE
     except (ConfigError, OSError) as error:
         return fail(describe(error))
     except ValueError as error:

@@ -9,18 +9,26 @@ import importlib.util
 import json
 import os
 import re
+import signal
+import sys
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
 
+from configuration import usage
 from configuration.variants import ConfigError, Variant, nearest
 
 FLAGS = flags.FLAGS
 READ_BY_ALL = ("data", "init_from")  # fields of bert_jax.config.Config that every command reads
+BAD_USAGE = 2  # exit code of a command line that cannot be right
 C = TypeVar("C")
 _overrides: dict[str, str] = {}
+
+
+class UsageError(ConfigError):
+    """A field on the command line that there is not, or a value that it cannot have."""
 
 
 def config_flag(required: bool = True) -> None:
@@ -35,7 +43,14 @@ def config_flag(required: bool = True) -> None:
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """Takes `--config.x=v` (or `--config.x v`) out of the command line and gives the rest to absl."""
+    """Takes `--config.x=v` (or `--config.x v`) out of the command line and gives the rest to absl.
+
+    Ends the process after --help, and after one line on stderr, with exit code 2, where absl refuses the rest.
+    """
+    if not usage.ASKED.isdisjoint(argv[1:]):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` is no error
+        print(usage.text())
+        raise SystemExit(0)
     rest, arguments = [], list(argv)
     while arguments:
         argument = arguments.pop(0)
@@ -50,7 +65,8 @@ def parse(argv: Sequence[str]) -> list[str]:
     except flags.Error as error:
         message = " ".join(str(error).replace("FATAL Flags parsing error:", "").split())
         message = re.sub(r"flag --(\w+)=None: .*", r"--\1=… is missing", message)
-        raise SystemExit(f"error: {message}; --help lists the flags") from None
+        print(f"error: {message}; --help lists the flags", file=sys.stderr)
+        raise SystemExit(BAD_USAGE) from None
 
 
 def given() -> dict[str, str]:
@@ -104,12 +120,15 @@ def override(config: C, values: Mapping[str, str]) -> C:
     """The configuration with `values` (dotted field → text) in it, checked.
 
     Raises:
-      ConfigError: an unknown field (with the nearest right name) or a value of the wrong type.
+      UsageError: an unknown field (with the nearest right name) or a wrong value.
     """
     tree = to_dict(config)
-    for field, text in values.items():
-        _set(tree, field.split("."), text, field)
-    return from_dict(type(config), tree)
+    try:
+        for field, text in values.items():
+            _set(tree, field.split("."), text, field)
+        return from_dict(type(config), tree)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
 
 
 def to_dict(config: Any) -> dict[str, Any]:

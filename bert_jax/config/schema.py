@@ -22,10 +22,10 @@ class Model:
     """The encoder. The defaults are BERT-base's (Devlin et al. 2018, section 3)."""
 
     vocab_size: int = 30522  # V, the tokenizer's own size; the table is padded to a multiple of 128
-    layers: int = 12
-    width: int = 768  # D
-    heads: int = 12  # N; the head size H is width / heads
-    mlp_width: int = 3072  # F
+    layers: int = 12  # n, layers of the encoder
+    width: int = 768  # D, numbers of a token's vector between the layers
+    heads: int = 12  # N, attention heads; the head size H is width / heads
+    mlp_width: int = 3072  # F, units of the feed-forward
     max_length: int = 512  # longest row in tokens; the size of an absolute position table
     token_types: int = 2  # T; 0 for none
     embedding_width: int = 0  # E of the tables, with a dense layer from E to D (ALBERT); 0 for D and no such layer
@@ -156,7 +156,7 @@ class Mesh:
 class Checkpoints:
     """When checkpoints are written and which are kept."""
 
-    every_steps: int = 1000
+    every_steps: int = 1000  # steps between two checkpoints
     keep: int = 3  # the newest so many
     keep_every: int = 0  # and those of every so many steps; 0 for none
     keep_best: int = 0  # and so many of the lowest training loss, a mean over the steps since the one before
@@ -173,7 +173,7 @@ class Checkpoints:
 class Guard:
     """Against loss spikes: an update whose gradient norm is not finite, or an outlier, is not made."""
 
-    on: bool = False
+    on: bool = False  # whether there is a guard
     factor: float = 10.0  # how many times its moving average a norm is an outlier; infinity for none
     decay: float = 0.99  # of that average
     grace: int = 100  # finite norms before any is an outlier
@@ -195,11 +195,11 @@ class Evaluation:
     """The held-out evaluation. Its masks depend on `seed` alone."""
 
     length: int = 0  # L, tokens in a row; 0 for that of the last phase
-    batch_size: int = 64  # rows
+    batch_size: int = 64  # rows evaluated at a time
     max_rows: int = 4096  # at most so many rows, evenly spread over the held-out documents
     mask_rate: float = 0.15  # as in BERT, whatever the rate of training
     single_mask_rows: int = 16  # rows whose tokens are masked one at a time, for the pseudo-perplexity
-    seed: int = 0
+    seed: int = 0  # of the masks
 
     def __post_init__(self) -> None:
         require(self.length == 0 or self.length >= 8, "evaluation.length", self.length, "at least 8 tokens, or 0")
@@ -213,8 +213,8 @@ class Evaluation:
 class Config:
     """A whole run: text, model, objective, optimizer, phases, mesh."""
 
-    name: str
-    phases: tuple[Phase, ...]
+    name: str  # of the recipe, in reports and exports
+    phases: tuple[Phase, ...]  # of training, one after the other
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     objective: Variant = use("mlm")  # a file of bert_jax/objectives
@@ -223,7 +223,7 @@ class Config:
     guard: Guard = field(default_factory=Guard)
     average_decay: float = 0.0  # of a moving average of the weights, which is then what is used; 0 for none
     unigram_bias: bool = False  # a fresh head starts at the log shares of the training text's tokens
-    seed: int = 0
+    seed: int = 0  # of fresh weights, the order of the rows, masks and dropout
     resume_from: str = ""  # work folder of another run, whose newest checkpoint training starts from: state and step
     init_from: str = ""  # any folder that bert_jax.load opens, whose weights and tokenizer training starts from
     mesh: Mesh = field(default_factory=Mesh)

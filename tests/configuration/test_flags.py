@@ -102,7 +102,7 @@ def test_a_missing_flag_is_called_missing() -> None:
         "from configuration import flags; from configuration import cli; cli.run(dict, flags.config_flag)",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "error: --config=… is missing; --help lists the flags\n")
+    assert (done.returncode, done.stderr) == (2, "error: --config=… is missing; --help lists the flags\n")
 
 
 @pytest.mark.parametrize(
