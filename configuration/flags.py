@@ -87,13 +87,27 @@ def read(path: str) -> Any:
     """The `config` of a Python file.
 
     Raises:
-      ConfigError: no such file, or nothing of that name and type in it.
+      ConfigError: no such file, nothing of that name and type in it, or a part of a configuration beside it that it
+        does not hold.
     """
     if not os.path.isfile(path):
         raise ConfigError(f"--config={path}: no such file (configs/demo.py is one to start from)")
-    config = getattr(run_file(path), "config", None)
+    assigned = vars(run_file(path))
+    if "config" not in assigned:
+        raise ConfigError(f"{path} assigns no `config`; the file must assign a bert_jax.config.Config to that name")
+    config = assigned["config"]
     if isinstance(config, type) or not all(hasattr(config, name) for name in READ_BY_ALL):
         raise ConfigError(f"{path}: `config` is {type(config).__name__}; the file must assign a bert_jax.config.Config")
+    # What was copied to the end of a recipe would otherwise be left out without a word.
+    for field in dataclasses.fields(config):
+        used = getattr(config, field.name)
+        beside = assigned.get(field.name, used)
+        composed = dataclasses.is_dataclass(used) or isinstance(used, tuple)
+        if composed and type(beside) is type(used) and beside != used:
+            raise ConfigError(
+                f"{path}: `{field.name}` is not what `config` holds: write Config({field.name}={field.name}, …), or "
+                "give it another name"
+            )
     return config
 
 
@@ -176,8 +190,9 @@ def _first_error(error: Any) -> str:
 def _set(tree: Any, path: list[str], text: str, field: str) -> None:
     """Puts the text, as the value it stands for, into the tree."""
     part, *rest = path
-    if _is_variant(tree) and part not in tree:
+    if _is_variant(tree) and (part not in tree or part == "name"):
         # --config.optimizer.b1=… is short for --config.optimizer.options.b1=…; the variant's own file checks it.
+        # `name` is an option as any other, such as that of tfds: the field alone, --config.optimizer=…, is the variant.
         _set_option(tree["options"], path, text, field)
     elif _is_variant(tree) and part == "options" and rest:
         _set_option(tree["options"], rest, text, field)

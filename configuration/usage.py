@@ -53,7 +53,7 @@ def _lines() -> Iterator[str]:
         yield (
             "\nFields of the configuration. The file of --config sets them, and flags override it. phases.0 is the\n"
             "first phase. A variant is the name of a file in the folder that its field names, and an option of that\n"
-            "file's `build` is a field as well, such as --config.optimizer.weight_decay=0.1."
+            "file's `build` is a field as well, such as --config.optimizer.weight_decay=0.1, also one called `name`."
         )
         module, name = SCHEMA
         for field in fields(getattr(importlib.import_module(module), name)):
