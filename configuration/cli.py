@@ -9,11 +9,12 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from configuration import early
 from configuration import flags as config_flags
+from configuration.early import STOPPED
 from configuration.variants import ConfigError
 
 FLAGS = flags.FLAGS
-STOPPED = 130  # the exit code of a run that Ctrl-C or SIGTERM stopped and that goes on when run again
 
 
 def workdir_flag() -> None:
@@ -40,9 +41,8 @@ def run(main: Callable[[], Any], *define: Callable[[], None]) -> None:
     """
     for flag in (*define, json_flag):
         flag()
-    # TensorFlow and XLA otherwise greet every user with a page of build notes.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    early.quiet()
+    early.readable()
     logging.set_verbosity(logging.FATAL)  # Orbax logs each thread's traceback; `guarded` says once what ended the run
     sys.unraisablehook = _unraisable
     app.run(lambda argv: sys.exit(guarded(main, argv)), flags_parser=config_flags.parse)
@@ -53,6 +53,7 @@ def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
     if len(argv) > 1:
         fail(f"unexpected argument {argv[1]!r}; every option is a flag, see --help")
         return config_flags.BAD_USAGE
+    early.raise_by_ctrl_c()
     try:
         figures = main()
     except config_flags.UsageError as error:
@@ -65,8 +66,10 @@ def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
             return fail(str(error))
         raise
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
+        print(early.SAID, file=sys.stderr)
         return STOPPED
+    finally:
+        early.end_at_once_by_ctrl_c()
     if FLAGS.json and isinstance(figures, Mapping):
         write_json(Path(FLAGS.json), figures)
     return 0

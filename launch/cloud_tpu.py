@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from configuration import early
 from launch.gcloud import Failed, Gcloud
 
 # Software of the TPU VM by kind of chip (cloud.google.com/tpu/docs/runtimes).
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; gives the exit code."""
     flags = parse(arguments)
     tpu = Tpu(flags)
+    early.raise_by_ctrl_c()
     try:
         if flags.command == "stop":
             return tpu.stop()
