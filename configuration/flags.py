@@ -13,7 +13,7 @@ import signal
 import sys
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from absl import flags
 
@@ -51,6 +51,10 @@ def parse(argv: Sequence[str]) -> list[str]:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` is no error
         print(usage.text())
         raise SystemExit(0)
+    for argument in argv:
+        if any("\ud800" <= character <= "\udfff" for character in argument):  # bytes that Python could not decode
+            encoding = sys.getfilesystemencoding()
+            _refuse(f"{argument!a} is no text in the encoding {encoding}; for UTF-8 set PYTHONUTF8=1")
     rest, arguments = [], list(argv)
     while arguments:
         argument = arguments.pop(0)
@@ -65,8 +69,12 @@ def parse(argv: Sequence[str]) -> list[str]:
     except flags.Error as error:
         message = " ".join(str(error).replace("FATAL Flags parsing error:", "").split())
         message = re.sub(r"flag --(\w+)=None: .*", r"--\1=… is missing", message)
-        print(f"error: {message}; --help lists the flags", file=sys.stderr)
-        raise SystemExit(BAD_USAGE) from None
+        _refuse(f"{message}; --help lists the flags")
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(BAD_USAGE)
 
 
 def given() -> dict[str, str]:
