@@ -49,12 +49,17 @@ def batch_sizes_of(phase: Phase) -> BatchSizes:
     return batch_sizes.warm_up(warmup.first, phase.batch_size, warmup.increment, warmup.tokens // phase.length)
 
 
-def make_optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
+def make_optimizer(config: Config, skipped: jax.Array | int = 0) -> optax.GradientTransformationExtraArgs:
     """The optimizer that the config names, on the phases' learning rates, with the guard if it asks for one.
 
     Its `update` takes the norm of the gradient before clipping as `norm`.
+
+    Args:
+      skipped: int32 [], updates that the guard has skipped before the next one: the optimizer does not count them, but
+        they were steps of the run, whose learning rate is that of the step.
     """
-    optimizer = load("bert_jax.training.optimizers", config.optimizer)(learning_rate(config))
+    rate = learning_rate(config)
+    optimizer = load("bert_jax.training.optimizers", config.optimizer)(lambda made: rate(made + skipped))
     if config.guard.on:
         options = config.guard
         optimizer = guard.wrap(optimizer, factor=options.factor, decay=options.decay, grace=options.grace)

@@ -56,7 +56,7 @@ def make_train_step(
     Random draws depend on (seed, step, row of the global batch) alone. With `statistics` the metrics hold those of
     every layer too, under that name.
     """
-    optimizer, rate, transforming = make_optimizer(config), learning_rate(config), transforms.transforms_of(config)
+    rate, transforming = learning_rate(config), transforms.transforms_of(config)
     of_layers = statistics_of(config) if statistics else None
     part = phase.batch_size // phase.microbatches  # rows; a batch that still grows has fewer parts as large
 
@@ -71,13 +71,14 @@ def make_train_step(
         (gradients,) = through(gradients)
         gradients, norm = clipped(gradients, config.clip_norm)
         skipped = guard.counts(state["opt_state"]).get("skipped", 0)
+        optimizer = make_optimizer(config, skipped)
         updates, opt_state = jax.named_scope(OPTIMIZER)(optimizer.update)(
             gradients, state["opt_state"], state["params"], norm=norm
         )
         params = optax.apply_updates(state["params"], updates)
         metrics: Metrics = {
             **summed,
-            "learning_rate": jnp.asarray(rate(state["step"] - skipped), jnp.float32),
+            "learning_rate": jnp.asarray(rate(state["step"]), jnp.float32),
             "gradient_norm": norm,
             "tokens": (batch["segments"] > 0).sum(),
             **guard.counts(opt_state),
