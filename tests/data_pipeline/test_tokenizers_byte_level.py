@@ -7,6 +7,7 @@ import tokenizers
 from hypothesis import given, settings
 from tests.data_pipeline import hostile
 
+from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import byte_level, load_tokenizer
 
@@ -78,11 +79,11 @@ def test_word_starts(tokenizer):
 def test_bad_files(tmp_path):
     with pytest.raises(DataError, match=r"file='': give the tokenizer\.json"):
         byte_level.build(dict)
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(FormatError, match="No such file"):
         byte_level.build(dict, file=str(tmp_path / "none"))
     (tmp_path / "a").write_text("{")
-    with pytest.raises(DataError, match="is not JSON"):
+    with pytest.raises(FormatError, match="cannot be read as JSON"):
         byte_level.build(dict, file=str(tmp_path / "a"))
     (tmp_path / "a").write_text(json.dumps({"model": {"type": "WordPiece"}}))
-    with pytest.raises(DataError, match="is no byte-level BPE tokenizer"):
+    with pytest.raises(FormatError, match="is no byte-level BPE tokenizer"):
         byte_level.build(dict, file=str(tmp_path / "a"))
