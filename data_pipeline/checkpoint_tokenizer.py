@@ -9,7 +9,7 @@ from configuration import foreign
 from configuration.foreign import FormatError
 from configuration.variants import Variant, use
 from data_pipeline.tokenizers import Specials, Tokenizer, load_tokenizer, wordpiece
-from data_pipeline.tokenizers._definition import check_words
+from data_pipeline.tokenizers._definition import check_words, completed
 
 # Files of data_pipeline/tokenizers, by the model in tokenizer.json.
 KINDS = {"WordPiece": "wordpiece", "Unigram": "sentencepiece", "BPE": "sentencepiece"}
@@ -93,7 +93,8 @@ def given(file: Path, names: Specials) -> Tokenizer:
     # Some checkpoints cut and pad in the tokenizer, to the length of their own use; rows here do that themselves.
     plain = definition | {"truncation": None, "padding": None}
     text = foreign.read_text(file) if plain == definition else json.dumps(plain)
-    tokenizer = Tokenizer(name, text, names, str(file))
+    whole = completed(text, dataclasses.astuple(names), names.cls, names.sep, str(file))
+    tokenizer = Tokenizer(name, whole, names, str(file))
     check_words(tokenizer, str(file))
     return tokenizer
 

@@ -7,7 +7,7 @@ backtrace, or ends the process.
 import base64
 import binascii
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,39 @@ def opened(definition: str, name: str) -> Any:
         raise _refused(error, name) from None
     _check_ids(backend.get_vocab(), backend.get_vocab_size(), name)
     return backend
+
+
+def completed(definition: str, specials: Sequence[str], cls: str, sep: str, name: str) -> str:
+    """The definition, with the special tokens marked as such and set around a text where they are not yet.
+
+    Without this the exported tokenizer gives other ids than a store has: some files have the special tokens in the
+    vocabulary alone.
+
+    Raises:
+      FormatError: as `opened`.
+    """
+    backend = opened(definition, name)
+    marked = {token.content for token in backend.get_added_tokens_decoder().values()}
+    vocabulary = backend.get_vocab()
+    if not {cls, sep, *specials} <= vocabulary.keys():
+        return definition  # whoever makes a tokenizer of it says so
+    around = [vocabulary[cls], *backend.encode("a", add_special_tokens=False).ids, vocabulary[sep]]
+    if set(specials) <= marked and backend.encode("a").ids == around:
+        return definition
+    return with_specials(backend, [special for special in specials if special not in marked], cls, sep)
+
+
+def with_specials(backend: Any, specials: Sequence[str], cls: str, sep: str) -> str:
+    """The definition of a tokenizer after marking special tokens and setting [CLS] and [SEP] around texts."""
+    from tokenizers import processors
+
+    backend.add_special_tokens(list(specials))
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{cls}:0 $A:0 {sep}:0",
+        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+        special_tokens=[(piece, backend.token_to_id(piece)) for piece in (cls, sep)],
+    )
+    return backend.to_str()
 
 
 def check_words(tokenizer: Any, name: str) -> None:

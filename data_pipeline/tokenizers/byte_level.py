@@ -43,7 +43,9 @@ def build(word_counts: WordCounts, *, file: str = "") -> Tokenizer:
         )
     vocabulary = foreign.typed(_Vocabulary, definition, option)
     plain = json.dumps(definition | {"truncation": None, "padding": None})
-    tokenizer = Tokenizer("byte_level", plain, _specials(vocabulary), option)
+    specials = _specials(vocabulary)
+    whole = _definition.completed(plain, dataclasses.astuple(specials), specials.cls, specials.sep, option)
+    tokenizer = Tokenizer("byte_level", whole, specials, option)
     _definition.check_words(tokenizer, option)
     return tokenizer
 

@@ -301,7 +301,7 @@ def _given_specials(proto: Any) -> Specials:
 def _definition(proto: Any, normalizer: Any, specials: Specials) -> str:
     """The `tokenizer.json` of a SentencePiece model."""
     import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers, processors
+    from tokenizers import decoders, models, pre_tokenizers
 
     pieces = [piece.piece for piece in proto.pieces]
     model: Any
@@ -315,14 +315,7 @@ def _definition(proto: Any, normalizer: Any, specials: Specials) -> str:
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
-    tokenizer.add_special_tokens([specials.pad, specials.unk, specials.cls, specials.sep, specials.mask])
-    cls, sep = specials.cls, specials.sep
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{cls}:0 $A:0 {sep}:0",
-        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
-        special_tokens=[(cls, tokenizer.token_to_id(cls)), (sep, tokenizer.token_to_id(sep))],
-    )
-    return tokenizer.to_str()
+    return definitions.with_specials(tokenizer, dataclasses.astuple(specials), specials.cls, specials.sep)
 
 
 def _merges(vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:

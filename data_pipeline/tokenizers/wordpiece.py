@@ -1,5 +1,6 @@
 """WordPiece with a given `vocab.txt`, as BERT has it (Devlin et al. 2018; Google's tokenization.py)."""
 
+import dataclasses
 import os
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from configuration import foreign
 from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts
+from data_pipeline.tokenizers._definition import with_specials
 
 _CONTINUES = "##"
 _LARGEST = 1 << 26  # bytes of a vocab.txt; that of the largest multilingual BERT has 5 MB
@@ -80,7 +82,7 @@ def _read(vocab: str) -> list[str]:
 def _definition(pieces: list[str], lowercase: bool, strip_accents: bool | None, chinese_characters: bool) -> str:
     """The `tokenizer.json`."""
     import tokenizers
-    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import decoders, models, normalizers, pre_tokenizers
 
     specials = Specials()
     model: Any = models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token=specials.unk)
@@ -93,9 +95,4 @@ def _definition(pieces: list[str], lowercase: bool, strip_accents: bool | None, 
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix=_CONTINUES)
-    tokenizer.add_special_tokens([specials.pad, specials.unk, specials.cls, specials.sep, specials.mask])
-    cls, sep = ((piece, tokenizer.token_to_id(piece)) for piece in (specials.cls, specials.sep))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS]:0 $A:0 [SEP]:0", pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1", special_tokens=[cls, sep]
-    )
-    return tokenizer.to_str()
+    return with_specials(tokenizer, dataclasses.astuple(specials), specials.cls, specials.sep)
