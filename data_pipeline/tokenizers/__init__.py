@@ -39,6 +39,7 @@ import numpy as np
 from configuration import foreign, variants
 from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
+from data_pipeline.files import write_bytes
 from data_pipeline.tokenizers import _definition
 
 WordCounts = Callable[[], Mapping[str, int]]
@@ -199,8 +200,8 @@ class Tokenizer:
         """Writes what `load_tokenizer` reads."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tokenizer.json").write_text(self.definition, encoding="utf-8")
-        (folder / "kind.json").write_text(self._description(), encoding="utf-8")
+        write_bytes(folder / "tokenizer.json", self.definition.encode())
+        write_bytes(folder / "kind.json", self._description().encode())
 
     def export_huggingface(self, folder: str | os.PathLike[str], max_length: int, token_types: bool = True) -> None:
         """Writes the files that `transformers.AutoTokenizer` opens, with the same ids.
@@ -218,9 +219,9 @@ class Tokenizer:
             "clean_up_tokenization_spaces": False,
             "model_input_names": ["input_ids", *(["token_type_ids"] if token_types else []), "attention_mask"],
         }
-        (folder / "tokenizer.json").write_text(self.definition, encoding="utf-8")
+        write_bytes(folder / "tokenizer.json", self.definition.encode())
         for file, contents in (("tokenizer_config", configuration | names), ("special_tokens_map", names)):
-            (folder / f"{file}.json").write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+            write_bytes(folder / f"{file}.json", (json.dumps(contents, indent=2) + "\n").encode())
 
 
 def _file_of(kind: str, name: str) -> types.ModuleType:
