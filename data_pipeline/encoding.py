@@ -15,10 +15,11 @@ import numpy as np
 from configuration import variants
 from configuration.variants import Variant
 from data_pipeline.cleaning import comparable
+from data_pipeline.files import atomic_write
 from data_pipeline.sentences import Splitter
 from data_pipeline.sources import Document, Part
 from data_pipeline.store import SPLITS
-from data_pipeline.store_writer import Piece, atomic_write
+from data_pipeline.store_writer import Piece
 from data_pipeline.tokenizers import END, Tokenizer, load_tokenizer
 from data_pipeline.words import WordStarts
 
