@@ -1,4 +1,4 @@
-"""Answers as the official scripts score them, which stand below in the form they were published in, but for NLTK."""
+"""Answers against a second form of the rules of the official scripts, written down from memory, without NLTK."""
 
 import collections
 import re

@@ -62,5 +62,6 @@ def encode_words(tokenizer: Tokenizer, words: Sequence[str], joiner: str = " ") 
     lengths = np.array([len(word) for word in words], np.int64)
     ends = np.cumsum(lengths + len(joiner)) - len(joiner)
     ids, offsets = encode_with_offsets(tokenizer, joiner.join(words))
-    word = np.searchsorted(ends, offsets[:, 0], side="right")
-    return ids, np.maximum.accumulate(np.minimum(word, len(words) - 1))
+    # The library has a space that RoBERTa's kind adds after a special token stand behind the character after it.
+    starts = np.minimum.accumulate(offsets[::-1, 0])[::-1]
+    return ids, np.minimum(np.searchsorted(ends, starts, side="right"), len(words) - 1)
