@@ -30,7 +30,7 @@ from absl import flags
 from configuration import flags as config_flags
 from configuration import variants
 from configuration.locks import alone_in
-from data_pipeline import checkpoint_tokenizer, clean, held_out, remote
+from data_pipeline import checkpoint_tokenizer, clean, held_out, overlap, remote
 from data_pipeline.config import Data
 from data_pipeline.encoding import CountWords, EncodePart
 from data_pipeline.errors import DataError
@@ -38,7 +38,7 @@ from data_pipeline.files import atomic_write
 from data_pipeline.shards import SHARD_BYTES, write_shards
 from data_pipeline.sources import PART_BYTES, Part, Source
 from data_pipeline.store import SPLITS, VERSION, ShardFacts, Store
-from data_pipeline.store_writer import write_manifest
+from data_pipeline.store_writer import open_shards, write_manifest
 from data_pipeline.tokenizers import Tokenizer, load_tokenizer
 from data_pipeline.workers import ordered_map
 
@@ -191,6 +191,10 @@ def _prepare(data: Data, output: Path, work: Path, downloads: Path, progress: bo
     folder = work / "store"
     tokenizer.save(folder / "tokenizer")
     made["sources"] = source_facts(data, sources, shards)
+    opened = {split: open_shards(folder, shards, split, tokenizer.vocab_size) for split in SPLITS}
+    made["overlap"] = overlap.measure(opened["train"], opened["held_out"], tokenizer)
+    if said := overlap.describe(made["overlap"]):
+        _say(progress, said)
     write_manifest(folder, vocab_size=tokenizer.vocab_size, shards=shards, tokenizer=tokenizer.fingerprint, made=made)
     os.rename(folder, output)
     return Store.open(output)

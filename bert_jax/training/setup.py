@@ -120,7 +120,7 @@ def open_examples(config: Config, store: Store, phase: int) -> pipeline.Examples
 
 
 def data_facts(config: Config, store: Store) -> dict[str, Any]:
-    """What the report says of the text: documents, tokens, sources, padding and row lengths."""
+    """What the report says of the text: documents, tokens, sources, overlap, padding and row lengths."""
     facts = pipeline.row_facts(
         store.split("train"), config.data.rows, config.phases[-1].length, isolate=config.model.isolate_documents
     )
@@ -135,6 +135,7 @@ def data_facts(config: Config, store: Store) -> dict[str, Any]:
         "row_lengths": histogram(np.asarray(facts.row_lengths), bins=16),
         "sources": store.manifest.made.get("sources", []),
         "cleaning": store.manifest.made.get("cleaning", {}),
+        "overlap": store.manifest.made.get("overlap", {}),
     }
 
 
