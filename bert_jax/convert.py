@@ -16,11 +16,13 @@ from typing import Any
 import jax
 from absl import flags
 
+from bert_jax.formats import family as family_names
 from bert_jax.formats import folder, huggingface, native
 from bert_jax.formats.table import Params
-from bert_jax.modeling import bert, heads
+from bert_jax.modeling import bert
 from configuration import cli
 from configuration.foreign import FormatError
+from configuration.variants import names
 
 
 def define_flags() -> None:
@@ -38,20 +40,22 @@ def main() -> dict[str, Any]:
     workdir, source, output = cli.FLAGS.workdir, cli.FLAGS.source, Path(cli.FLAGS.output)
     if bool(workdir) == bool(source):
         raise FormatError("give either --workdir (to PyTorch's layout) or --source (from it)")
-    opened = export(Path(workdir), output, cli.FLAGS.family) if workdir else import_(Path(source), output)
+    opened = (
+        export(Path(workdir), output, cli.FLAGS.family, cli.FLAGS.step) if workdir else import_(Path(source), output)
+    )
     figures = {
         "output": str(output),
         "files": sorted(os.listdir(output)),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(opened.params)),
         "tokenizer": opened.tokenizer is not None,
-        "averaged": opened.averaged,
+        "transforms": list(opened.transforms),
     }
-    which = " (moving average of the weights)" if opened.averaged else ""
+    which = f" ({', '.join(opened.transforms)} of the weights)" if opened.transforms else ""
     print(f"{output}: {figures['parameters'] / 1e6:.1f}M parameters{which}, {', '.join(figures['files'])}")
     return figures
 
 
-def export(workdir: Path, output: Path, family: str = "") -> folder.Opened:
+def export(workdir: Path, output: Path, family: str = "", step: str = "") -> folder.Opened:
     """Writes an encoder in PyTorch's layout, with its tokenizer if it has one; returns what was written.
 
     Args:
@@ -59,11 +63,12 @@ def export(workdir: Path, output: Path, family: str = "") -> folder.Opened:
       output: a folder that is not there, is empty, or holds an earlier export.
       family: a file of bert_jax/formats/families; if not given, the one the encoder came from, or the first that
         expresses it.
+      step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
 
     Raises:
       FormatError: nothing to export, an encoder that the family cannot express, or an output that is in use.
     """
-    opened = folder.read(workdir)
+    opened = folder.read(workdir, step)
     with written_whole(output) as temporary:
         ids = None
         if opened.tokenizer is not None:
@@ -71,15 +76,17 @@ def export(workdir: Path, output: Path, family: str = "") -> folder.Opened:
             ids = {"pad_token_id": t.pad_id, "bos_token_id": t.cls_id, "eos_token_id": t.sep_id}
             t.export_huggingface(temporary, opened.model.max_length, opened.model.token_types > 0)
         params, left_out = exchanged(opened)
-        huggingface.write(opened.model, params, temporary, family or opened.family, ids)
+        own = [family_names.named(ours, theirs) for ours, theirs in opened.names.items()]
+        huggingface.write(opened.model, params, temporary, family or opened.family, ids, own)
     if left_out:
         print(f"left out, since no model in PyTorch's layout has them: {', '.join(left_out)}", file=sys.stderr)
     return dataclasses.replace(opened, params=params)
 
 
 def exchanged(opened: folder.Opened) -> tuple[Params, list[str]]:
-    """The parts that a model in PyTorch's layout can have, and the names of those of the objective's own."""
-    known = bert.encoder_parts(opened.model).keys() | heads.HEADS.keys()
+    """The parts that PyTorch's layout has names for, and those that are the objective's own and have none."""
+    known = bert.encoder_parts(opened.model).keys() | set(names("bert_jax.modeling.heads"))
+    known |= {path.split("/")[0] for path in opened.names}
     return {name: part for name, part in opened.params.items() if name in known}, sorted(opened.params.keys() - known)
 
 
@@ -120,4 +127,4 @@ def written_whole(output: Path) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags)
+    cli.run(main, define_flags, cli.step_flag)

@@ -99,7 +99,7 @@ def evaluated(workdir: Path, step: int) -> dict[str, Any]:
     from bert_jax.evaluate import describe, evaluate
 
     path = workdir / "evaluation.json"
-    figures = json.loads(path.read_text()) if path.exists() else {}
+    figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if figures.get("step") != step:
         figures = evaluate(workdir)
         cli.write_json(path, figures)
@@ -110,7 +110,7 @@ def evaluated(workdir: Path, step: int) -> dict[str, Any]:
 def total(workdir: Path) -> dict[str, float]:
     """total_seconds of an earlier run that went the whole way in one, if there was one."""
     path = workdir / "summary.json"
-    earlier = json.loads(path.read_text()) if path.exists() else {}
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return {name: value for name, value in earlier.items() if name == "total_seconds"}
 
 

@@ -80,7 +80,7 @@ def clean(
         with atomic_write(folder / "report.json") as opened:
             opened.write(json.dumps(report).encode())
         shutil.rmtree(folder / "parts")
-    report = json.loads((folder / "report.json").read_text())
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     with np.load(folder / "removed.npz") as arrays:
         kept, bounds, of_source = arrays["removed"] == 0, arrays["bounds"], arrays["sources"]
     if kept.size and not kept.any():

@@ -4,6 +4,8 @@ import dataclasses
 
 from configuration.variants import Variant, require, use
 
+MOST_WORKERS = 1024
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
@@ -38,5 +40,6 @@ class Data:
             f"one number for each of the {len(self.sources)} sources, or empty",
         )
         require(all(0 < w < float("inf") for w in self.weights), "data.weights", self.weights, "numbers above 0")
-        require(self.cache_gb >= 0, "data.cache_gb", self.cache_gb, "0 (nine tenths of what is free) or more")
-        require(self.workers >= 0, "data.workers", self.workers, "0 (one each core) or more")
+        cache_gb, workers = self.cache_gb, self.workers
+        require(0 <= cache_gb < float("inf"), "data.cache_gb", cache_gb, "0 (nine tenths of what is free) or more")
+        require(0 <= workers <= MOST_WORKERS, "data.workers", workers, f"0 (one each core) to {MOST_WORKERS}")

@@ -1,11 +1,13 @@
 """Opens any folder that holds an encoder."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from bert_jax import config
 from bert_jax.formats import google_tensorflow, huggingface, native, weights
 from bert_jax.formats.table import Params
+from bert_jax.objectives import exported_names
 from configuration import foreign
 from configuration.foreign import FormatError
 from data_pipeline import checkpoint_tokenizer
@@ -20,11 +22,15 @@ class Opened:
     params: Params
     tokenizer: Tokenizer | None  # None where the folder has none
     family: str  # of PyTorch models it came from, such as "roberta"; "" for none
-    averaged: bool = False  # the parameters are a moving average over a run's updates
+    transforms: tuple[str, ...] = ()  # what a run made of its weights, such as an average, in this order
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of the objective's own, in PyTorch's layout
 
 
-def read(path: Path) -> Opened:
+def read(path: Path, step: str = "") -> Opened:
     """Opens a work folder, a folder of ours, a folder in PyTorch's layout, or Google's TensorFlow checkpoint.
+
+    Args:
+      step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
 
     Raises:
       FormatError: there is no such folder, it is none of these, or what is in it does not fit together.
@@ -32,7 +38,9 @@ def read(path: Path) -> Opened:
     if not path.is_dir():
         raise FormatError(f"{path} is no folder")
     if (path / "checkpoints").is_dir():
-        return read_workdir(path)
+        return read_workdir(path, step)
+    if step:
+        raise FormatError(f"--step={step}: {path} is no work folder of a run, which alone has steps; leave --step out")
     if (path / native.PARAMS).exists():
         model, params, family = native.read(path)
     elif (path / huggingface.CONFIG).exists():
@@ -79,10 +87,13 @@ def read_config(path: Path) -> config.Config:
     return checkpoint.read_config(path)
 
 
-def read_workdir(path: Path) -> Opened:
-    """The newest checkpoint of a work folder, and its store's tokenizer if the store is still there."""
-    from bert_jax.checkpoints.manager import restore_params  # Orbax takes seconds to import
+def read_workdir(path: Path, step: str = "") -> Opened:
+    """A checkpoint of a work folder, with the heads kept beside it, and the tokenizer of its store."""
+    from bert_jax.checkpoints import kept  # Orbax takes seconds to import
+    from bert_jax.checkpoints.manager import folder_of, restore_params
 
-    run, params, _ = restore_params(path)
+    run, params, _ = restore_params(path, step)
+    params = kept.read(folder_of(path, run.checkpoints)) | params
     store = Path(run.data.store or path / "store")
-    return Opened(run.model, params, checkpoint_tokenizer.read(store), "", averaged=run.average_decay > 0)
+    transforms = tuple(transform.name for transform in run.transforms)
+    return Opened(run.model, params, checkpoint_tokenizer.read(store), "", transforms, exported_names(run))

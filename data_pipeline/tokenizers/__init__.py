@@ -115,6 +115,11 @@ class Tokenizer:
         """`encode` of each text, on all cores."""
         return [encoding.ids for encoding in self._backend.encode_batch(list(texts), add_special_tokens=False)]
 
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """`encode`, and where each piece stands in the text as it is given: [start, end) in characters."""
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        return encoding.ids, encoding.offsets
+
     @property
     def sentences_alone(self) -> bool:
         """Whether a sentence's ids never depend on what stands before it in its text."""

@@ -119,5 +119,5 @@ def test_the_command(recipe, tmp_path):
     clean = f"import sys, data_pipeline.prepare; print({known})"
     assert subprocess.run([sys.executable, "-c", clean], capture_output=True, text=True).stdout.strip() == "[]"
     nothing = subprocess.run(command[:3], capture_output=True, text=True)
-    assert nothing.returncode == 1
+    assert nothing.returncode == 2
     assert "give --config and --output to prepare a store, or --inspect to show one" in nothing.stderr
