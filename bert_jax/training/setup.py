@@ -21,7 +21,6 @@ from configuration.variants import ConfigError, load, module
 from data_pipeline import pipeline
 from data_pipeline.store import Store
 
-OF_A_MACHINE = ("data.store", "data.cache_gb", "data.workers")  # may differ between the processes of a run
 INPUT_WAIT, TO_DEVICE = "wait for input", "copy to the device"  # what a trace calls them
 
 
@@ -79,7 +78,7 @@ def check_processes(config: Config, store: Store) -> None:
     if jax.process_count() == 1:
         return
     own = changes.flatten(config_flags.to_dict(config))
-    facts = {f"config.{name}": repr(value) for name, value in own.items() if name not in OF_A_MACHINE}
+    facts = {f"config.{name}": repr(value) for name, value in own.items() if name not in changes.OF_A_MACHINE}
     sources = hashlib.sha256()
     for package in ("bert_jax", "configuration", "data_pipeline"):
         for file in sorted((Path(__file__).parents[2] / package).rglob("*.py")):
