@@ -18,11 +18,12 @@ from absl import flags
 
 from bert_jax.formats import family as family_names
 from bert_jax.formats import folder, huggingface, native
+from bert_jax.formats.family import Settings
 from bert_jax.formats.table import Params
 from bert_jax.modeling import bert
 from configuration import cli
 from configuration.foreign import FormatError
-from configuration.variants import names
+from configuration.variants import Variant, names
 
 
 def define_flags() -> None:
@@ -77,10 +78,20 @@ def export(workdir: Path, output: Path, family: str = "", step: str = "") -> fol
             t.export_huggingface(temporary, opened.model.max_length, opened.model.token_types > 0)
         params, left_out = exchanged(opened)
         own = [family_names.named(ours, theirs) for ours, theirs in opened.names.items()]
-        huggingface.write(opened.model, params, temporary, family or opened.family, ids, own)
+        said = label_names(opened.task) if opened.task else None
+        huggingface.write(opened.model, params, temporary, family or opened.family, ids, own, said)
     if left_out:
         print(f"left out, since no model in PyTorch's layout has them: {', '.join(left_out)}", file=sys.stderr)
     return dataclasses.replace(opened, params=params)
+
+
+def label_names(task: Variant) -> Settings:
+    """What config.json says of a task's labels."""
+    labels = list(task.options.get("labels", ()))
+    if not labels:
+        return {"id2label": {"0": "value"}, "label2id": {"value": 0}, "problem_type": "regression"}
+    names = {"id2label": {str(i): name for i, name in enumerate(labels)}}
+    return names | {"label2id": {name: i for i, name in enumerate(labels)}}
 
 
 def exchanged(opened: folder.Opened) -> tuple[Params, list[str]]:

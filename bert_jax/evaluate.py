@@ -18,7 +18,7 @@ from absl import flags
 from bert_jax import evaluators
 from bert_jax.checkpoints.manager import restore_params
 from bert_jax.runtime import compilation_cache
-from bert_jax.training.setup import open_store
+from bert_jax.training.setup import open_data
 from configuration import cli
 from configuration.variants import use
 
@@ -52,7 +52,7 @@ def evaluate(workdir: Path, names: Sequence[str] = (), which: str = "") -> dict[
         config = dataclasses.replace(config, evaluators=tuple(own.get(name, use(name)) for name in names))
     for line in evaluators.listed(config)[1]:
         print(line, file=sys.stderr)
-    built = evaluators.build(config, open_store(config, workdir))
+    built = evaluators.build(config, open_data(config, workdir))
     figures = {name: value for each in built.values() for name, value in each.evaluate(params).items()}
     weights = ", ".join(transform.name for transform in config.transforms) or "last"
     return {"step": step, "weights": weights, "evaluators": list(built), **figures}

@@ -31,8 +31,8 @@ from bert_jax.training.setup import (
     device_batches,
     kernels,
     make_objective,
+    open_data,
     open_examples,
-    open_store,
 )
 from bert_jax.training.start import config_from_flags
 from bert_jax.training.state import phase_at
@@ -50,11 +50,12 @@ def main() -> dict[str, Any]:
         return train(config, workdir, cli.FLAGS.accept_changes)
 
 
-def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[str, Any]:
+def train(config: Config, workdir: Path, accept_changes: bool = False, data: Any = None) -> dict[str, Any]:
     """Trains until the last phase or `patience` ends; Ctrl-C and SIGTERM make it save and raise KeyboardInterrupt.
 
     Args:
       accept_changes: go on from a checkpoint of another configuration or store.
+      data: what `setup.open_data` gives, where it is open already.
 
     Returns:
       steps, train_seconds (interrupted runs counted in), and the last logged metrics.
@@ -64,7 +65,7 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
     """
     # ------------------------------------------------------------ mesh, store, objective: checked before compiling
     mesh = check(config)
-    store = open_store(config, workdir)
+    store = data or open_data(config, workdir)
     check_processes(config, store)
     objective = make_objective(config, store)
     examples = [open_examples(config, store, number) for number in range(len(config.phases))]

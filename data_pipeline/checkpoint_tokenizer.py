@@ -59,12 +59,12 @@ def read(folder: Path) -> Tokenizer | None:
 
 
 def folder_of(path: Path) -> Path:
-    """Where the tokenizer of an encoder's folder lies: in it, or in the store of a work folder.
+    """Where the tokenizer of an encoder's folder lies: in it, or in the store of a work folder that has one.
 
     Raises:
       FormatError: the work folder's config.json is damaged.
     """
-    if not (path / "checkpoints").is_dir():
+    if not (path / "checkpoints").is_dir() or (path / "tokenizer").is_dir():
         return path
     data = foreign.read_json(path / "config.json").get("data")
     return Path((data.get("store") if isinstance(data, dict) else "") or path / "store")

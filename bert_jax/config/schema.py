@@ -9,6 +9,7 @@ import math
 from dataclasses import field
 from typing import Literal
 
+from bert_jax.config.labelled import Labelled, Transfer
 from configuration.variants import Variant, require, use
 from data_pipeline.config import Data
 
@@ -224,6 +225,8 @@ class Config:
     name: str  # of the recipe, in reports and exports
     phases: tuple[Phase, ...]  # of training, one after the other
     data: Data = field(default_factory=Data)
+    labelled: Labelled | None = None  # labelled examples in place of the text; `bert_jax.finetune` writes it
+    transfer: Transfer = field(default_factory=Transfer)
     model: Model = field(default_factory=Model)
     objective: Variant = use("mlm")  # a file of bert_jax/objectives
     optimizer: Variant = use("lamb")  # a file of bert_jax/training/optimizers

@@ -10,6 +10,7 @@ from bert_jax.formats.table import Params
 from bert_jax.objectives import exported_names
 from configuration import foreign
 from configuration.foreign import FormatError
+from configuration.variants import Variant
 from data_pipeline import checkpoint_tokenizer
 from data_pipeline.tokenizers import Tokenizer
 
@@ -24,6 +25,7 @@ class Opened:
     family: str  # of PyTorch models it came from, such as "roberta"; "" for none
     transforms: tuple[str, ...] = ()  # what a run made of its weights, such as an average, in this order
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of the objective's own, in PyTorch's layout
+    task: Variant | None = None  # that it was fine-tuned on
 
 
 def read(path: Path, step: str = "") -> Opened:
@@ -80,6 +82,17 @@ def read_model(path: Path) -> config.Model:
     return read(path).model  # says what is missing
 
 
+def read_tokenizer(path: Path) -> Tokenizer | None:
+    """The tokenizer of the encoder that `read` gives, or None where there is none.
+
+    Raises:
+      FormatError: there is no such folder, or the tokenizer is damaged.
+    """
+    if not path.is_dir():
+        raise FormatError(f"{path} is no folder")
+    return checkpoint_tokenizer.read(checkpoint_tokenizer.folder_of(path))
+
+
 def read_config(path: Path) -> config.Config:
     """The configuration of a work folder."""
     from bert_jax.checkpoints import manager as checkpoint  # Orbax takes seconds to import
@@ -94,6 +107,6 @@ def read_workdir(path: Path, step: str = "") -> Opened:
 
     run, params, _ = restore_params(path, step)
     params = kept.read(folder_of(path, run.checkpoints)) | params
-    store = Path(run.data.store or path / "store")
+    tokenizer, task = read_tokenizer(path), run.labelled.task if run.labelled else None
     transforms = tuple(transform.name for transform in run.transforms)
-    return Opened(run.model, params, checkpoint_tokenizer.read(store), "", transforms, exported_names(run))
+    return Opened(run.model, params, tokenizer, "", transforms, exported_names(run), task)

@@ -17,7 +17,7 @@ from bert_jax import transforms
 from bert_jax.config import Config, Phase
 from bert_jax.modeling import bert
 from bert_jax.objectives import parts_of
-from bert_jax.training import guard, state_sharding
+from bert_jax.training import guard, state_sharding, transfer
 from configuration.variants import ConfigError, load, module
 from data_pipeline import batch_sizes
 from data_pipeline.batch_sizes import BatchSizes
@@ -60,6 +60,7 @@ def make_optimizer(config: Config, skipped: jax.Array | int = 0) -> optax.Gradie
     """
     rate = learning_rate(config)
     optimizer = load("bert_jax.training.optimizers", config.optimizer)(lambda made: rate(made + skipped))
+    optimizer = transfer.wrap(optimizer, config)
     if config.guard.on:
         options = config.guard
         optimizer = guard.wrap(optimizer, factor=options.factor, decay=options.decay, grace=options.grace)
@@ -136,6 +137,8 @@ def init_state(
         params = bert.init(config.model, key, parts_of(config))
         if bias is not None:
             params["mlm_head"]["bias"] = jnp.asarray(bias)
+        if config.transfer.fresh_layers and "layers" in imported:
+            imported = imported | {"layers": transfer.with_fresh_layers(config, params["layers"], imported["layers"])}
         params |= imported
         fresh = {"step": jnp.zeros((), jnp.int32), "params": params, "opt_state": optimizer.init(params)}
         return fresh | kept_transforms(config, params) | no_roll_backs(config)
