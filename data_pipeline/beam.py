@@ -37,6 +37,7 @@ from data_pipeline.encoding import EncodePart, load_pieces, write_pieces
 from data_pipeline.errors import DataError
 from data_pipeline.prepare import (
     check_splits,
+    check_variants,
     data_from_flags,
     made_already,
     made_of,
@@ -186,6 +187,7 @@ def prepare(data: Data, output: str, *, options: Sequence[str] = ()) -> Store:
     """
     if (store := made_already(data, output)) is not None:
         return store
+    check_variants(data)
     work = f"{output}.preparing"
     folder = output if remote.is_remote(output) else f"{work}/store"
     _remove(work)

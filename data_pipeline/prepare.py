@@ -167,6 +167,7 @@ def _say(progress: bool, line: str) -> None:
 
 
 def _prepare(data: Data, output: Path, work: Path, downloads: Path, progress: bool) -> Store:
+    check_variants(data)
     try:
         sources = open_sources(data, downloads)
         for source in sources:
@@ -202,6 +203,15 @@ def _prepare(data: Data, output: Path, work: Path, downloads: Path, progress: bo
         write_manifest(folder, vocab_size=vocab_size, shards=shards, tokenizer=tokenizer.fingerprint, made=made)
     os.rename(folder, output)
     return Store.open(output)
+
+
+def check_variants(data: Data) -> None:
+    """Raises ConfigError where a step or its options are misspelt: not only after the hours of the steps before."""
+    for rule in data.cleaning:
+        clean.load_rule(rule)
+    variants.load("data_pipeline.sentences", data.sentences)()
+    variants.load("data_pipeline.tokenizers", data.tokenizer)
+    variants.load("data_pipeline.words", data.words)
 
 
 def open_sources(data: Data, downloads: Path) -> list[Source]:

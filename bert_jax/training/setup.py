@@ -17,9 +17,10 @@ from bert_jax.runtime import distributed, sharding
 from bert_jax.training import labelled, state_sharding, transfer
 from bert_jax.training.state import abstract_state, batch_sizes_of, statistics_of
 from configuration import flags as config_flags
-from configuration.variants import ConfigError, load, module
+from configuration.variants import ConfigError, load
 from data_pipeline import pipeline
 from data_pipeline.store import Store
+from data_pipeline.tokenizers import trained_size
 
 INPUT_WAIT, TO_DEVICE = "wait for input", "copy to the device"  # what a trace calls them
 
@@ -38,7 +39,11 @@ def check(config: Config) -> jax.sharding.Mesh:
         statistics_of(config)
     load("bert_jax.objectives", config.objective)(config.model, Vocabulary(config.model.vocab_size, 0, 0, 0, 0))
     loggers.check(config.loggers)
-    module("data_pipeline.rows", config.data.rows.name)
+    for length in {config.evaluation_length, *(phase.length for phase in config.phases)}:
+        load("data_pipeline.rows", config.data.rows)(length, config.model.isolate_documents)
+    for package, named in (("training.hooks", config.hooks), ("evaluators", config.evaluators)):
+        for variant in named:
+            load(f"bert_jax.{package}", variant)
     kernels(config, mesh)
     return mesh
 
@@ -72,6 +77,16 @@ def open_store(config: Config, workdir: Path) -> Store:
             f"{store.vocab_size} pieces: set --config.model.vocab_size={store.vocab_size}, or give another store"
         )
     return store
+
+
+def check_trained_vocabulary(config: Config) -> None:
+    """Raises ConfigError if the tokenizer that is to be trained will not have the model's number of pieces."""
+    size = trained_size(config.data.tokenizer)
+    if size is not None and size != config.model.vocab_size and not config.init_from:
+        raise ConfigError(
+            f"config.model.vocab_size is {config.model.vocab_size}, but config.data.tokenizer will have {size} pieces: "
+            f"set --config.model.vocab_size={size}, or --config.data.tokenizer.vocab_size"
+        )
 
 
 def check_processes(config: Config, store: Store) -> None:

@@ -17,6 +17,7 @@ from configuration.foreign import FormatError
 from data_pipeline.tokenizers import CUT, END, Specials, Tokenizer, WordCounts, _definition
 from data_pipeline.tokenizers._training import learn_bpe, words_to_learn
 
+GIVEN = "file"  # the option that names one
 _STEPS = ("model", "pre_tokenizer")
 _SPACE_SIGN = "Ġ"  # how a space is written in the vocabulary
 _CUT = "\ud800"  # in no text: half of a surrogate pair

@@ -32,6 +32,7 @@ _SPACES = (
     r"[\x{09}-\x{0D}\x{1C}-\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}"
     r"\x{2581}\x{3000}]+"
 )
+GIVEN = "model"  # the option that names a file
 _SPACE_SIGN = "▁"
 _RUNS = re.compile(f"{_SPACE_SIGN}?(?:[A-Za-z]+|[^A-Za-z]+)")
 _CROSSES_RUNS = re.compile(r"[A-Za-z][!-@\[-`{-~]|[!-@\[-`{-~][A-Za-z]")

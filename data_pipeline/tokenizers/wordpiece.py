@@ -25,6 +25,7 @@ _LARGEST = 1 << 26  # bytes of a vocab.txt; that of the largest multilingual BER
 _CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")  # around these there are no spaces
 
 
+GIVEN = "vocab"  # the option that names a file
 SENTENCES_ALONE = True  # they end with punctuation, which stands by itself
 
 
