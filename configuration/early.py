@@ -24,6 +24,7 @@ def begin() -> None:
 def quiet() -> None:
     """No build notes of TensorFlow, XLA and gRPC, in this process and its children. JAX sets a level of its own."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow, which only reads records here, says that it is on
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
