@@ -57,7 +57,9 @@ def init_or_resume(
     state = checkpoints.restore(abstract, config, store.fingerprint, accept_changes)
     if state is not None:
         step = int(state["step"])
-        return Start(state, step, f"going on from the checkpoint of step {step}")
+        finished = f"the run is finished: its newest checkpoint is of step {step}, the last of config.phases"
+        said = f"going on from the checkpoint of step {step}" if step < config.steps else finished
+        return Start(state, step, said)
     if config.resume_from:
         return from_run(config, store, abstract)
     if config.init_from:
