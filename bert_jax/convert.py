@@ -38,7 +38,10 @@ def main() -> dict[str, Any]:
     workdir, source, output = cli.FLAGS.workdir, cli.FLAGS.source, Path(cli.FLAGS.output)
     if bool(workdir) == bool(source):
         raise FormatError("give either --workdir (to PyTorch's layout) or --source (from it)")
-    opened = export(Path(workdir), output, cli.FLAGS.family) if workdir else import_(Path(source), output)
+    if workdir:
+        opened = export(Path(workdir), output, cli.FLAGS.family, cli.FLAGS.store, cli.FLAGS.checkpoints)
+    else:
+        opened = import_(Path(source), output)
     figures = {
         "output": str(output),
         "files": sorted(os.listdir(output)),
@@ -51,7 +54,7 @@ def main() -> dict[str, Any]:
     return figures
 
 
-def export(workdir: Path, output: Path, family: str = "") -> folder.Opened:
+def export(workdir: Path, output: Path, family: str = "", store: str = "", checkpoints: str = "") -> folder.Opened:
     """Writes an encoder in PyTorch's layout, with its tokenizer if it has one; returns what was written.
 
     Args:
@@ -59,11 +62,12 @@ def export(workdir: Path, output: Path, family: str = "") -> folder.Opened:
       output: a folder that is not there, is empty, or holds an earlier export.
       family: a file of bert_jax/formats/families; if not given, the one the encoder came from, or the first that
         expresses it.
+      store, checkpoints: of a work folder, where they are outside it.
 
     Raises:
       FormatError: nothing to export, an encoder that the family cannot express, or an output that is in use.
     """
-    opened = folder.read(workdir)
+    opened = folder.read(workdir, store, checkpoints)
     with written_whole(output) as temporary:
         ids = None
         if opened.tokenizer is not None:
@@ -120,4 +124,4 @@ def written_whole(output: Path) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags)
+    cli.run(main, define_flags, cli.outside_flags)

@@ -67,14 +67,14 @@ def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool
 
     failures: list[Exception] = []
     with put_off(failures):
-        export(workdir, workdir / "huggingface")
+        export(workdir, workdir / "huggingface", checkpoints=config.checkpoints.folder)
 
     stage("report", workdir / "report.html")
     from bert_jax.encoder import load
     from bert_jax.fill_mask import fill_mask
     from bert_jax.report import write_report
 
-    encoder = load(workdir)
+    encoder = load(workdir, checkpoints=config.checkpoints.folder)
     filled = []
     for text in config.examples:
         with put_off(failures):

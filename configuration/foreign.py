@@ -24,6 +24,11 @@ def why_not_read(file: Path, most: float = math.inf) -> str:
     return f"larger than {most / 1e6:.0f} MB" if file.exists() and file.stat().st_size > most else ""
 
 
+def lies_in(folder: Path, named: str) -> bool:
+    """Whether a path that the configuration in a folder names is within that folder: no URL, and nothing beside it."""
+    return "://" not in named and Path(named).resolve().is_relative_to(folder.resolve())
+
+
 def read_json(file: Path) -> dict:
     """The object in a JSON file.
 

@@ -1,6 +1,7 @@
 """Opens any folder that holds an encoder."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 from bert_jax import config
@@ -23,16 +24,21 @@ class Opened:
     averaged: bool = False  # the parameters are a moving average over a run's updates
 
 
-def read(path: Path) -> Opened:
+def read(path: Path, store: str = "", checkpoints: str = "") -> Opened:
     """Opens a work folder, a folder of ours, a folder in PyTorch's layout, or Google's TensorFlow checkpoint.
+
+    Args:
+      store, checkpoints: of a work folder, where its configuration names such outside the folder, path or URL: the
+        folder may be a stranger's, so they are opened only where the user names them too.
 
     Raises:
       FormatError: there is no such folder, it is none of these, or what is in it does not fit together.
+      ConfigError: the checkpoints are outside the work folder, and not named.
     """
     if not path.is_dir():
         raise FormatError(f"{path} is no folder")
-    if (path / "checkpoints").is_dir():
-        return read_workdir(path)
+    if (path / "checkpoints").is_dir() or checkpoints:
+        return read_workdir(path, store, checkpoints)
     if (path / native.PARAMS).exists():
         model, params, family = native.read(path)
     elif (path / huggingface.CONFIG).exists():
@@ -79,10 +85,16 @@ def read_config(path: Path) -> config.Config:
     return checkpoint.read_config(path)
 
 
-def read_workdir(path: Path) -> Opened:
-    """The newest checkpoint of a work folder, and its store's tokenizer if the store is still there."""
+def read_workdir(path: Path, store: str = "", checkpoints: str = "") -> Opened:
+    """The newest checkpoint of a work folder, with the tokenizer that it keeps or that of its store, if it is there."""
     from bert_jax.checkpoints.manager import restore_params  # Orbax takes seconds to import
 
-    run, params, _ = restore_params(path)
-    store = Path(run.data.store or path / "store")
-    return Opened(run.model, params, checkpoint_tokenizer.read(store), "", averaged=run.average_decay > 0)
+    run, params, _ = restore_params(path, checkpoints)
+    kept = checkpoint_tokenizer.is_kept(path) and not store
+    try:
+        place = path if kept else checkpoint_tokenizer.store_of(path, run.data.store, store)
+        tokenizer = checkpoint_tokenizer.read(place)
+    except checkpoint_tokenizer.OutsideError as error:
+        print(f"opened without its tokenizer: {error}", file=sys.stderr)
+        tokenizer = None
+    return Opened(run.model, params, tokenizer, "", averaged=run.average_decay > 0)
