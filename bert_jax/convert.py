@@ -41,9 +41,11 @@ def main() -> dict[str, Any]:
     workdir, source, output = cli.FLAGS.workdir, cli.FLAGS.source, Path(cli.FLAGS.output)
     if bool(workdir) == bool(source):
         raise FormatError("give either --workdir (to PyTorch's layout) or --source (from it)")
-    opened = (
-        export(Path(workdir), output, cli.FLAGS.family, cli.FLAGS.step) if workdir else import_(Path(source), output)
-    )
+    if workdir:
+        flags_ = cli.FLAGS
+        opened = export(Path(workdir), output, flags_.family, flags_.step, flags_.store, flags_.checkpoints)
+    else:
+        opened = import_(Path(source), output)
     figures = {
         "output": str(output),
         "files": sorted(os.listdir(output)),
@@ -56,7 +58,9 @@ def main() -> dict[str, Any]:
     return figures
 
 
-def export(workdir: Path, output: Path, family: str = "", step: str = "") -> folder.Opened:
+def export(
+    workdir: Path, output: Path, family: str = "", step: str = "", store: str = "", checkpoints: str = ""
+) -> folder.Opened:
     """Writes an encoder in PyTorch's layout, with its tokenizer if it has one; returns what was written.
 
     Args:
@@ -65,11 +69,12 @@ def export(workdir: Path, output: Path, family: str = "", step: str = "") -> fol
       family: a file of bert_jax/formats/families; if not given, the one the encoder came from, or the first that
         expresses it.
       step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
+      store, checkpoints: of a work folder, where they are outside it.
 
     Raises:
       FormatError: nothing to export, an encoder that the family cannot express, or an output that is in use.
     """
-    opened = folder.read(workdir, step)
+    opened = folder.read(workdir, step, store, checkpoints)
     with written_whole(output) as temporary:
         ids = None
         if opened.tokenizer is not None:
@@ -138,4 +143,4 @@ def written_whole(output: Path) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, cli.step_flag)
+    cli.run(main, define_flags, cli.step_flag, cli.outside_flags)

@@ -319,7 +319,8 @@ def data_from_flags() -> Data:
     """What the command line's configuration says of the text, with the tokenizer of `init_from` if it has one."""
     config = config_flags.from_flags()
     named = any(name.startswith("data.tokenizer") for name in config_flags.given())
-    words = checkpoint_tokenizer.adopted(Path(config.init_from)) if config.init_from and not named else None
+    source = config.init_from
+    words = checkpoint_tokenizer.adopted(Path(source), config.data.store) if source and not named else None
     return config.data if words is None else dataclasses.replace(config.data, tokenizer=words)
 
 

@@ -197,6 +197,7 @@ SMALL = "from bert_jax.config import Config, Data, Model, Phase, use\nphases = (
         ("data", "data = Data(held_out=0.1)"),
         ("model", "model = Model(layers=2)"),
         ("optimizer", "optimizer = use('x')"),
+        ("examples", "examples = ('a [MASK]',)"),
     ],
 )
 def test_a_part_beside_the_config_is_not_left_out_silently(tmp_path, name, line):
