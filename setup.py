@@ -16,6 +16,8 @@ def by_python(name: str, py311: str, py312: str) -> list[str]:
     ]
 
 
+FINETUNE = ["scikit-learn==1.9.1", "scipy==1.17.1", "seqeval==1.2.2"]
+
 setup(
     name="bert_jax",
     version="0.1.0",
@@ -47,6 +49,7 @@ setup(
     ],
     extras_require={
         "test": [
+            *FINETUNE,
             "hypothesis==6.170.15",
             "import-linter==2.17",
             "jieba==0.42.1",
@@ -58,6 +61,7 @@ setup(
             "torch==2.13.0",
             "transformers==5.23.0",
         ],
+        "finetune": FINETUNE,
         "torch": ["torch==2.13.0", "transformers==5.23.0"],
         "gpu": [
             f"jax[cuda13]=={JAX_311}; python_version < '3.12'",

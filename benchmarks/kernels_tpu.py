@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts
 from bert_jax.config import Config, Mesh, Model, Phase
-from bert_jax.modeling.kernels import band
+from bert_jax.modeling.kernels import Request, band
 from bert_jax.runtime import sharding
 from configuration import cli
 from configuration.variants import Variant, load, use
@@ -161,22 +161,24 @@ def schedule(kernel: str, positions: str, dump: str) -> dict[str, Any]:
     """Compiles attention alone, forward and backward, and reads how long the schedule of its calls is."""
     import jax
     import jax.numpy as jnp
-    from flax import nnx
+
+    from bert_jax.modeling.kernels import choose
+    from bert_jax.modeling.visibility import within
 
     assert FLAGS.length <= 512  # of longer rows, splash does a head in several steps
     mesh = chips_mesh()
-    model = Model(positions=POSITIONS[positions], **SIZES[FLAGS.model])
-    scheme = load("bert_jax.modeling.positions", model.positions)()(model, rngs=nnx.Rngs(params=0))
-    attend = load("bert_jax.modeling.kernels", Variant(kernel))().attend
+    model = Model(positions=POSITIONS[positions], kernel=Variant(kernel), **SIZES[FLAGS.model])
+    asked = Request(platform="tpu", length=FLAGS.length, head_size=model.head_size, dtype="bfloat16")
+    chosen = choose(model, asked)
+    form = chosen.form
 
     def run(q: jax.Array, segments: jax.Array, gradient: jax.Array) -> Any:
-        whole = kernel == "band" and positions == "unclipped"
-        tables = scheme.unclipped(FLAGS.length) if whole else scheme.tables(jnp.zeros_like(segments))
+        tables = form.tables(jnp.zeros_like(segments), None)
 
         def attention(q: jax.Array) -> jax.Array:
-            wide = scheme.transform_qkv(q, q, q, tables)
-            out = attend(*wide, segments, scale=model.head_size**-0.5, relative=scheme.relative(tables))
-            return scheme.transform_output(out, tables)
+            wide, added = form.transform_qkv(q, q, q, tables, None), form.addition(tables, None)
+            out = chosen.kernel.attend(*wide, within(segments), scale=model.head_size**-0.5, addition=added)
+            return form.transform_output(out, tables)
 
         out, pull = jax.vjp(attention, q)
         return out, pull(gradient)

@@ -16,11 +16,14 @@ from typing import Any
 import jax
 from absl import flags
 
+from bert_jax.formats import family as family_names
 from bert_jax.formats import folder, huggingface, native
+from bert_jax.formats.family import Settings
 from bert_jax.formats.table import Params
-from bert_jax.modeling import bert, heads
+from bert_jax.modeling import bert
 from configuration import cli
 from configuration.foreign import FormatError
+from configuration.variants import Variant, names
 
 
 def define_flags() -> None:
@@ -39,7 +42,8 @@ def main() -> dict[str, Any]:
     if bool(workdir) == bool(source):
         raise FormatError("give either --workdir (to PyTorch's layout) or --source (from it)")
     if workdir:
-        opened = export(Path(workdir), output, cli.FLAGS.family, cli.FLAGS.store, cli.FLAGS.checkpoints)
+        where = {"store": cli.FLAGS.store, "checkpoints": cli.FLAGS.checkpoints}
+        opened = export(Path(workdir), output, cli.FLAGS.family, cli.FLAGS.step, **where)
     else:
         opened = import_(Path(source), output)
     figures = {
@@ -47,14 +51,16 @@ def main() -> dict[str, Any]:
         "files": sorted(os.listdir(output)),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(opened.params)),
         "tokenizer": opened.tokenizer is not None,
-        "averaged": opened.averaged,
+        "transforms": list(opened.transforms),
     }
-    which = " (moving average of the weights)" if opened.averaged else ""
+    which = f" ({', '.join(opened.transforms)} of the weights)" if opened.transforms else ""
     print(f"{output}: {figures['parameters'] / 1e6:.1f}M parameters{which}, {', '.join(figures['files'])}")
     return figures
 
 
-def export(workdir: Path, output: Path, family: str = "", store: str = "", checkpoints: str = "") -> folder.Opened:
+def export(
+    workdir: Path, output: Path, family: str = "", step: str = "", store: str = "", checkpoints: str = ""
+) -> folder.Opened:
     """Writes an encoder in PyTorch's layout, with its tokenizer if it has one; returns what was written.
 
     Args:
@@ -62,12 +68,13 @@ def export(workdir: Path, output: Path, family: str = "", store: str = "", check
       output: a folder that is not there, is empty, or holds an earlier export.
       family: a file of bert_jax/formats/families; if not given, the one the encoder came from, or the first that
         expresses it.
+      step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
       store, checkpoints: of a work folder, where they are outside it.
 
     Raises:
       FormatError: nothing to export, an encoder that the family cannot express, or an output that is in use.
     """
-    opened = folder.read(workdir, store, checkpoints)
+    opened = folder.read(workdir, step, store, checkpoints)
     with written_whole(output) as temporary:
         ids = None
         if opened.tokenizer is not None:
@@ -75,15 +82,27 @@ def export(workdir: Path, output: Path, family: str = "", store: str = "", check
             ids = {"pad_token_id": t.pad_id, "bos_token_id": t.cls_id, "eos_token_id": t.sep_id}
             t.export_huggingface(temporary, opened.model.max_length, opened.model.token_types > 0)
         params, left_out = exchanged(opened)
-        huggingface.write(opened.model, params, temporary, family or opened.family, ids)
+        own = [family_names.named(ours, theirs) for ours, theirs in opened.names.items()]
+        said = label_names(opened.task) if opened.task else None
+        huggingface.write(opened.model, params, temporary, family or opened.family, ids, own, said)
     if left_out:
         print(f"left out, since no model in PyTorch's layout has them: {', '.join(left_out)}", file=sys.stderr)
     return dataclasses.replace(opened, params=params)
 
 
+def label_names(task: Variant) -> Settings:
+    """What config.json says of a task's labels."""
+    labels = list(task.options.get("labels", ()))
+    if not labels:
+        return {"id2label": {"0": "value"}, "label2id": {"value": 0}, "problem_type": "regression"}
+    names = {"id2label": {str(i): name for i, name in enumerate(labels)}}
+    return names | {"label2id": {name: i for i, name in enumerate(labels)}}
+
+
 def exchanged(opened: folder.Opened) -> tuple[Params, list[str]]:
-    """The parts that a model in PyTorch's layout can have, and the names of those of the objective's own."""
-    known = bert.encoder_parts(opened.model).keys() | heads.HEADS.keys()
+    """The parts that PyTorch's layout has names for, and those that are the objective's own and have none."""
+    known = bert.encoder_parts(opened.model).keys() | set(names("bert_jax.modeling.heads"))
+    known |= {path.split("/")[0] for path in opened.names}
     return {name: part for name, part in opened.params.items() if name in known}, sorted(opened.params.keys() - known)
 
 
@@ -124,4 +143,4 @@ def written_whole(output: Path) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, cli.outside_flags)
+    cli.run(main, define_flags, cli.step_flag, cli.outside_flags)

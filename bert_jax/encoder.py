@@ -13,7 +13,9 @@ import numpy as np
 
 from bert_jax.config import Model
 from bert_jax.formats import folder
-from bert_jax.modeling import bert, heads
+from bert_jax.modeling import bert
+from bert_jax.modeling.heads import mlm_head, pooler
+from configuration.variants import load as load_variant
 from configuration.variants import use
 from data_pipeline.tokenizers import Tokenizer
 
@@ -62,11 +64,9 @@ class Encoder:
                 raise ValueError(
                     f"{name} has shape {list(array.shape)}, tokens {list(tokens.shape)}; they must be the same"
                 )
-        table = self.params["embeddings"].get("position")
-        if table and tokens.shape[1] > table["embedding"].shape[0]:
-            raise ValueError(
-                f"rows of {tokens.shape[1]} tokens are longer than the {table['embedding'].shape[0]} positions"
-            )
+        longest = load_variant("bert_jax.modeling.positions", self.config.positions)(self.config).longest
+        if longest and tokens.shape[1] > longest:
+            raise ValueError(f"rows of {tokens.shape[1]} tokens are longer than the {longest} positions")
         return self._run(self.params, tokens, segments, token_types)
 
     def tokenize(self, texts: str | Sequence[str]) -> dict[str, np.ndarray]:
@@ -106,7 +106,7 @@ def load(path: str | os.PathLike[str], store: str = "", checkpoints: str = "") -
     Raises:
       ConfigError: there is no encoder, or what is there does not fit together; the message says what and where.
     """
-    opened = folder.read(Path(path), store, checkpoints)
+    opened = folder.read(Path(path), store=store, checkpoints=checkpoints)
     return Encoder(opened.model, opened.params, opened.tokenizer)
 
 
@@ -123,8 +123,8 @@ def run(
     hidden = bert.encode(model, params, batch).astype(jnp.float32)
     return {
         "hidden": hidden,
-        "pooled": heads.pool(model, params, hidden).astype(jnp.float32) if "pooler" in params else None,
-        "logits": heads.mlm_logits(model, params, hidden) if "mlm_head" in params else None,
+        "pooled": pooler.pool(model, params, hidden).astype(jnp.float32) if "pooler" in params else None,
+        "logits": mlm_head.logits(model, params, hidden) if "mlm_head" in params else None,
     }
 
 

@@ -28,6 +28,11 @@ def outside_flags() -> None:
     flags.DEFINE_string("checkpoints", "", "Checkpoints of the run, where they are outside the work folder; likewise.")
 
 
+def step_flag() -> None:
+    """--step"""
+    flags.DEFINE_string("step", "", "Checkpoint to read: its step, or best; if not given, the newest.")
+
+
 def accept_changes_flag() -> None:
     """--accept_changes"""
     flags.DEFINE_bool(

@@ -91,8 +91,12 @@ def from_flags() -> Any:
     return override(read(FLAGS.config), _overrides)
 
 
-def read(path: str) -> Any:
+def read(path: str, fields: Sequence[str] = READ_BY_ALL, schema: str = "Config") -> Any:
     """The `config` of a Python file.
+
+    Args:
+      fields: some that it must have.
+      schema: the class of bert_jax.config that has them.
 
     Raises:
       ConfigError: no such file, nothing of that name and type in it, or a part of a configuration beside it that it
@@ -102,10 +106,12 @@ def read(path: str) -> Any:
         raise ConfigError(f"--config={path}: no such file (configs/demo.py is one to start from)")
     assigned = vars(run_file(path))
     if "config" not in assigned:
-        raise ConfigError(f"{path} assigns no `config`; the file must assign a bert_jax.config.Config to that name")
+        raise ConfigError(f"{path} assigns no `config`; the file must assign a bert_jax.config.{schema} to that name")
     config = assigned["config"]
-    if isinstance(config, type) or not all(hasattr(config, name) for name in READ_BY_ALL):
-        raise ConfigError(f"{path}: `config` is {type(config).__name__}; the file must assign a bert_jax.config.Config")
+    if isinstance(config, type) or not all(hasattr(config, name) for name in fields):
+        raise ConfigError(
+            f"{path}: `config` is {type(config).__name__}; the file must assign a bert_jax.config.{schema}"
+        )
     # What was copied to the end of a recipe would otherwise be left out without a word.
     for field in dataclasses.fields(config):
         used = getattr(config, field.name)
@@ -113,7 +119,7 @@ def read(path: str) -> Any:
         composed = dataclasses.is_dataclass(used) or isinstance(used, tuple)
         if composed and type(beside) is type(used) and beside != used:
             raise ConfigError(
-                f"{path}: `{field.name}` is not what `config` holds: write Config({field.name}={field.name}, …), or "
+                f"{path}: `{field.name}` is not what `config` holds: write {schema}({field.name}={field.name}, …), or "
                 "give it another name"
             )
     return config
@@ -243,6 +249,8 @@ def _replacement(old: Any, text: str, field: str) -> Any:
     if isinstance(old, str):
         return text
     value = value_of(text)
+    if isinstance(old, list) and isinstance(value, str):
+        return [dataclasses.asdict(Variant(name)) for name in value.split(",") if name]
     if isinstance(value, bool) != isinstance(old, bool) and isinstance(old, (bool, int, float)):
         wanted = "true or false" if isinstance(old, bool) else "a number"
         raise ConfigError(f"config.{field} is {text!r}; it must be {wanted}")

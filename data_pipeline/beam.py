@@ -29,7 +29,7 @@ from absl import flags
 from configuration import flags as config_flags
 from configuration import variants
 from configuration.variants import Variant
-from data_pipeline import clean, remote, shards
+from data_pipeline import clean, held_out, remote, shards
 from data_pipeline.config import Data
 from data_pipeline.encoding import EncodePart, load_pieces, write_pieces
 from data_pipeline.errors import DataError
@@ -150,6 +150,7 @@ def prepare(data: Data, output: str, *, options: Sequence[str] = ()) -> Store:
         workers = data.workers or os.cpu_count() or 1
         if data.cleaning:
             sources, made["cleaning"] = clean.clean(sources, data.cleaning, local / "cleaning", workers, _quiet)
+        held_out.check_enough(sources, data.held_out)
         tokenizer = make_tokenizer(data, sources, local, workers, progress=False)
         variants.load("data_pipeline.words", data.words)(tokenizer)  # an error now, not in every worker
         for file in sorted((local / "tokenizer").iterdir()):

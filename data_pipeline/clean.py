@@ -26,9 +26,9 @@ from configuration.variants import Variant
 from data_pipeline.cleaning import Duplicates, Remove, Rewrite, Rule
 from data_pipeline.encoding import whole
 from data_pipeline.errors import DataError
+from data_pipeline.files import atomic_write, named
 from data_pipeline.permutation import hashed
 from data_pipeline.sources import Document, Part, Source
-from data_pipeline.store_writer import atomic_write
 from data_pipeline.workers import ordered_map
 
 Rules = tuple[Variant, ...]
@@ -220,13 +220,13 @@ def _signatures(files: Sequence[Path], rule: int, folder: Path) -> Iterator[np.n
     path, count = folder / "signatures", 0
     array = np.zeros((0, 1), np.uint8)
     try:
-        with open(path, "wb") as opened:
+        with named(path), open(path, "wb") as opened:
             for array in _each(files, f"signatures.{rule}"):
                 opened.write(array.tobytes())
                 count += len(array)
         yield np.memmap(path, array.dtype, "r", shape=(count, *array.shape[1:])) if count else array
     finally:
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def _few(documents: np.ndarray) -> list[int]:

@@ -30,14 +30,15 @@ from absl import flags
 from configuration import flags as config_flags
 from configuration import variants
 from configuration.locks import alone_in
-from data_pipeline import checkpoint_tokenizer, clean, remote
+from data_pipeline import checkpoint_tokenizer, clean, held_out, remote
 from data_pipeline.config import Data
 from data_pipeline.encoding import CountWords, EncodePart
 from data_pipeline.errors import DataError
+from data_pipeline.files import atomic_write
 from data_pipeline.shards import SHARD_BYTES, write_shards
 from data_pipeline.sources import PART_BYTES, Part, Source
 from data_pipeline.store import SPLITS, VERSION, ShardFacts, Store
-from data_pipeline.store_writer import atomic_write, write_manifest
+from data_pipeline.store_writer import write_manifest
 from data_pipeline.tokenizers import Tokenizer, load_tokenizer
 from data_pipeline.workers import ordered_map
 
@@ -76,7 +77,8 @@ def prepare(data: Data, output: Path, *, downloads: Path | None = None, progress
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            message = f"the disk of {output.parent} is full; free some space and run again, what is finished is kept"
+            file = error.filename or output.parent
+            message = f"the disk of {file} is full; free some space and run again, what is finished is kept"
             raise DataError(message) from None
         raise
     _say(progress, f"prepared {output}: {_summary(store)}")
@@ -175,6 +177,8 @@ def _prepare(data: Data, output: Path, work: Path, downloads: Path, progress: bo
             with _bar("cleaning", sum(source.size for source in sources), progress) as advance:
                 sources, made["cleaning"] = clean.clean(sources, data.cleaning, work / "cleaning", workers, advance)
             _say(progress, clean.describe(made["cleaning"]))
+        if few := held_out.check_enough(sources, data.held_out):
+            _say(progress, few)
         tokenizer = make_tokenizer(data, sources, work, workers, progress)
         encode = EncodePart(work / "tokenizer", data.sentences, data.words, data.held_out)
         variants.load("data_pipeline.words", data.words)(tokenizer)  # an error now, not in every worker
@@ -203,15 +207,10 @@ def open_sources(data: Data, downloads: Path) -> list[Source]:
     return [variants.load("data_pipeline.sources", variant)(downloads) for variant in data.sources]
 
 
-def check_splits(shards: list[ShardFacts], held_out: float) -> None:
-    """Raises DataError where a split has no document."""
+def check_splits(shards: list[ShardFacts], share: float) -> None:
+    """Raises DataError where a split has no document: those without a token count no longer."""
     documents = {split: sum(shard.documents for shard in shards if shard.split == split) for split in SPLITS}
-    if not any(documents.values()):
-        raise DataError("config.data.sources hold no text; check their paths and fields")
-    for split, count in documents.items():
-        if not count:
-            total = sum(documents.values())
-            raise DataError(f"config.data.held_out={held_out} of {total} documents leaves none to {split}; change it")
+    held_out.refuse_empty(documents, share)
 
 
 def source_facts(data: Data, sources: list[Source], shards: list[ShardFacts]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import math
 from dataclasses import field
 from typing import Literal
 
+from bert_jax.config.labelled import Labelled, Transfer
 from configuration.variants import Variant, require, use
 from data_pipeline.config import Data
 
@@ -161,7 +162,9 @@ class Checkpoints:
     every_steps: int = 1000  # steps between two checkpoints
     keep: int = 3  # the newest so many
     keep_every: int = 0  # and those of every so many steps; 0 for none
-    keep_best: int = 0  # and so many of the lowest training loss, a mean over the steps since the one before
+    keep_best: int = (
+        0  # and so many of the lowest mean training loss since the one before; with eval_every, of best_metric
+    )
     folder: str = ""  # where they go, such as gs://bucket/run; empty for `checkpoints` in the work folder
 
     def __post_init__(self) -> None:
@@ -222,12 +225,14 @@ class Config:
     name: str  # of the recipe, in reports and exports
     phases: tuple[Phase, ...]  # of training, one after the other
     data: Data = field(default_factory=Data)
+    labelled: Labelled | None = None  # labelled examples in place of the text; `bert_jax.finetune` writes it
+    transfer: Transfer = field(default_factory=Transfer)
     model: Model = field(default_factory=Model)
     objective: Variant = use("mlm")  # a file of bert_jax/objectives
     optimizer: Variant = use("lamb")  # a file of bert_jax/training/optimizers
     clip_norm: float = 1.0  # of the whole gradient before the optimizer; 0 for none
     guard: Guard = field(default_factory=Guard)
-    average_decay: float = 0.0  # of a moving average of the weights, which is then what is used; 0 for none
+    transforms: tuple[Variant, ...] = ()  # files of bert_jax/transforms: what is evaluated and exported, in this order
     unigram_bias: bool = False  # a fresh head starts at the log shares of the training text's tokens
     seed: int = 0  # of fresh weights, the order of the rows, masks and dropout
     resume_from: str = ""  # work folder of another run, whose newest checkpoint training starts from: state and step
@@ -235,8 +240,16 @@ class Config:
     mesh: Mesh = field(default_factory=Mesh)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    evaluators: tuple[Variant, ...] = (use("masked_language"), use("pseudo_perplexity"))  # files of bert_jax/evaluators
+    eval_every: int = 0  # steps between two evaluations during training, by those that are cheap; 0 for none
+    eval_rows: int = 512  # at most so many rows of the held-out documents for each of them
+    best_metric: str = ""  # the figure that says which checkpoint is the best; empty for the first evaluator's own
+    best_mode: Literal["min", "max"] = "min"  # whether the best has the lowest or the highest one
+    patience: int = 0  # evaluations in a row without a new best, after which training ends; 0 for never
+    loggers: tuple[Variant, ...] = (use("jsonl"), use("tensorboard"))  # files of bert_jax/reporting/loggers
     log_every: int = 10  # steps between two lines of metrics.jsonl
     statistics_every: int = 0  # and of layers.jsonl: LAMB's trust ratio and norms of each layer; 0 for none
+    hooks: tuple[Variant, ...] = ()  # files of bert_jax/training/hooks, called between updates
     examples: tuple[str, ...] = ()  # sentences with [MASK] that the report fills in
 
     def __post_init__(self) -> None:
@@ -244,9 +257,12 @@ class Config:
         require(0 <= self.seed <= LARGEST_SEED, "seed", self.seed, f"between 0 and {LARGEST_SEED}")
         require(self.steps <= LARGEST_STEPS, "phases", self.steps, f"at most {LARGEST_STEPS:,} steps together")
         require(self.clip_norm >= 0, "clip_norm", self.clip_norm, "0 (no clipping) or more")
-        require(0 <= self.average_decay < 1, "average_decay", self.average_decay, "0 (none), or below 1 such as 0.999")
         require(self.log_every >= 1, "log_every", self.log_every, "at least 1")
         require(self.statistics_every >= 0, "statistics_every", self.statistics_every, "0 (none) or more")
+        require(self.eval_every >= 0, "eval_every", self.eval_every, "0 (never) or more")
+        require(self.eval_rows >= 1, "eval_rows", self.eval_rows, "at least 1 row")
+        require(self.patience >= 0, "patience", self.patience, "0 (never) or more")
+        require(not self.patience or self.eval_every > 0, "patience", self.patience, "0, or eval_every be above 0")
         for i, phase in enumerate(self.phases):
             require(
                 phase.length <= self.model.max_length,

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from bert_jax import config
+from bert_jax.formats import table
 from bert_jax.formats.table import Rule
+from bert_jax.modeling import bert, heads
 from configuration import variants
 from configuration.foreign import FormatError
 from configuration.variants import use
@@ -39,9 +41,20 @@ class Family:
     tied: Mapping[str, str]  # names that repeat another array, which is the one that is read
     architectures: Mapping[frozenset[str], str]  # the class that has exactly these heads, besides the pooler
     special_ids: Settings  # what config.json says of them where there is no tokenizer to ask
+    preference: int = 0  # of the families that express an encoder, an export takes the one with the highest; 0: none
     code: tuple[str, ...] = ()  # files of bert_jax/formats/code that a folder carries, for transformers to run
     constants: Callable[[config.Model], dict[str, np.ndarray]] = lambda model: {}  # arrays stored that are no weights
     heads: Callable[[Collection[str]], Settings] = lambda parts: {}  # what config.json says of the heads there are
+    task_rules: Callable[[Collection[str]], list[Rule]] = lambda heads: task_rules(heads)
+
+    def all_rules(self, model: config.Model, settings: Settings, heads: Collection[str]) -> list[Rule]:
+        """The table of names of the encoder and these heads; a task's come before what they stand in place of."""
+        ours = {rule.ours: rule for rule in [*self.rules(model, settings), *self.task_rules(heads)]}
+        return list(ours.values())
+
+    def heads_of(self, architecture: str) -> frozenset[str]:
+        """The heads of a class, besides the pooler; none of a class that is not known."""
+        return next((heads for heads, name in self.architectures.items() if name == architecture), frozenset())
 
 
 def load(name: str) -> Family:
@@ -141,6 +154,12 @@ def embedding(ours: str, theirs: str, *, vocabulary: bool = False, unused_rows: 
     return Rule(f"{ours}/embedding", f"{theirs}.weight", inputs=1, vocabulary=vocabulary, unused_rows=unused_rows)
 
 
+def named(ours: str, theirs: str) -> Rule:
+    """An array of an objective's own: kernels as PyTorch keeps them, [out, in], with one axis in; others as vectors."""
+    kernel = ours.endswith("/kernel")
+    return Rule(ours, theirs, inputs=int(kernel), transposed=kernel)
+
+
 def dense(ours: str, theirs: str, inputs: int = 1, **layout: Any) -> list[Rule]:
     """A kernel, which PyTorch keeps as [out, in], and its bias; `layout` are fields of both rules."""
     return [
@@ -188,6 +207,36 @@ def pretraining_head_rules() -> list[Rule]:
     return [*mlm_head_rules(), *dense("pair_head", "cls.seq_relationship")]
 
 
+def task_rules(heads: Collection[str]) -> list[Rule]:
+    """The heads of tasks, as most families name them."""
+    names = {"sequence_head": "classifier", "token_head": "classifier", "span_head": "qa_outputs"}
+    return [rule for ours, theirs in names.items() if ours in heads for rule in dense(ours, theirs)]
+
+
+def task_architectures(name: str) -> dict[frozenset[str], str]:
+    """The classes of tasks."""
+    return {
+        frozenset({"sequence_head"}): f"{name}ForSequenceClassification",
+        frozenset({"token_head"}): f"{name}ForTokenClassification",
+        frozenset({"span_head"}): f"{name}ForQuestionAnswering",
+    }
+
+
+def shapes(
+    model: config.Model, rules: Sequence[Rule], tensors: Mapping[str, np.ndarray], outputs: int = 2
+) -> dict[str, Any]:
+    """The abstract parameters of the encoder and of the heads of which something is there.
+
+    Args:
+      outputs: of a task's head, where it may have any number.
+    """
+    there = table.parts_in(rules, tensors) - bert.encoder_parts(model).keys()
+    options = {"sequence_head": {"outputs": outputs}, "token_head": {"outputs": outputs}}
+    return bert.abstract_params(
+        model, heads.parts(model, *(use(head, **options.get(head, {})) for head in sorted(there)))
+    )
+
+
 def mlm_head_rules() -> list[Rule]:
     """The masked-language-model head, as BERT, NEZHA and RoFormer name it."""
     return [
@@ -212,4 +261,5 @@ def pretraining_architectures(name: str) -> dict[frozenset[str], str]:
         frozenset({"mlm_head"}): f"{name}ForMaskedLM",
         frozenset({"pair_head"}): f"{name}ForNextSentencePrediction",
         frozenset(): f"{name}Model",
+        **task_architectures(name),
     }

@@ -2,13 +2,16 @@
 
 import dataclasses
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from bert_jax import config
 from bert_jax.formats import google_tensorflow, huggingface, native, weights
 from bert_jax.formats.table import Params
+from bert_jax.objectives import exported_names
 from configuration import foreign
 from configuration.foreign import FormatError
+from configuration.variants import Variant
 from data_pipeline import checkpoint_tokenizer
 from data_pipeline.tokenizers import Tokenizer
 
@@ -21,13 +24,16 @@ class Opened:
     params: Params
     tokenizer: Tokenizer | None  # None where the folder has none
     family: str  # of PyTorch models it came from, such as "roberta"; "" for none
-    averaged: bool = False  # the parameters are a moving average over a run's updates
+    transforms: tuple[str, ...] = ()  # what a run made of its weights, such as an average, in this order
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of the objective's own, in PyTorch's layout
+    task: Variant | None = None  # that it was fine-tuned on
 
 
-def read(path: Path, store: str = "", checkpoints: str = "") -> Opened:
+def read(path: Path, step: str = "", store: str = "", checkpoints: str = "") -> Opened:
     """Opens a work folder, a folder of ours, a folder in PyTorch's layout, or Google's TensorFlow checkpoint.
 
     Args:
+      step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
       store, checkpoints: of a work folder, where its configuration names such outside the folder, path or URL: the
         folder may be a stranger's, so they are opened only where the user names them too.
 
@@ -38,7 +44,9 @@ def read(path: Path, store: str = "", checkpoints: str = "") -> Opened:
     if not path.is_dir():
         raise FormatError(f"{path} is no folder")
     if (path / "checkpoints").is_dir() or checkpoints:
-        return read_workdir(path, store, checkpoints)
+        return read_workdir(path, step, store, checkpoints)
+    if step:
+        raise FormatError(f"--step={step}: {path} is no work folder of a run, which alone has steps; leave --step out")
     if (path / native.PARAMS).exists():
         model, params, family = native.read(path)
     elif (path / huggingface.CONFIG).exists():
@@ -78,6 +86,18 @@ def read_model(path: Path) -> config.Model:
     return read(path).model  # says what is missing
 
 
+def read_tokenizer(path: Path, store: str = "") -> Tokenizer | None:
+    """The tokenizer of the encoder that `read` gives, or None where there is none; `store` as of `read`.
+
+    Raises:
+      FormatError: there is no such folder, or the tokenizer is damaged.
+      OutsideError: it is in a store outside the folder, which the user has not named.
+    """
+    if not path.is_dir():
+        raise FormatError(f"{path} is no folder")
+    return checkpoint_tokenizer.read(Path(store) if store else checkpoint_tokenizer.folder_of(path))
+
+
 def read_config(path: Path) -> config.Config:
     """The configuration of a work folder."""
     from bert_jax.checkpoints import manager as checkpoint  # Orbax takes seconds to import
@@ -85,16 +105,18 @@ def read_config(path: Path) -> config.Config:
     return checkpoint.read_config(path)
 
 
-def read_workdir(path: Path, store: str = "", checkpoints: str = "") -> Opened:
-    """The newest checkpoint of a work folder, with the tokenizer that it keeps or that of its store, if it is there."""
-    from bert_jax.checkpoints.manager import restore_params  # Orbax takes seconds to import
+def read_workdir(path: Path, step: str = "", store: str = "", checkpoints: str = "") -> Opened:
+    """A checkpoint of a work folder, with the heads kept beside it and its tokenizer."""
+    from bert_jax.checkpoints import kept  # Orbax takes seconds to import
+    from bert_jax.checkpoints.manager import restore_params, written_in
 
-    run, params, _ = restore_params(path, checkpoints)
-    kept = checkpoint_tokenizer.is_kept(path) and not store
+    run, params, _ = restore_params(path, step, checkpoints)
+    params = kept.read(written_in(path, checkpoints)[0]) | params
     try:
-        place = path if kept else checkpoint_tokenizer.store_of(path, run.data.store, store)
-        tokenizer = checkpoint_tokenizer.read(place)
+        tokenizer = read_tokenizer(path, store)
     except checkpoint_tokenizer.OutsideError as error:
         print(f"opened without its tokenizer: {error}", file=sys.stderr)
         tokenizer = None
-    return Opened(run.model, params, tokenizer, "", averaged=run.average_decay > 0)
+    task = run.labelled.task if run.labelled else None
+    transforms = tuple(transform.name for transform in run.transforms)
+    return Opened(run.model, params, tokenizer, "", transforms, exported_names(run), task)

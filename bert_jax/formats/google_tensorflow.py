@@ -11,7 +11,6 @@ from bert_jax import config
 from bert_jax.formats import family, table
 from bert_jax.formats.families import albert
 from bert_jax.formats.table import Params, Rule
-from bert_jax.modeling import bert, heads
 from configuration import foreign
 from configuration.foreign import FormatError
 from configuration.variants import Variant, use
@@ -35,7 +34,7 @@ def read(folder: Path) -> tuple[config.Model, Params]:
     checkpoint = only(folder, "*.index").with_suffix("")
     tensors, model = read_checkpoint(checkpoint), read_model(folder)
     rules = albert_rules() if model.embedding_width else bert_rules()
-    return model, table.restore(rules, model, bert.abstract_params(model, heads.parts(model)), tensors, str(checkpoint))
+    return model, table.restore(rules, model, family.shapes(model, rules, tensors), tensors, str(checkpoint))
 
 
 def read_model(folder: Path) -> config.Model:

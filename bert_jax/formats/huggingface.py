@@ -14,21 +14,16 @@ from bert_jax.formats import family as families
 from bert_jax.formats import table, weights
 from bert_jax.formats.family import Family, Settings
 from bert_jax.formats.table import Params, Rule
-from bert_jax.modeling import bert, heads
+from bert_jax.modeling import bert
 from configuration import foreign
 from configuration.foreign import FormatError
+from configuration.variants import names
 
 CONFIG = "config.json"
 CODE = Path(__file__).with_name("code")
 BUFFERS = ("position_ids", "token_type_ids", "positions_encoding")  # constants that older versions stored
-DEFAULTS = (
-    "bert",
-    "albert",
-    "roformer",
-    "modernbert",
-    "nezha",
-    "bert_jax",
-)  # the first of them that expresses an encoder is taken
+WITHOUT_POOLER = frozenset({"token_head", "span_head"})  # heads whose classes have none
+OBJECTIVE_WEIGHTS = "objective_weights"  # in config.json: names of weights that are the pretraining objective's own
 
 
 def read(folder: Path) -> tuple[config.Model, Params]:
@@ -39,10 +34,20 @@ def read(folder: Path) -> tuple[config.Model, Params]:
     """
     settings, family = read_settings(folder)
     model = family.model(settings)
-    rules = family.rules(model, settings)
-    tensors = normalised(family, rules, weights.read(folder), settings, str(folder))
+    architecture = next(iter(settings.get("architectures") or [""]))
+    rules = family.all_rules(model, settings, family.heads_of(str(architecture)))
+    own = settings.get(OBJECTIVE_WEIGHTS, [])
+    found = {name: array for name, array in weights.read(folder).items() if name not in own}
+    tensors = normalised(family, rules, found, settings, str(folder))
     check_constants(family.constants(model), tensors, str(folder))
-    return model, table.restore(rules, model, bert.abstract_params(model, heads.parts(model)), tensors, str(folder))
+    shapes = families.shapes(model, rules, tensors, outputs_of(settings))
+    return model, table.restore(rules, model, shapes, tensors, str(folder))
+
+
+def outputs_of(settings: Settings) -> int:
+    """Classes of a task's head."""
+    labels = settings.get("id2label")
+    return len(labels) if isinstance(labels, dict) else 2
 
 
 def read_model(folder: Path) -> config.Model:
@@ -64,36 +69,58 @@ def read_settings(folder: Path) -> tuple[Settings, Family]:
 
 
 def write(
-    model: config.Model, params: Params, folder: Path, name: str = "", special_ids: Settings | None = None
+    model: config.Model,
+    params: Params,
+    folder: Path,
+    name: str = "",
+    special_ids: Settings | None = None,
+    own: Sequence[Rule] = (),
+    said: Settings | None = None,
 ) -> None:
     """Writes config.json and model.safetensors into an existing folder.
 
     Args:
-      name: of the family; if not given, the first of DEFAULTS that expresses the encoder.
+      name: of the family; if not given, the preferred one of those that express the encoder.
       special_ids: the tokenizer's pad_token_id, bos_token_id and eos_token_id; the family's usual ones if not given.
+      own: names of parameters that no family has, which are written beside the others.
+      said: what config.json holds besides, such as the names of classes.
 
     Raises:
       FormatError: the family cannot express this encoder.
     """
+    parts = {rule.ours.split("/")[0] for rule in own}
+    known = {part: arrays for part, arrays in params.items() if part not in parts}
     name, (settings, tensors) = (
-        (name, expressed(model, params, name, special_ids)) if name else first_that_can(model, params, special_ids)
+        (name, expressed(model, known, name, special_ids)) if name else first_that_can(model, known, special_ids)
     )
+    extra = table.export(own, model, {part: params[part] for part in parts & params.keys()})
+    if twice := sorted(extra.keys() & tensors.keys()):
+        raise FormatError(f"the objective's own weights have names of the {name} layout: {', '.join(twice)}")
+    settings |= {OBJECTIVE_WEIGHTS: sorted(extra)} if extra else {}
     for file in families.load(name).code:
         shutil.copyfile(CODE / file, folder / file)
-    weights.write_json(folder / CONFIG, settings)
+    weights.write_json(folder / CONFIG, settings | (said or {}))
+    tensors |= extra
     weights.write_safetensors(folder / weights.SAFETENSORS, tensors, {"format": "pt"})
 
 
 def first_that_can(
     model: config.Model, params: Params, special_ids: Settings | None
 ) -> tuple[str, tuple[Settings, dict[str, np.ndarray]]]:
-    """The first family of DEFAULTS that expresses the encoder, and what `expressed` gives for it."""
-    for name in DEFAULTS[:-1]:
+    """The preferred family that expresses the encoder, and what `expressed` gives for it."""
+    for name in (known := by_preference()):
         try:
             return name, expressed(model, params, name, special_ids)
         except FormatError:
-            continue
-    return DEFAULTS[-1], expressed(model, params, DEFAULTS[-1], special_ids)
+            if name == known[-1]:
+                raise
+    raise AssertionError("there is no family")
+
+
+def by_preference() -> list[str]:
+    """The families that an export may take by itself, the preferred ones first."""
+    preference = {name: families.load(name).preference for name in names("bert_jax.formats.families")}
+    return sorted((name for name in preference if preference[name]), key=preference.__getitem__, reverse=True)
 
 
 def expressed(
@@ -110,8 +137,10 @@ def expressed(
     )
     families.check_expresses(family, name, model, settings)
     settings |= family.heads(params.keys())
-    tensors = table.export(family.rules(model, settings), model, params) | family.constants(model)
-    present = frozenset(head for head in heads.HEADS if head in params and head != "pooler")
+    present = frozenset(params.keys() - bert.encoder_parts(model).keys() - {"pooler"})
+    if present & WITHOUT_POOLER:
+        params = {part: arrays for part, arrays in params.items() if part != "pooler"}
+    tensors = table.export(family.all_rules(model, settings, present), model, params) | family.constants(model)
     if present not in family.architectures:
         raise FormatError(f"the {name} layout has no model with the heads {', '.join(sorted(present))} and no other")
     if not present:

@@ -15,7 +15,7 @@ from bert_jax.formats.table import Params
 from bert_jax.modeling import bert, heads
 from configuration import foreign
 from configuration.foreign import FormatError
-from configuration.variants import nearest
+from configuration.variants import names, nearest
 
 CONFIG, PARAMS = "config.json", "params.safetensors"
 FORMAT = "bert_jax encoder"
@@ -30,12 +30,10 @@ def read(folder: Path) -> tuple[config.Model, Params, str]:
     content = read_content(folder)
     model = model_from_dict(content["model"], folder / CONFIG)
     tensors = weights.read_safetensors(folder / PARAMS)
-    present = {table.part(path) for path in tensors}
-    shapes = table.flatten(bert.abstract_params(model, heads.parts(model)))
-    wanted = {
-        path: leaf.shape for path, leaf in shapes if table.part(path) in present or table.part(path) not in heads.HEADS
-    }
-    table.check(wanted, tensors, str(folder))
+    there = {table.part(path) for path in tensors} - bert.encoder_parts(model).keys()
+    known = there & set(names("bert_jax.modeling.heads"))
+    shapes = table.flatten(bert.abstract_params(model, heads.parts(model, *sorted(known))))
+    table.check({path: leaf.shape for path, leaf in shapes}, tensors, str(folder))
     return model, table.unflatten(tensors), content.get("family", "")
 
 

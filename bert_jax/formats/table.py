@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from bert_jax import config
-from bert_jax.modeling.heads import HEADS
 from bert_jax.modeling.parts import STACKED
 from configuration.foreign import FormatError
 
@@ -143,16 +142,11 @@ def restore(
 ) -> Params:
     """The parameters from arrays under foreign names; `shapes` has the tree's abstract arrays.
 
-    A head of `HEADS` of which nothing is there is left out of the tree.
-
     Raises:
       FormatError: lists every missing, unknown and misshapen array at once.
     """
     abstract = dict(flatten(shapes))
-    present = parts_in(rules, tensors)
-    rules = [
-        rule for rule in rules if rule.ours in abstract and (part(rule.ours) in present or part(rule.ours) not in HEADS)
-    ]
+    rules = [rule for rule in rules if rule.ours in abstract]
     wanted = {
         name: rule.their_shape(model, abstract[rule.ours].shape)
         for rule in rules

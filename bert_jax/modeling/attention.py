@@ -1,4 +1,4 @@
-"""Self-attention: one position scheme and one kernel, composed."""
+"""Self-attention: one form of a position scheme and one kernel, composed."""
 
 from typing import Any, NamedTuple
 
@@ -9,16 +9,18 @@ from flax import nnx
 from bert_jax.config import Model
 from bert_jax.modeling.kernels import Kernel
 from bert_jax.modeling.layers import Dense
-from bert_jax.modeling.positions import Positions
+from bert_jax.modeling.positions import Form
 from bert_jax.modeling.products import affine
+from bert_jax.modeling.visibility import Visibility
+from configuration.variants import load
 
 
 class Context(NamedTuple):
     """What every layer of a forward pass shares."""
 
-    segments: jax.Array  # int [B, L]; tokens attend within their segment
-    scheme: Positions
-    tables: Any  # the scheme's own, for this length
+    visibility: Visibility
+    form: Form  # of the position scheme
+    tables: Any  # the form's own, for this length
     kernel: Kernel
     places: jax.Array | None = None  # int [B, P]: compute the layer's output there only
 
@@ -39,23 +41,22 @@ class Attention(nnx.Module):
         self.value = Dense(shape, axes, model, rngs)
         output = (model.heads, model.head_size, model.width)
         self.output = Dense(output, ("heads", None, "embed"), model, rngs, contract=2)
+        self.position = load("bert_jax.modeling.positions", model.positions)(model).own(rngs)
         self.scale = model.head_size**-0.5
         self.rate = model.attention_dropout
 
     def __call__(self, x: jax.Array, context: Context, key: jax.Array | None) -> jax.Array:
         """x [B, L, D] → [B, L, D], or [B, P, D] at the context's places."""
-        scheme, tables, query_segments = context.scheme, context.tables, None
+        form, tables, visibility = context.form, context.tables, context.visibility
         if context.places is None:
             q, k, v = project((self.query, self.key, self.value), x)
         else:
-            tables, query_segments = scheme.select_queries(tables, context.places), context.at_places(context.segments)
+            tables, visibility = form.select_queries(tables, context.places), visibility.at(context.places)
             (q,), (k, v) = project((self.query,), context.at_places(x)), project((self.key, self.value), x)
-        q, k, v = scheme.transform_qkv(q, k, v, tables)
-        relative = scheme.relative(tables)
-        attend = context.kernel.attend
-        extra = {} if query_segments is None else {"query_segments": query_segments}
-        out = attend(q, k, v, context.segments, scale=self.scale, relative=relative, rate=self.rate, key=key, **extra)
-        return self.output(scheme.transform_output(out, tables))
+        q, k, v = form.transform_qkv(q, k, v, tables, self.position)
+        addition = form.addition(tables, self.position)
+        out = context.kernel.attend(q, k, v, visibility, scale=self.scale, addition=addition, rate=self.rate, key=key)
+        return self.output(form.transform_output(out, tables))
 
 
 def project(layers: tuple[Dense, ...], x: jax.Array) -> list[jax.Array]:

@@ -4,6 +4,7 @@ With `model.sharing` (ALBERT, Lan et al. 2019, arXiv 1909.11942, section 3.1) th
 each group of neighbouring layers.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from bert_jax.modeling.kernels import choose, request_for
 from bert_jax.modeling.layers import Dense, LayerNorm, Table, bind, constrain_batch, dropout, split_key
 from bert_jax.modeling.parts import Part, Parts, of_module, size, stack, together
 from bert_jax.modeling.products import PRODUCT
+from bert_jax.modeling.visibility import Visibility, within
 from configuration.variants import load
 
 REMAT = {
@@ -38,7 +40,8 @@ class Embeddings(nnx.Module):
 
     def __init__(self, model: Model, rngs: nnx.Rngs):
         self.word = Table(model.padded_vocab_size, model, rngs, axis="vocab")
-        self.position = load("bert_jax.modeling.positions", model.positions)()(model, rngs)
+        self.scheme = load("bert_jax.modeling.positions", model.positions)(model)
+        self.position = self.scheme.shared(rngs)
         self.token_type = Table(model.token_types, model, rngs) if model.token_types else None
         self.norm = LayerNorm(model, model.table_width) if model.norm == "post" else None
         shape, axes = (model.embedding_width, model.width), (None, "embed")
@@ -50,7 +53,7 @@ class Embeddings(nnx.Module):
         x = self.word(batch["tokens"].astype(jnp.int32))
         if self.token_type is not None:
             x = x + self.token_type(batch["token_types"])
-        position = self.position.embed(batch["positions"])
+        position = self.scheme.embed(batch["positions"], self.position)
         x = x if position is None else x + position
         x = dropout(x if self.norm is None else self.norm(x), self.rate, key)
         return x if self.projection is None else self.projection(x)
@@ -118,15 +121,17 @@ def encode(
     batch: dict[str, jax.Array],
     key: jax.Array | None = None,
     places: jax.Array | None = None,
+    visibility: Visibility | None = None,
 ) -> jax.Array:
     """The hidden states of a batch.
 
     Args:
-      batch: tokens, segments, positions and token_types, int [B, L]. Tokens attend within their segment
-        (`isolate_documents`) or to everything but padding, whose segment is 0.
+      batch: tokens, segments, positions and token_types, int [B, L].
       key: of dropout; None for none.
       places: int [B, P], where hidden states are wanted; None for everywhere. Where the kernel can, the last layer
         then computes nothing for the other places but keys and values.
+      visibility: what each token sees; None for its own segment (`isolate_documents`) or everything but padding, whose
+        segment is 0.
 
     Returns:
       [B, L, D], or [B, P, D] at the places, in the compute dtype.
@@ -134,17 +139,11 @@ def encode(
     embed_key, layers_key = split_key(key, 2)
     embeddings = bind(Embeddings, model, params["embeddings"])
     length = batch["tokens"].shape[1]
-    request = request_for(model, length, dropout=key is not None)
-    _, kernel = choose(model, request)
-    scheme = embeddings.position
-    context = Context(
-        segments=batch["segments"] if model.isolate_documents else (batch["segments"] > 0).astype(jnp.int32),
-        scheme=scheme,
-        tables=scheme.unclipped(length)
-        if request.unclipped and kernel.unclipped
-        else scheme.tables(batch["positions"]),
-        kernel=kernel,
-    )
+    if visibility is None:
+        visibility = within(batch["segments"] if model.isolate_documents else (batch["segments"] > 0).astype(jnp.int32))
+    chosen = choose(model, request_for(model, length, key is not None, visibility))
+    tables = chosen.form.tables(batch["positions"], embeddings.position)
+    context = Context(visibility, chosen.form, tables, chosen.kernel)
 
     def layer(
         x: jax.Array, params: dict, key: jax.Array | None, number: jax.Array, context: Any = context
@@ -154,7 +153,8 @@ def encode(
     x = constrain_batch(embeddings(batch, embed_key).astype(model.dtype))
     keys = None if layers_key is None else jax.random.split(layers_key, model.layers)
     at_places = context._replace(places=places)
-    if places is not None and kernel.fewer_queries and not request.relative:
+    fewer = dataclasses.replace(chosen.request, elsewhere=True)
+    if places is not None and chosen.kernel.unsupported(fewer) is None:
         x = run_layers(
             model, remat(layer, model), functools.partial(layer, context=at_places), x, params["layers"], keys
         )

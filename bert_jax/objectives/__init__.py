@@ -4,7 +4,7 @@
 `parts(model, *, options)`: what the objective trains beside the encoder, with those of the options that it needs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -52,7 +52,21 @@ def normalized(weights: jax.Array) -> jax.Array:
 
 def parts_of(config: Config) -> Parts:
     """What the configured objective trains beside the encoder, by the names of their subtrees."""
-    name, options = config.objective.name, config.objective.options
-    known = options_of(module("bert_jax.objectives", name).parts)
-    chosen = Variant(name, {option: value for option, value in options.items() if option in known})
-    return load("bert_jax.objectives", chosen, "parts")(config.model)
+    return _given(config.objective, "parts")(config.model)
+
+
+def exported_names(config: Config) -> Mapping[str, str]:
+    """The names in PyTorch's layout of what the objective's own parts hold, by path in the parameters, joined by "/".
+
+    An objective without a function `exported` has none, and its own parts are left out of an export.
+    """
+    if not hasattr(module("bert_jax.objectives", config.objective.name), "exported"):
+        return {}
+    return _given(config.objective, "exported")(config.model)
+
+
+def _given(objective: Variant, function: str) -> Callable[..., Any]:
+    """A function of the objective's file, with those of the options that it takes."""
+    known = options_of(getattr(module("bert_jax.objectives", objective.name), function))
+    chosen = Variant(objective.name, {name: value for name, value in objective.options.items() if name in known})
+    return load("bert_jax.objectives", chosen, function)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from bert_jax.config import Model
 from bert_jax.modeling import heads
 from bert_jax.modeling.bert import encode
-from bert_jax.modeling.heads import padded_mlm_logits
+from bert_jax.modeling.heads import mlm_head
 from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, normalized
 from bert_jax.objectives._cross_entropy import cross_entropy
@@ -49,7 +49,7 @@ def build(
         """The weighted sum of −log p(target), and the accuracy."""
         del constants
         hidden = encode(model, params, batch, key, batch["target_positions"])
-        logits = padded_mlm_logits(model, params, hidden)
+        logits = mlm_head.padded_logits(model, params, hidden)
         loss, accuracy = cross_entropy(logits, batch["targets"], batch["target_weights"])
         return loss, {"accuracy": accuracy}
 

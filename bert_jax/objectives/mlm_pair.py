@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from bert_jax.config import Model
 from bert_jax.modeling import heads
 from bert_jax.modeling.bert import encode
-from bert_jax.modeling.heads import padded_mlm_logits, pair_logits, pool
+from bert_jax.modeling.heads import mlm_head, pair_head, pooler
 from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, mlm, normalized
 from bert_jax.objectives._cross_entropy import cross_entropy
@@ -52,9 +52,9 @@ def build(
         del constants
         first = jnp.zeros_like(batch["target_positions"][:, :1])  # [CLS]
         hidden = encode(model, params, batch, key, jnp.concatenate([first, batch["target_positions"]], axis=1))
-        logits = padded_mlm_logits(model, params, hidden[:, 1:])
+        logits = mlm_head.padded_logits(model, params, hidden[:, 1:])
         token_loss, accuracy = cross_entropy(logits, batch["targets"], batch["target_weights"])
-        choice = pair_logits(model, params, pool(model, params, hidden))
+        choice = pair_head.logits(model, params, pooler.pool(model, params, hidden))
         pair_loss, pair_accuracy = cross_entropy(choice, batch["pair_label"], batch["pair_weights"])
         metrics = {"accuracy": accuracy, "pair_loss": pair_loss, "pair_accuracy": pair_accuracy}
         return token_loss + pair_weight * pair_loss, metrics

@@ -12,8 +12,9 @@ from bert_jax.checkpoints import changes
 from bert_jax.config import Config, Phase
 from bert_jax.modeling.kernels import explain, request_for
 from bert_jax.objectives import Objective, Vocabulary
+from bert_jax.reporting import loggers
 from bert_jax.runtime import distributed, sharding
-from bert_jax.training import state_sharding
+from bert_jax.training import labelled, state_sharding, transfer
 from bert_jax.training.state import abstract_state, batch_sizes_of, statistics_of
 from configuration import flags as config_flags
 from configuration.variants import ConfigError, load, module
@@ -32,10 +33,12 @@ def check(config: Config) -> jax.sharding.Mesh:
     """
     mesh = sharding.make_mesh(config.mesh)
     state_sharding.check(config, mesh)
+    transfer.check(config)
     abstract_state(config, mesh)
     if config.statistics_every:
         statistics_of(config)
     load("bert_jax.objectives", config.objective)(config.model, Vocabulary(config.model.vocab_size, 0, 0, 0, 0))
+    loggers.check(config.loggers)
     module("data_pipeline.rows", config.data.rows.name)
     kernels(config, mesh)
     return mesh
@@ -99,16 +102,27 @@ def vocabulary_of(store: Store) -> Vocabulary:
 
 def check_fields(config: Config, objective: Objective, examples: pipeline.Examples) -> None:
     """Raises ConfigError if the rows lack a field that the objective needs."""
-    if objective.needs and (missing := set(objective.needs) - examples.batch(0, 1).keys()):
+    if objective.needs and (missing := set(objective.needs) - set(examples.fields)):
         raise ConfigError(
             f"config.objective is {config.objective.name}, which needs the fields {', '.join(sorted(missing))} of a "
             f"batch; config.data.rows={config.data.rows.name} does not give them: name another row format"
         )
 
 
-def open_examples(config: Config, store: Store, phase: int) -> pipeline.Examples:
+def open_data(config: Config, workdir: Path) -> Any:
+    """What training reads: the store, or the labelled set, which has of a store what training asks.
+
+    Raises:
+      ConfigError: as `open_store` and `labelled.open_set`.
+    """
+    return labelled.open_set(config, workdir) if config.labelled else open_store(config, workdir)
+
+
+def open_examples(config: Config, store: Store | labelled.LabelledSet, phase: int) -> pipeline.Examples:
     """The endless stream of training rows of one phase."""
-    return pipeline.Examples(
+    if isinstance(store, labelled.LabelledSet):
+        return store.rows("train", config.seed + phase)
+    return pipeline.PackedText(
         pipeline.mixed(store.split("train"), config.data.weights),
         config.data.rows,
         config.phases[phase].length,

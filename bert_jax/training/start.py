@@ -5,7 +5,7 @@
    moments and step, so that schedule, data and masks go on after that step too; what else differs between the two
    configurations is said;
 3. `config.init_from`, any folder that `bert_jax.load` opens: its weights, at step 0, with the architecture and the
-   tokenizer that belong to them; heads that it lacks start fresh, and are named;
+   tokenizer that belong to them; heads that it lacks start fresh, those that are not trained are kept for the export;
 4. scratch.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 from absl.flags import FLAGS
 
-from bert_jax.checkpoints import changes
+from bert_jax.checkpoints import changes, kept
 from bert_jax.checkpoints.manager import Checkpointer, read_newest, written_in
 from bert_jax.config import Config, Model
 from bert_jax.formats import family, folder
@@ -65,7 +65,10 @@ def init_or_resume(
     if config.resume_from:
         return from_run(config, store, abstract)
     if config.init_from:
-        return from_encoder(config, store, mesh)
+        start, untrained = from_encoder(config, store, mesh)
+        if jax.process_index() == 0:
+            kept.write(checkpoints.folder, untrained)
+        return start
     return Start(init_state(config, mesh, store.token_counts), 0, "starting from scratch")
 
 
@@ -111,8 +114,8 @@ def changed(run: Mapping[str, Any], config: Config, store: Store) -> list[str]:
     return said + (["another store"] if run["store"] != store.fingerprint else [])
 
 
-def from_encoder(config: Config, store: Store, mesh: jax.sharding.Mesh) -> Start:
-    """A state at step 0 with the weights of `config.init_from`."""
+def from_encoder(config: Config, store: Store, mesh: jax.sharding.Mesh) -> tuple[Start, dict[str, Any]]:
+    """A state at step 0 with the weights of `config.init_from`, and the parts of it that are not trained."""
     opened = folder.read(Path(config.init_from))
     check_architecture(config, opened.model)
     if opened.tokenizer is not None:
@@ -121,9 +124,10 @@ def from_encoder(config: Config, store: Store, mesh: jax.sharding.Mesh) -> Start
     taken = {name: part for name, part in opened.params.items() if name in wanted}
     state = init_state(config, mesh, store.token_counts, taken)
     said = f"starting from the weights of {config.init_from}"
-    for what, parts in (("fresh", wanted.keys() - taken), ("left out", opened.params.keys() - taken)):
+    untrained = {name: part for name, part in opened.params.items() if name not in wanted}
+    for what, parts in (("fresh", wanted.keys() - taken), ("kept as they are", untrained.keys())):
         said += f"; {what}: {', '.join(sorted(parts))}" if parts else ""
-    return Start(state, 0, said)
+    return Start(state, 0, said), untrained
 
 
 def config_from_flags() -> Config:

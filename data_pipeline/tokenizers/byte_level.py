@@ -4,14 +4,19 @@ A word carries the space before it, and the first word of a text has none unless
 In a corpus every run of whitespace counts as one space.
 """
 
+import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from configuration import foreign
+from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
-from data_pipeline.tokenizers import CUT, END, Specials, Tokenizer, WordCounts
+from data_pipeline.tokenizers import CUT, END, Specials, Tokenizer, WordCounts, _definition
 
+_STEPS = ("model", "pre_tokenizer", "normalizer")
 _SPACE_SIGN = "Ġ"  # how a space is written in the vocabulary
 _CUT = "\ud800"  # in no text: half of a surrogate pair
 _CUT_BYTES = _CUT.encode("utf-8", "surrogatepass")
@@ -24,23 +29,43 @@ def build(word_counts: WordCounts, *, file: str = "") -> Tokenizer:
       file: a `tokenizer.json`.
 
     Raises:
-      DataError: the file cannot be read, is no byte-level BPE, or lacks a special token.
+      DataError: no file is named.
+      FormatError: the file cannot be read, is no byte-level BPE, or lacks a special token.
     """
     del word_counts
     option = f"config.data.tokenizer.options.file={file!r}"
     if not file:
         raise DataError(f"{option}: give the tokenizer.json of a byte-level BPE tokenizer")
-    try:
-        with open(os.path.expanduser(file), encoding="utf-8") as opened:
-            definition = json.load(opened)
-    except OSError as error:
-        raise DataError(f"{option}: {error.strerror}") from None
-    except ValueError:
-        raise DataError(f"{option} is not JSON") from None
+    definition = foreign.read_json(Path(os.path.expanduser(file)), option)
     if not _is_byte_level(definition):
-        raise DataError(f"{option} is no byte-level BPE tokenizer; it must have a BPE model and cut text by ByteLevel")
-    plain = json.dumps(definition | {"truncation": None, "padding": None}, ensure_ascii=False)
-    return Tokenizer("byte_level", plain, _specials(definition))
+        raise FormatError(
+            f"{option} is no byte-level BPE tokenizer; it must have a BPE model and cut text by ByteLevel"
+        )
+    vocabulary = foreign.typed(_Vocabulary, definition, option)
+    plain = json.dumps(definition | {"truncation": None, "padding": None})
+    specials = _specials(vocabulary)
+    whole = _definition.completed(plain, dataclasses.astuple(specials), specials.cls, specials.sep, option)
+    tokenizer = Tokenizer("byte_level", whole, specials, option)
+    _definition.check_words(tokenizer, option)
+    return tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    vocab: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Added:
+    content: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Vocabulary:
+    """The pieces in a tokenizer.json."""
+
+    model: _Model
+    added_tokens: list[_Added]
 
 
 def starts_word(piece: str) -> bool:
@@ -69,15 +94,13 @@ def words(lines: Sequence[str], continued: Sequence[bool]) -> bytes:
     return joined.encode("utf-8", "surrogatepass").replace(_CUT_BYTES, CUT)
 
 
-def _is_byte_level(definition: Any) -> bool:
-    if not isinstance(definition, dict):
-        return False
-    model, cut = definition.get("model") or {}, definition.get("pre_tokenizer") or {}
-    return model.get("type") == "BPE" and cut.get("type") == "ByteLevel" and definition.get("normalizer") is None
+def _is_byte_level(definition: Mapping[str, Any]) -> bool:
+    types = [part.get("type") if isinstance(part := definition.get(name), dict) else part for name in _STEPS]
+    return types == ["BPE", "ByteLevel", None]
 
 
-def _specials(definition: dict[str, Any]) -> Specials:
-    vocabulary = set(definition["model"]["vocab"]) | {token["content"] for token in definition["added_tokens"]}
+def _specials(file: "_Vocabulary") -> Specials:
+    vocabulary = set(file.model.vocab) | {token.content for token in file.added_tokens}
     usual = {
         "pad": ("<pad>", "[PAD]"),
         "unk": ("<unk>", "[UNK]"),

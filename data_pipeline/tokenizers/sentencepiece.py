@@ -12,13 +12,18 @@ import functools
 import hashlib
 import io
 import itertools
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
+from configuration import foreign
+from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts, _sentencepiece_model
+from data_pipeline.tokenizers import _definition as definitions
 
 # Written out, so that the Unicode version of a library plays no part.
 _INVISIBLE = (
@@ -59,7 +64,8 @@ def build(
       model: a SentencePiece `.model` file; the other options are then its own.
 
     Raises:
-      DataError: the text does not support so large a vocabulary, or the model cannot be read or exported.
+      DataError: the text does not support so large a vocabulary.
+      FormatError: the model cannot be read or exported.
     """
     if model:
         return _given(model)
@@ -83,7 +89,8 @@ def word_encoder(backend: Any) -> Callable[[str], list[int]]:
     A text has far fewer such runs than words. The ids are the same: every piece lies within one run, so the best
     pieces of a word are the best ones of each run. (Scores are float32, whose sums in float64 are exact.)
     """
-    normalize, tokenize = backend.normalizer.normalize_str, backend.model.tokenize
+    normalize = backend.normalizer.normalize_str if backend.normalizer else str
+    tokenize = backend.model.tokenize
     specials = {token.content for token in backend.get_added_tokens_decoder().values()}
     pieces = backend.get_vocab(with_added_tokens=False).keys() - specials
     printable = {chr(code) for code in range(0x21, 0x7F)}
@@ -216,32 +223,51 @@ def _vocabulary_error(message: str, vocab_size: int) -> Exception:
 def _given(path: str) -> Tokenizer:
     from google.protobuf.message import DecodeError
 
+    option = f"config.data.tokenizer.options.model={path!r}"
+    written = foreign.read_bytes(Path(os.path.expanduser(path)), option)
     try:
-        with open(os.path.expanduser(path), "rb") as file:
-            proto = _sentencepiece_model.parse(file.read())
-    except OSError as error:
-        raise DataError(f"config.data.tokenizer.options.model={path!r}: {error.strerror}") from None
+        proto = _sentencepiece_model.parse(written)
     except DecodeError:
         proto = None
     if proto is None or not proto.pieces:
-        raise DataError(f"config.data.tokenizer.options.model={path!r} is not a SentencePiece model")
+        raise FormatError(f"{option} is not a SentencePiece model")
+    _check_pieces(proto, option)
     _check_given(proto, path)
     specials = _given_specials(proto)
-    return Tokenizer("sentencepiece", _definition(proto, _given_normalizer(proto), specials), specials)
+    definition = _definition(proto, _given_normalizer(proto), specials)
+    tokenizer = Tokenizer("sentencepiece", definition, specials, option)
+    definitions.check_words(tokenizer, option)
+    return tokenizer
+
+
+def _check_pieces(proto: Any, option: str) -> None:
+    """What the trainer always does, and a damaged model may not."""
+    pieces = [piece.piece for piece in proto.pieces]
+    texts = [piece for piece in pieces if isinstance(piece, str)]  # what is not UTF-8 comes as bytes
+    unknown = [piece.piece for piece in proto.pieces if piece.type == piece.UNKNOWN]
+    charsmap = proto.normalizer_spec.precompiled_charsmap
+    if len(texts) < len(pieces) or not all(texts) or len(max(texts, key=len)) > _LONGEST_WORD:
+        raise FormatError(f"{option} is damaged: a piece is empty, not UTF-8, or above {_LONGEST_WORD} characters")
+    if len(set(texts)) < len(texts) or len(unknown) != 1:
+        raise FormatError(f"{option} is damaged: it has a piece twice, or {len(unknown)} unknown pieces instead of 1")
+    if not all(math.isfinite(piece.score) for piece in proto.pieces):
+        raise FormatError(f"{option} is damaged: a piece's score is not a number")
+    if charsmap:
+        definitions.check_charsmap(charsmap, option)
 
 
 def _check_given(proto: Any, path: str) -> None:
     """What the ids of a text being those of its words asks of a model."""
     unfit = next((p.piece for p in proto.pieces if _SPACE_SIGN in p.piece.lstrip(_SPACE_SIGN)), None)
     if proto.trainer_spec.model_type not in (1, 2):
-        raise DataError(f"{path}: its pieces are neither unigram nor BPE; give a model of one of these")
+        raise FormatError(f"{path}: its pieces are neither unigram nor BPE; give a model of one of these")
     if unfit is not None:
-        raise DataError(f"{path}: the piece {unfit!r} goes across words; give a model trained with split_by_whitespace")
+        raise FormatError(f"{path}: the piece {unfit!r} goes across words; train it with split_by_whitespace")
     if proto.trainer_spec.treat_whitespace_as_suffix:
-        raise DataError(f"{path}: whitespace ends its pieces; give a model trained without treat_whitespace_as_suffix")
+        raise FormatError(f"{path}: whitespace ends its pieces; train it without treat_whitespace_as_suffix")
     spec = proto.normalizer_spec
     if not (spec.add_dummy_prefix and spec.remove_extra_whitespaces and spec.escape_whitespaces):
-        raise DataError(f"{path}: it keeps whitespace as it is; give a model trained with the default whitespace rules")
+        raise FormatError(f"{path}: it keeps whitespace as it is; train it with the default whitespace rules")
 
 
 def _given_normalizer(proto: Any) -> Any:
@@ -275,7 +301,7 @@ def _given_specials(proto: Any) -> Specials:
 def _definition(proto: Any, normalizer: Any, specials: Specials) -> str:
     """The `tokenizer.json` of a SentencePiece model."""
     import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers, processors
+    from tokenizers import decoders, models, pre_tokenizers
 
     pieces = [piece.piece for piece in proto.pieces]
     model: Any
@@ -289,14 +315,7 @@ def _definition(proto: Any, normalizer: Any, specials: Specials) -> str:
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
-    tokenizer.add_special_tokens([specials.pad, specials.unk, specials.cls, specials.sep, specials.mask])
-    cls, sep = specials.cls, specials.sep
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{cls}:0 $A:0 {sep}:0",
-        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
-        special_tokens=[(cls, tokenizer.token_to_id(cls)), (sep, tokenizer.token_to_id(sep))],
-    )
-    return tokenizer.to_str()
+    return definitions.with_specials(tokenizer, dataclasses.astuple(specials), specials.cls, specials.sep)
 
 
 def _merges(vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:

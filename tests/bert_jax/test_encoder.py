@@ -10,6 +10,7 @@ import bert_jax
 from bert_jax.config import Model
 from bert_jax.encoder import Encoder, positions
 from bert_jax.modeling import bert, heads
+from bert_jax.modeling.heads import mlm_head, pooler
 from configuration.foreign import FormatError
 from configuration.variants import use
 
@@ -33,8 +34,8 @@ def test_it_gives_what_the_model_functions_give(params):
     batch = {"tokens": tokens, "segments": np.ones_like(tokens), "positions": index, "token_types": types}
     hidden = bert.encode(MODEL, params, batch)
     np.testing.assert_allclose(out["hidden"], hidden, atol=1e-5)
-    np.testing.assert_allclose(out["pooled"], heads.pool(MODEL, params, hidden), atol=1e-5)
-    np.testing.assert_allclose(out["logits"], heads.mlm_logits(MODEL, params, hidden), atol=1e-5)
+    np.testing.assert_allclose(out["pooled"], pooler.pool(MODEL, params, hidden), atol=1e-5)
+    np.testing.assert_allclose(out["logits"], mlm_head.logits(MODEL, params, hidden), atol=1e-5)
     assert out["logits"].shape == (2, 37, 101)
 
 

@@ -6,6 +6,7 @@ import math
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 import test_train_step as tiny
 
 import bert_jax
@@ -101,13 +102,17 @@ def test_each_layer_of_both_stacks_has_a_trust_ratio_of_its_own(alone) -> None:
     assert ratios["second"]["temper"]["temperature"] == 1
 
 
-def test_it_is_exported_without_what_no_layout_has(tmp_path, alone, capsys) -> None:
+def test_it_is_exported_under_its_own_names(tmp_path, alone) -> None:
     config = make_config()
     with Checkpointer(tmp_path / "run", config.checkpoints) as checkpoints:
         checkpoints.save(4, alone[0], config, "store")
         checkpoints.wait()
     convert.export(tmp_path / "run", tmp_path / "out")
-    assert "left out, since no model in PyTorch's layout has them: second" in capsys.readouterr().err
+    written = safetensors.numpy.load_file(tmp_path / "out/model.safetensors")
+    kernels = jax.device_get(alone[0]["params"]["second"]["layers"]["dense"]["kernel"])
+    for layer in range(LAYERS):
+        np.testing.assert_array_equal(written[f"second.layer.{layer}.dense.weight"], kernels[layer].T)
+    assert written["second.temperature"].shape == (1,)
     encoder = bert_jax.load(tmp_path / "out")
     ours = bert_jax.load(tmp_path / "run")
     tokens = tiny.make_batch(0)["tokens"].astype(np.int32)

@@ -72,13 +72,30 @@ def test_pretraining_goes_on_from_a_checkpoint_with_one_flag(source, tmp_path) -
     ours = ("data.tokenizer.vocab_size", "model.vocab_size", "model.width", "model.mlp_width", "model.init")
     done = pretrain(tmp_path / "run", tmp_path / "text.txt", without=ours, **kept)
     assert done.returncode == 0, done.stderr
-    assert f"starting from the weights of {source}; fresh: mlm_head; left out: pooler" in done.stderr
+    assert f"starting from the weights of {source}; fresh: mlm_head; kept as they are: pooler" in done.stderr
     trained, given = bert_jax.load(tmp_path / "run"), bert_jax.load(source)
     assert not start.differences(trained.config, given.config)
     assert trained.tokenizer.pieces(range(len(PIECES))) == PIECES
     for part in ("embeddings", "layers"):
         for a, b in zip(jax.tree.leaves(trained.params[part]), jax.tree.leaves(given.params[part]), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-7)
+
+
+def test_a_head_that_is_not_trained_is_exported_as_it_came(source, store, tmp_path) -> None:
+    mesh = sharding.make_mesh(TINY.mesh)
+    config = dataclasses.replace(
+        TINY, model=dataclasses.replace(ENCODER, vocab_size=store.vocab_size), init_from=str(tmp_path / "encoder")
+    )
+    params = jax.device_get(bert.init(config.model, jax.random.key(7), heads.parts(config.model, "pooler")))
+    (tmp_path / "encoder").mkdir()
+    huggingface.write(config.model, params, tmp_path / "encoder")
+    with Checkpointer(tmp_path / "own", config.checkpoints) as own:
+        state, _, said = start.init_or_resume(config, store, mesh, own)
+        own.save(0, state, config, store.fingerprint)
+    assert said.endswith("fresh: mlm_head; kept as they are: pooler")
+    assert "pooler" not in state["params"]
+    bert_jax.convert.export(tmp_path / "own", tmp_path / "export")
+    assert equal(bert_jax.load(tmp_path / "export").params["pooler"], params["pooler"])
 
 
 def test_what_comes_before_what(source, store, tmp_path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from bert_jax.config import Config, Guard, Mesh, Model, Phase
 from bert_jax.objectives import Vocabulary, mlm, normalized
 from bert_jax.runtime import sharding
-from bert_jax.training import averaging, state_sharding
+from bert_jax.training import state_sharding
 from bert_jax.training.state import abstract_state, init_state, learning_rate, phase_at
 from bert_jax.training.step import accumulate, clipped, jit_train_step, make_train_step
 from configuration.variants import ConfigError, load, use
@@ -95,16 +95,11 @@ def test_microbatches_do_not_depend_on_the_mesh(mesh: Mesh) -> None:
 @pytest.mark.slow
 def test_guard_and_average_on_a_split_mesh_leave_the_run_alone(alone: tuple[dict, list[float]]) -> None:
     mesh = Mesh(data=1, fsdp=2, tensor=2)
-    config = make_config(mesh, guard=Guard(on=True), average_decay=0.9)
+    config = make_config(mesh, guard=Guard(on=True), transforms=(use("average", decay=0.9),))
     state, losses = run(config, devices=4, steps=10)
     np.testing.assert_allclose(losses, alone[1], rtol=1e-5)
-    average = averaging.average(state["opt_state"])
+    average = state["transforms"]["average"]["average"]
     assert jax.tree.structure(average) == jax.tree.structure(state["params"])
-    laid_out = abstract_state(config, sharding.make_mesh(mesh, jax.devices()[:4]))
-    for a, p in zip(
-        jax.tree.leaves(averaging.average(laid_out["opt_state"])), jax.tree.leaves(laid_out["params"]), strict=True
-    ):
-        assert a.sharding == p.sharding
 
 
 @pytest.mark.parametrize("parts", [pytest.param(2, marks=pytest.mark.slow), 4, pytest.param(8, marks=pytest.mark.slow)])

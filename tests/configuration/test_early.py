@@ -40,7 +40,7 @@ def test_a_program_that_imports_the_package_keeps_its_own_ctrl_c() -> None:
 
 
 def test_ctrl_c_in_a_terminal_reaches_the_workers_too_without_a_traceback(tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("Some words of a text.\n\n" * 1000)
+    (tmp_path / "text.txt").write_text("\n\n".join(f"Some words of text {i}." for i in range(1000)))
     flags = ["--config=configs/demo.py", f"--output={tmp_path / 'store'}", "--config.data.workers=2"]
     text = ["--config.data.sources.0=text_files", f"--config.data.sources.0.paths={tmp_path / 'text.txt'}"]
     process = subprocess.Popen(

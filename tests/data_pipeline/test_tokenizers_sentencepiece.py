@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.data_pipeline import hostile
 
+from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Specials, Tokenizer, load_tokenizer, sentencepiece
 
@@ -235,14 +236,14 @@ def test_a_given_model_without_a_mask_gets_one_at_the_end(tmp_path):
 
 
 def test_given_models_that_cannot_be_used(tmp_path):
-    with pytest.raises(DataError, match=r"model='.*none.model': No such file"):
+    with pytest.raises(FormatError, match=r"model='.*none.model' cannot be read: No such file"):
         sentencepiece.build(word_counts, model=str(tmp_path / "none.model"))
     (tmp_path / "text.model").write_text("not a model")
-    with pytest.raises(DataError, match="is not a SentencePiece model"):
+    with pytest.raises(FormatError, match="is not a SentencePiece model"):
         sentencepiece.build(word_counts, model=str(tmp_path / "text.model"))
     across = given_model(tmp_path / "across.model", split_by_whitespace=False)
-    with pytest.raises(DataError, match="goes across words"):
+    with pytest.raises(FormatError, match="goes across words"):
         sentencepiece.build(word_counts, model=across)
     suffixes = given_model(tmp_path / "suffix.model", treat_whitespace_as_suffix=True)
-    with pytest.raises(DataError, match=r"suffix\.model: "):
+    with pytest.raises(FormatError, match=r"suffix\.model: "):
         sentencepiece.build(word_counts, model=suffixes)

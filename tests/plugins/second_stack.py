@@ -37,6 +37,16 @@ def parts(model: Model, *, layers: int = 2) -> Parts:
     return {**heads.parts(model, "mlm_head"), "second": together(second)}
 
 
+def exported(model: Model) -> dict[str, str]:
+    """The second stack's names in PyTorch's layout."""
+    layer = "second.layer.{layer}.dense"
+    return {
+        "second/layers/dense/kernel": f"{layer}.weight",
+        "second/layers/dense/bias": f"{layer}.bias",
+        "second/temper/temperature": "second.temperature",
+    }
+
+
 def build(model: Model, vocabulary: Vocabulary, *, layers: int = 2, weight: float = 0.5) -> Objective:
     """Masked language modelling, and a second stack that learns a teacher's vector of each token."""
     del layers

@@ -84,6 +84,8 @@ FAMILY = family.Family(
         frozenset({"mlm_head", "pair_head"}): "AlbertForPreTraining",
         frozenset({"mlm_head"}): "AlbertForMaskedLM",
         frozenset(): "AlbertModel",
+        **family.task_architectures("Albert"),
     },
+    preference=5,
     special_ids={"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},
 )

@@ -15,5 +15,6 @@ FAMILY = family.Family(
     ],
     tied=family.pretraining_tied(PREFIX),
     architectures=family.pretraining_architectures("Bert"),
+    preference=6,
     special_ids={"pad_token_id": 0},
 )

@@ -98,6 +98,7 @@ FAMILY = family.Family(
         frozenset({"mlm_head"}): "BertJaxForMaskedLM",
         frozenset(): "BertJaxModel",
     },
+    preference=1,
     special_ids={"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},
     code=(f"{CODE}.py",),
     heads=lambda parts: {"pooler": "pooler" in parts},

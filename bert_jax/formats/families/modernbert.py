@@ -131,5 +131,6 @@ FAMILY = family.Family(
     rules=rules,
     tied={"decoder.weight": f"{PREFIX}.embeddings.tok_embeddings.weight"},
     architectures={frozenset({"mlm_head"}): "ModernBertForMaskedLM", frozenset(): "ModernBertModel"},
+    preference=3,
     special_ids={"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},
 )

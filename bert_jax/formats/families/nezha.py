@@ -41,6 +41,7 @@ FAMILY = family.Family(
     rules=lambda model, settings: [*family.encoder_rules(PREFIX), *family.pretraining_head_rules()],
     tied=family.pretraining_tied(PREFIX),
     architectures=family.pretraining_architectures("Nezha"),
+    preference=2,
     special_ids={"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},
     code=(f"{CODE}.py",),
 )

@@ -4,6 +4,8 @@ Its positions count from pad_token_id + 1, so that the first rows of its table a
 erf GELU, whatever config.json says of the layers.
 """
 
+from collections.abc import Collection
+
 from bert_jax import config
 from bert_jax.formats import family
 from bert_jax.formats.family import Settings
@@ -51,6 +53,13 @@ def rules(model: config.Model, settings: Settings) -> list[Rule]:
     ]
 
 
+def task_rules(heads: Collection[str]) -> list[Rule]:
+    """The heads of tasks: that of texts has the pooler inside."""
+    if "sequence_head" not in heads:
+        return family.task_rules(heads)
+    return [*family.dense("pooler", "classifier.dense"), *family.dense("sequence_head", "classifier.out_proj")]
+
+
 FAMILY = family.Family(
     prefix=PREFIX,
     model=model,
@@ -60,6 +69,11 @@ FAMILY = family.Family(
         "lm_head.decoder.weight": f"{PREFIX}.embeddings.word_embeddings.weight",
         "lm_head.decoder.bias": "lm_head.bias",
     },
-    architectures={frozenset({"mlm_head"}): "RobertaForMaskedLM", frozenset(): "RobertaModel"},
+    architectures={
+        frozenset({"mlm_head"}): "RobertaForMaskedLM",
+        frozenset(): "RobertaModel",
+        **family.task_architectures("Roberta"),
+    },
+    task_rules=task_rules,
     special_ids={"pad_token_id": PAD_ID, "bos_token_id": 0, "eos_token_id": 2},
 )

@@ -58,6 +58,7 @@ FAMILY = family.Family(
     rules=rules,
     tied=family.pretraining_tied(PREFIX),
     architectures={frozenset({"mlm_head"}): "RoFormerForMaskedLM", frozenset(): "RoFormerModel"},
+    preference=4,
     special_ids={"pad_token_id": 0},
     constants=constants,
 )

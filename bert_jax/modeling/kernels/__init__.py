@@ -1,24 +1,51 @@
 """Attention kernels, one a file: `build() -> Kernel`; `choose` finds the one that fits.
 
-A kernel computes, for q, k [B, L, N, H] and v [B, L, N, G],
+A kernel computes, for q [B, P, N, H], k [B, L, N, H] and v [B, L, N, G],
 
-    softmax(scale · q kᵀ, over keys of the same segment) · v        → [B, L, N, G]
+    softmax(scale · q kᵀ, over the keys that a query sees) · v        → [B, P, N, G]
 
-with optional dropout on the probabilities and optional vectors that are added to keys and values by clipped
-distance (`Relative`). It refuses, by name and reason, what it cannot do, before anything compiles.
+where a `Visibility` says what a query sees, with optional dropout on the probabilities and one of the additions below,
+which carry a position scheme. It refuses, by name and reason, what it cannot do, before anything compiles.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import jax
-from flax import nnx
 
 from bert_jax.config import Model
-from configuration.variants import ConfigError, load, use
+from bert_jax.modeling.visibility import Visibility
+from configuration.variants import ConfigError, load, names, use
 
-FASTEST_FIRST = {"cpu": ("xla",), "gpu": ("cudnn", "xla"), "tpu": ("band", "splash", "xla")}
+if TYPE_CHECKING:
+    from bert_jax.modeling.positions import Form
+
+
+class Sinusoids(NamedTuple):
+    """Vectors that are added to keys and values: the sinusoid of the distance d = key − query.
+
+    That of clip(d, −K, K) + K where K, the `distance`, is above 0, and else of d; column 2m holds the sine and column
+    2m + 1 the cosine, as `positions._sinusoids` has them.
+    """
+
+    distance: int
+
+
+class Vectors(NamedTuple):
+    """Vectors that are added to keys and values by distance: row clip(d, −K, K) + K of a table."""
+
+    table: jax.Array  # float32 [2K+1, H]
+
+
+class Bias(NamedTuple):
+    """Numbers that are added to the scaled scores by distance: column clip(d, −K, K) + K of each head's row."""
+
+    by_distance: jax.Array  # float32 [N, 2K+1]
+
+
+Addition = Sinusoids | Vectors | Bias | None
+Needs = Literal["nothing", "sinusoids", "vectors", "bias"]  # which of them a form of a position scheme needs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,16 +57,10 @@ class Request:
     head_size: int  # H of the queries and keys, in the kernel's input
     dtype: str
     dropout: bool = False  # on the attention probabilities
-    relative: Literal["sinusoid", "table"] | None = None  # the kind of `Relative`, if there must be one
-    unclipped: bool = False  # whether the scheme's wider heads may also come as a `Relative` that is not clipped
-
-
-class Relative(NamedTuple):
-    """Vectors that are added to keys and values by the distance d = key − query: row clip(d, −K, K) + K of a table."""
-
-    table: jax.Array  # float32 [2K+1, H]
-    sinusoid: bool  # whether row p holds sin(p w_m) and cos(p w_m) in columns 2m and 2m+1, w_m = 10000^(−2m/H)
-    clipped: bool = True  # a sinusoid that is not has that of p − K in row p, and rows for all distances
+    needs: Needs = "nothing"
+    ranks: bool = False  # keys have ranks and queries limits
+    window: int | None = None
+    elsewhere: bool = False  # queries stand at some places only, or in another sequence than the keys
 
 
 class Kernel(NamedTuple):
@@ -47,68 +68,86 @@ class Kernel(NamedTuple):
 
     unsupported: Callable[[Request], str | None]
     attend: Callable[..., jax.Array]
-    fewer_queries: bool = False  # whether q may be [B, P, N, H], with segments of its own [B, P]
-    unclipped: bool = False  # whether it prefers an unclipped `Relative` to doubled head size
+    preference: Mapping[str, int]  # by platform, or "any": of those that can, `auto` takes the one with the highest
 
 
-def choose(model: Model, request: Request) -> tuple[str, Kernel]:
-    """The kernel that `model.kernel` names, or the fastest on this platform that can do what is asked.
+class Choice(NamedTuple):
+    """What serves a model."""
+
+    name: str
+    kernel: Kernel
+    form: "Form"  # of the position scheme
+    request: Request  # as the kernel was asked, in this form
+    refusals: list[tuple[str, str]]  # of the kernels preferred to this one: names and reasons
+
+
+def choose(model: Model, request: Request) -> Choice:
+    """The kernel that `model.kernel` names, or the preferred one on this platform that can do what is asked.
+
+    Of the forms that the position scheme offers it takes the first that the kernel can have.
+
+    Args:
+      request: as `request_for` gives it: the form is put in here.
 
     Raises:
       ConfigError: the named kernel cannot; the message says why.
     """
-    name, kernel, _ = _choose(model, request)
-    return name, kernel
+    forms = load("bert_jax.modeling.positions", model.positions)(model).forms(request.length)
+    wanted = [model.kernel] if model.kernel.name != "auto" else [use(name) for name in by_preference(request.platform)]
+    refusals: list[tuple[str, str]] = []
+    for variant in wanted:
+        kernel = load("bert_jax.modeling.kernels", variant)()
+        reasons = []
+        for form in forms:
+            asked = dataclasses.replace(request, needs=form.needs, head_size=request.head_size * form.widening)
+            reason = kernel.unsupported(asked)
+            if reason is None:
+                return Choice(variant.name, kernel, form, asked, refusals)
+            reasons.append(reason)
+        refusals.append((variant.name, " and ".join(dict.fromkeys(reasons))))
+    if model.kernel.name != "auto":
+        raise ConfigError(
+            f"config.model.kernel is {model.kernel.name!r}, which cannot do this: {refusals[0][1]}; "
+            "'auto' picks one that can"
+        )
+    raise ConfigError(f"config.model.kernel is 'auto', but no kernel does {request}: {refusals}")
+
+
+def by_preference(platform: str) -> list[str]:
+    """The kernels that `auto` may take on a platform, the preferred ones first."""
+    preference = {
+        name: load("bert_jax.modeling.kernels", use(name))().preference for name in names("bert_jax.modeling.kernels")
+    }
+    at = {name: of.get(platform, of.get("any")) for name, of in preference.items()}
+    return [name for _, name in sorted(((n, name) for name, n in at.items() if n is not None), reverse=True)]
 
 
 def explain(model: Model, request: Request) -> str:
-    """One line for the log: the kernel that `choose` gives, and why no faster one.
+    """One line for the log: the kernel that `choose` gives, and why no preferred one.
 
     Raises:
       ConfigError: as `choose`.
     """
-    name, _, refusals = _choose(model, request)
+    chosen = choose(model, request)
     why = "named in the configuration" if model.kernel.name != "auto" else f"the fastest that can on {request.platform}"
-    return "; ".join([f"attention kernel: {name}, {why}", *(f"not {other}: {reason}" for other, reason in refusals)])
+    refused = [f"not {other}: {reason}" for other, reason in chosen.refusals]
+    return "; ".join([f"attention kernel: {chosen.name}, {why}", *refused])
 
 
-def _choose(model: Model, request: Request) -> tuple[str, Kernel, list[tuple[str, str]]]:
-    """The name, the kernel, and the faster ones that refused with their reasons."""
-    if model.kernel.name != "auto":
-        kernel = load("bert_jax.modeling.kernels", model.kernel)()
-        reason = kernel.unsupported(request)
-        if reason:
-            raise ConfigError(
-                f"config.model.kernel is {model.kernel.name!r}, which cannot do this: {reason}; "
-                "'auto' picks one that can"
-            )
-        return model.kernel.name, kernel, []
-    refusals: list[tuple[str, str]] = []
-    for name in FASTEST_FIRST.get(request.platform, ("xla",)):
-        kernel = load("bert_jax.modeling.kernels", use(name))()
-        reason = kernel.unsupported(request)
-        if reason is None:
-            return name, kernel, refusals
-        refusals.append((name, reason))
-    raise ConfigError(f"config.model.kernel is 'auto', but no kernel does {request}: {refusals}")
+def request_for(model: Model, length: int, dropout: bool, visibility: Visibility | None = None) -> Request:
+    """What `model` asks of a kernel for rows of `length` tokens, on the mesh in use or else this process's devices.
 
-
-def request_for(model: Model, length: int, dropout: bool) -> Request:
-    """What `model` asks of a kernel for rows of `length` tokens, on the mesh in use or else this process's devices."""
-    positions = load("bert_jax.modeling.positions", model.positions)()
-    scheme = nnx.eval_shape(lambda: positions(model, rngs=nnx.Rngs(params=0)))
-    q = jax.ShapeDtypeStruct((1, length, model.heads, model.head_size), model.dtype)
-    tables = jax.eval_shape(scheme.tables, jax.ShapeDtypeStruct((1, length), "int32"))
-    q, _, _ = jax.eval_shape(scheme.transform_qkv, q, q, q, tables)
-    relative = scheme.relative(tables)
+    Args:
+      visibility: None for both directions within a segment.
+    """
     return Request(
         platform=platform(),
         length=length,
-        head_size=q.shape[-1],
+        head_size=model.head_size,
         dtype=model.dtype,
         dropout=dropout and model.attention_dropout > 0,
-        relative=None if relative is None else "sinusoid" if relative.sinusoid else "table",
-        unclipped=relative is None and scheme.unclipped(length) is not None,
+        ranks=visibility is not None and visibility.ranked,
+        window=None if visibility is None else visibility.window,
     )
 
 

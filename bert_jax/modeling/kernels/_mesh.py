@@ -11,7 +11,7 @@ Attend = Callable[..., jax.Array]
 
 
 def over_mesh(attend: Attend) -> Attend:
-    """`attend(q, k, v, segments, query_segments)` over the mesh in use (`jax.set_mesh`), or as it is without one.
+    """`attend(q, k, v, visibility)` over the mesh in use (`jax.set_mesh`), or as it is without one.
 
     Rows are split as batches are, heads as `sharding.RULES` says; no device needs another's. Compiling a Pallas
     kernel for several devices outside `jax.set_mesh` is an error of JAX's.
@@ -21,4 +21,4 @@ def over_mesh(attend: Attend) -> Attend:
     own = rows()
     heads = PartitionSpec(*own, None, RULES["heads"], None)
     # Pallas calls do not say over which axes their results vary, so that JAX cannot check it.
-    return jax.shard_map(attend, in_specs=(heads, heads, heads, own, own), out_specs=heads, check_vma=False)
+    return jax.shard_map(attend, in_specs=(heads, heads, heads, own), out_specs=heads, check_vma=False)

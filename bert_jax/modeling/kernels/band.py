@@ -29,9 +29,10 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from bert_jax.modeling.kernels import Kernel, Relative, Request
+from bert_jax.modeling.kernels import Addition, Kernel, Request, Sinusoids
 from bert_jax.modeling.kernels._mesh import over_mesh
 from bert_jax.modeling.positions._sinusoids import sinusoids
+from bert_jax.modeling.visibility import Visibility
 
 LANES = 128  # of a TPU's registers: queries in a block and keys in a tile
 LONGEST = 1024  # tokens: what a head needs, also in float32 at head size 128, fits in 16 MiB
@@ -48,7 +49,7 @@ def build(*, interpret: bool = False, block: int = LANES) -> Kernel:
     return Kernel(
         functools.partial(unsupported, interpret=interpret),
         functools.partial(attend, interpret=interpret, block=block),
-        unclipped=True,
+        preference={"tpu": 2},
     )
 
 
@@ -56,12 +57,16 @@ def unsupported(request: Request, *, interpret: bool = False) -> str | None:
     """None, or why not."""
     if request.platform != "tpu" and not interpret:
         return f"band runs on TPU, not on {request.platform}"
-    if request.relative != "sinusoid" and not request.unclipped:
-        return "band is for relative sinusoids (positions functional_relative)"
+    if request.ranks or request.window is not None:
+        return "band takes neither windows nor an order of keys"
+    if request.elsewhere:
+        return "band takes queries at all places of a row"
     if request.dropout:
         return "band has no dropout on the attention probabilities (config.model.attention_dropout=0 turns it off)"
     if request.length > LONGEST:
         return f"band takes rows of up to {LONGEST} tokens, not of {request.length}"
+    if request.needs != "sinusoids":
+        return "band is for relative sinusoids (positions functional_relative)"
     return None
 
 
@@ -69,28 +74,28 @@ def attend(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
-    segments: jax.Array,
+    visibility: Visibility,
     *,
     scale: float,
-    relative: Relative | None = None,
+    addition: Addition = None,
     rate: float = 0.0,
     key: jax.Array | None = None,
     interpret: bool = False,
     block: int = LANES,
 ) -> jax.Array:
-    """q, k, v [B, L, N, H], segments [B, L] → [B, L, N, H]; `unsupported` tells what must not be asked."""
-    assert relative is not None
-    assert relative.sinusoid
+    """q, k, v [B, L, N, H] → [B, L, N, H]; `unsupported` tells what must not be asked."""
+    assert isinstance(addition, Sinusoids)
     assert rate == 0 or key is None
-    length, distance = q.shape[1], relative.table.shape[0] // 2
+    length = q.shape[1]
+    distance = addition.distance or length
     size = -(-length // block) * block
     # A band that nothing leaves has no edge to look for, in what pads the row neither.
     reach = distance if distance < length - 1 else size
-    band = Band(scale, reach, distance if relative.clipped else 0, size, min(block, size), interpret)
+    band = Band(scale, reach, addition.distance, size, min(block, size), interpret)
     pad = lambda x, value: jnp.pad(x, ((0, 0), (0, size - length)) + ((0, 0),) * (x.ndim - 2), constant_values=value)
-    rows = over_mesh(lambda q, k, v, segments, _: _attend(band, q, k, v, segments))
-    segments = pad(segments, -1)  # what is added sees itself alone
-    return rows(pad(q, 0), pad(k, 0), pad(v, 0), segments, segments)[:, :length]
+    rows = over_mesh(lambda q, k, v, segments: _attend(band, q, k, v, segments))
+    segments = pad(visibility.key_segments, -1)  # what is added sees itself alone
+    return rows(pad(q, 0), pad(k, 0), pad(v, 0), segments)[:, :length]
 
 
 class Band(NamedTuple):

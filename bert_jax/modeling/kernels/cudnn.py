@@ -1,15 +1,17 @@
 """cuDNN's fused attention for NVIDIA GPUs, through JAX: 16-bit floats, no dropout. Its mask is O(L²) for each row."""
 
 import jax
+import jax.numpy as jnp
 
-from bert_jax.modeling.kernels import Kernel, Relative, Request
+from bert_jax.modeling.kernels import Addition, Kernel, Request
+from bert_jax.modeling.visibility import Visibility
 
 LARGEST_HEAD = 128  # what every GPU that has the kernel takes; Hopper and later take 256
 
 
 def build() -> Kernel:
     """The kernel; it has no options."""
-    return Kernel(unsupported, attend)
+    return Kernel(unsupported, attend, preference={"gpu": 1})
 
 
 def unsupported(request: Request) -> str | None:
@@ -20,12 +22,14 @@ def unsupported(request: Request) -> str | None:
         return f"cudnn computes in 16-bit floats, not in {request.dtype} (config.model.dtype='bfloat16')"
     if request.dropout:
         return "cudnn has no dropout on the attention probabilities (config.model.attention_dropout=0 turns it off)"
-    if request.relative:
-        return "cudnn takes no relative vectors, which positions clipped at a distance need"
+    if request.elsewhere:
+        return "cudnn takes queries at all places of a row"
     if request.head_size % 8 or request.head_size > LARGEST_HEAD:
         return f"cudnn takes heads of a multiple of 8 up to {LARGEST_HEAD}, not of {request.head_size}"
     if request.length % 2:
         return f"cudnn takes rows of an even length, not of {request.length}"
+    if request.needs != "nothing":
+        return f"cudnn takes no {request.needs} by distance, which these positions need"
     return None
 
 
@@ -33,15 +37,18 @@ def attend(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
-    segments: jax.Array,
+    visibility: Visibility,
     *,
     scale: float,
-    relative: Relative | None = None,
+    addition: Addition = None,
     rate: float = 0.0,
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """q, k [B, L, N, H], v [B, L, N, H], segments [B, L] → [B, L, N, H]; `unsupported` tells what must not be asked."""
-    assert relative is None
+    """q, k [B, L, N, H], v [B, L, N, H] → [B, L, N, H]; `unsupported` tells what must not be asked."""
+    assert addition is None
     assert rate == 0 or key is None
-    same = segments[:, None, :, None] == segments[:, None, None, :]  # [B, 1, L, L]: no copy for each head
-    return jax.nn.dot_product_attention(q, k, v, mask=same, scale=scale, implementation="cudnn")
+    seen = visibility.mask()
+    out = jax.nn.dot_product_attention(q, k, v, mask=seen[:, None], scale=scale, implementation="cudnn")
+    if not visibility.ranked:
+        return out
+    return jnp.where(seen.any(-1)[:, :, None, None], out, 0)  # there may be queries that see nothing

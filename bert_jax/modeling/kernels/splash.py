@@ -1,4 +1,4 @@
-"""JAX's splash attention for TPU, a Pallas kernel: segments in O(L) memory, no dropout."""
+"""JAX's splash attention for TPU, a Pallas kernel: segments and windows in O(L) memory, no dropout."""
 
 import functools
 
@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask
 
-from bert_jax.modeling.kernels import Kernel, Relative, Request
+from bert_jax.modeling.kernels import Addition, Kernel, Request
 from bert_jax.modeling.kernels._mesh import over_mesh
+from bert_jax.modeling.visibility import Visibility
 
 LANES = 128  # blocks are multiples of this; rows of other lengths are padded with segments of their own
 LARGEST_BLOCK = 512
@@ -23,7 +24,7 @@ def build(*, interpret: bool = False) -> Kernel:
     return Kernel(
         functools.partial(unsupported, interpret=interpret),
         functools.partial(attend, interpret=interpret),
-        fewer_queries=True,
+        preference={"tpu": 1},
     )
 
 
@@ -33,8 +34,12 @@ def unsupported(request: Request, *, interpret: bool = False) -> str | None:
         return f"splash runs on TPU, not on {request.platform}"
     if request.dropout:
         return "splash has no dropout on the attention probabilities (config.model.attention_dropout=0 turns it off)"
-    if request.relative:
-        return "splash takes no relative vectors, which positions clipped at a distance need"
+    if request.ranks:
+        return "splash takes no order of keys but both directions"
+    if request.elsewhere and request.window is not None:
+        return "splash takes windows for queries at all places of a row"
+    if request.needs != "nothing":
+        return f"splash takes no {request.needs} by distance, which these positions need"
     return None
 
 
@@ -42,36 +47,37 @@ def attend(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
-    segments: jax.Array,
-    query_segments: jax.Array | None = None,
+    visibility: Visibility,
     *,
     scale: float,
-    relative: Relative | None = None,
+    addition: Addition = None,
     rate: float = 0.0,
     key: jax.Array | None = None,
     interpret: bool = False,
 ) -> jax.Array:
-    """q [B, P, N, H], k [B, L, N, H], v [B, L, N, G], segments [B, L] → [B, P, N, G].
+    """q [B, P, N, H], k [B, L, N, H], v [B, L, N, G] → [B, P, N, G].
 
-    P is L unless queries have `query_segments` [B, P] of their own. The rest is in `xla.attend`; `unsupported` tells
-    what must not be asked.
+    The rest is in `xla.attend`; `unsupported` tells what must not be asked.
     """
-    assert relative is None
+    assert addition is None
     assert rate == 0 or key is None
-    query_segments = segments if query_segments is None else query_segments
     rows = over_mesh(functools.partial(_attend, interpret=interpret))
-    return rows((q * scale).astype(q.dtype), k, v, segments, query_segments)
+    return rows((q * scale).astype(q.dtype), k, v, visibility)
 
 
-def _attend(
-    q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array, query_segments: jax.Array, *, interpret: bool
-) -> jax.Array:
+def _attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility, *, interpret: bool) -> jax.Array:
     """As `attend`, on one device, for queries that are scaled already."""
     queries = q.shape[1]
     heads_first = lambda x: jnp.swapaxes(_pad(x, 0), 1, 2)
-    ids = splash.SegmentIds(q=_pad(query_segments, -1), kv=_pad(segments, -1))
+    ids = splash.SegmentIds(q=_pad(visibility.query_segments, -1), kv=_pad(visibility.key_segments, -1))
     size = (ids.q.shape[1], ids.kv.shape[1])
-    mask = splash_attention_mask.MultiHeadMask([splash_attention_mask.FullMask(size)] * q.shape[2])
+    reach = visibility.window
+    of_head = (
+        splash_attention_mask.FullMask(size)
+        if reach is None
+        else splash_attention_mask.LocalMask(size, (reach, reach), offset=0)
+    )
+    mask = splash_attention_mask.MultiHeadMask([of_head] * q.shape[2])
     kernel = splash.make_splash_mha(
         mask, block_sizes=_blocks(*size), head_shards=1, q_seq_shards=1, interpret=interpret
     )

@@ -1,20 +1,24 @@
-"""The reference kernel: plain XLA on any device, with dropout and relative tables. Memory is O(L²) for each head."""
+"""The reference kernel: plain XLA on any device, with dropout and all additions. Memory is O(L²) for each head."""
 
 import jax
 import jax.numpy as jnp
 
-from bert_jax.modeling.kernels import Kernel, Relative, Request
+from bert_jax.modeling.kernels import Addition, Bias, Kernel, Request, Vectors
 from bert_jax.modeling.layers import dropout_mask
+from bert_jax.modeling.visibility import Visibility
 
 
 def build() -> Kernel:
     """The kernel; it has no options."""
-    return Kernel(unsupported, attend, fewer_queries=True)
+    return Kernel(unsupported, attend, preference={"any": 0})
 
 
 def unsupported(request: Request) -> str | None:
-    """It can do everything."""
-    del request
+    """None, or why not."""
+    if request.needs == "sinusoids":
+        return "xla takes sinusoids of distances as a table of vectors or as wider heads"
+    if request.elsewhere and request.needs != "nothing":
+        return "xla takes vectors and biases by distance for queries at all places of a row"
     return None
 
 
@@ -22,36 +26,36 @@ def attend(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
-    segments: jax.Array,
-    query_segments: jax.Array | None = None,
+    visibility: Visibility,
     *,
     scale: float,
-    relative: Relative | None = None,
+    addition: Addition = None,
     rate: float = 0.0,
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """q, k [B, L, N, H], v [B, L, N, G], segments [B, L] → [B, L, N, G].
+    """q [B, P, N, H], k [B, L, N, H], v [B, L, N, G] → [B, P, N, G].
 
     Args:
-      query_segments: [B, P] for queries [B, P, N, H] that stand at some places only; not with a relative table.
       scale: of the scores, usually 1/√H of the model's heads.
-      relative: vectors added to keys and values by distance.
+      addition: what carries the position scheme; `unsupported` tells what must not be asked.
       rate: share of the probabilities that dropout zeroes, given a `key`.
     """
     scores = jnp.einsum("blnh,bmnh->bnlm", q, k, preferred_element_type=jnp.float32)
-    if relative is not None:
-        table = relative.table.astype(q.dtype)
-        by_distance = jnp.einsum("blnh,dh->bnld", q, table, preferred_element_type=jnp.float32)
-        scores += spread(by_distance)
-    rows = segments if query_segments is None else query_segments
-    same = rows[:, None, :, None] == segments[:, None, None, :]
-    scores = jnp.where(same, scores * scale, jnp.finfo(jnp.float32).min)
-    probabilities = jax.nn.softmax(scores, axis=-1)
+    if isinstance(addition, Vectors):
+        table = addition.table.astype(q.dtype)
+        scores += spread(jnp.einsum("blnh,dh->bnld", q, table, preferred_element_type=jnp.float32))
+    scores *= scale
+    if isinstance(addition, Bias):
+        scores += biases(addition.by_distance, q.shape[1])
+    seen = visibility.mask()[:, None]
+    probabilities = jax.nn.softmax(jnp.where(seen, scores, jnp.finfo(jnp.float32).min), axis=-1)
+    if visibility.ranked:  # there may be queries that see nothing
+        probabilities = jnp.where(seen, probabilities, 0)
     drop_key = key if rate else None
     if drop_key is not None:  # what is kept is scaled after the products, where there is less of it
         probabilities = jnp.where(dropout_mask(probabilities.shape, rate, drop_key), probabilities, 0)
     out = jnp.einsum("bnlm,bmng->blng", probabilities.astype(v.dtype), v)
-    if relative is not None:
+    if isinstance(addition, Vectors):
         by_distance = collect(probabilities, table.shape[0]).astype(v.dtype)
         out += jnp.einsum("bnld,dg->blng", by_distance, table)
     return out if drop_key is None else out / (1 - rate)
@@ -59,9 +63,19 @@ def attend(
 
 def spread(by_distance: jax.Array) -> jax.Array:
     """[B, N, L, 2K+1] by clipped distance → [B, N, L, L] by key."""
-    length, k = by_distance.shape[2], by_distance.shape[3] // 2
-    rows = jnp.clip(jnp.arange(length)[None, :] - jnp.arange(length)[:, None], -k, k) + k
+    rows = distances(by_distance.shape[2], by_distance.shape[3])
     return jnp.take_along_axis(by_distance, rows[None, None], axis=3)
+
+
+def biases(by_distance: jax.Array, length: int) -> jax.Array:
+    """[N, 2K+1] by clipped distance → [N, L, L] by query and key."""
+    return by_distance[:, distances(length, by_distance.shape[1])]
+
+
+def distances(length: int, columns: int) -> jax.Array:
+    """int [L, L] by query and key: which of 2K + 1 columns their clipped distance has."""
+    k = columns // 2
+    return jnp.clip(jnp.arange(length)[None, :] - jnp.arange(length)[:, None], -k, k) + k
 
 
 def collect(probabilities: jax.Array, distances: int) -> jax.Array:

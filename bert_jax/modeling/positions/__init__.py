@@ -1,37 +1,36 @@
-"""Position schemes, one a file: `build(model) -> class of Positions`.
+"""Position schemes, one a file: `build(model) -> Positions`.
 
-A scheme may add to the embeddings, change queries, keys and values before attention and the output
-after it, or hand the kernel a table of relative vectors. What it leaves alone stays as in the base class.
+A scheme may have parameters, once for the encoder or in each layer, and may add to the embeddings. It meets attention
+in a form: what the form leaves alone stays as in the base class. Most schemes have one form; one that has several, such
+as wider heads and vectors by distance, offers them in order of preference, and a kernel takes the first it can have.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
 from flax import nnx
 
 from bert_jax.config import Model
-from bert_jax.modeling.kernels import Relative
+from bert_jax.modeling.kernels import Addition, Needs
+
+Triple = tuple[jax.Array, jax.Array, jax.Array]
 
 
-class Positions(nnx.Module):
-    """The base of every scheme: adds nothing, changes nothing."""
+class Form:
+    """How a scheme meets a kernel. The base changes nothing."""
 
-    def __init__(self, model: Model, rngs: nnx.Rngs):
-        del model, rngs
+    needs: Needs = "nothing"  # what the kernel must be able to add
+    widening: int = 1  # by which the head size grows in the kernel's input
 
-    def embed(self, positions: jax.Array) -> jax.Array | None:
-        """positions int [B, L] → what is added to the embeddings, [B, L, E], or None."""
-        del positions
-        return None
+    def tables(self, positions: jax.Array, shared: Any) -> Any:
+        """What the other functions need, computed once for all layers.
 
-    def tables(self, positions: jax.Array) -> Any:
-        """What `before` and `after` need of positions int [B, L], computed once for all layers."""
-        del positions
-        return None
-
-    def unclipped(self, length: int) -> Any:
-        """In place of `tables` for kernels that take relative sinusoids of any reach, or None where there are none."""
-        del length
+        Args:
+          positions: int [B, L], counted from the start of the row or of each document.
+          shared: the scheme's module of the whole encoder, or None.
+        """
+        del positions, shared
         return None
 
     def select_queries(self, tables: Any, places: jax.Array) -> Any:
@@ -39,19 +38,49 @@ class Positions(nnx.Module):
         del places
         return tables
 
-    def transform_qkv(
-        self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Any
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """q, k, v [B, L, N, H] → the same for the kernel; the head size may grow."""
-        del tables
+    def transform_qkv(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Any, own: Any) -> Triple:
+        """q, k, v [B, L, N, H] → the same for the kernel; `own` is the scheme's module of this layer, or None."""
+        del tables, own
         return q, k, v
 
-    def relative(self, tables: Any) -> Relative | None:
-        """Vectors for the kernel to add to keys and values by distance, or None."""
-        del tables
+    def addition(self, tables: Any, own: Any) -> Addition:
+        """What the kernel adds; of the kind that the form `needs`."""
+        del tables, own
         return None
 
     def transform_output(self, out: jax.Array, tables: Any) -> jax.Array:
         """The kernel's output → [B, L, N, H]."""
         del tables
         return out
+
+
+@dataclasses.dataclass(frozen=True)
+class Positions:
+    """The base of every scheme: no parameters, nothing added, one form that changes nothing."""
+
+    model: Model
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens in the longest row that it can number; None for any number."""
+        return None
+
+    def shared(self, rngs: nnx.Rngs) -> nnx.Module | None:
+        """The parameters that the encoder has once, at embeddings/position."""
+        del rngs
+        return None
+
+    def own(self, rngs: nnx.Rngs) -> nnx.Module | None:
+        """The parameters that each layer has, at layers/attention/position."""
+        del rngs
+        return None
+
+    def embed(self, positions: jax.Array, shared: Any) -> jax.Array | None:
+        """positions int [B, L] → what is added to the embeddings, [B, L, E], or None."""
+        del positions, shared
+        return None
+
+    def forms(self, length: int) -> tuple[Form, ...]:
+        """The forms for rows of `length` tokens, the preferred ones first."""
+        del length
+        return (Form(),)

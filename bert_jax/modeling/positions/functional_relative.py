@@ -9,24 +9,23 @@ value. Without clipping the angle-sum identities turn that into ordinary attenti
 so any kernel serves, and no array of shape [L, L, H] exists. A kernel that knows sinusoids does it inside, and its
 input's heads stay as wide as they are. Released checkpoints clip the distance to ±K and feed the shifted index
 (j − i + K) to the sinusoid. The shift only turns every angle, so rows that no distance can leave (L ≤ K + 1) still
-take the fast form; longer ones need a kernel that takes a relative table.
+take the fast form; longer ones need a kernel that takes sinusoids or a table of vectors.
 """
 
-import functools
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from bert_jax.config import Model
-from bert_jax.modeling.kernels import Relative
-from bert_jax.modeling.positions import Positions
+from bert_jax.modeling.kernels import Needs, Sinusoids, Vectors
+from bert_jax.modeling.positions import Form, Positions, Triple
 from bert_jax.modeling.positions._sinusoids import check_pairs, rotate, sinusoids
 from configuration.variants import ConfigError
 
 
-def build(*, max_distance: int = 0) -> type[Positions]:
+def build(model: Model, *, max_distance: int = 0) -> Positions:
     """The scheme.
 
     Args:
@@ -35,63 +34,78 @@ def build(*, max_distance: int = 0) -> type[Positions]:
     """
     if max_distance < 0:
         raise ConfigError(f"config.model.positions.max_distance is {max_distance}; it must be 0 (no clipping) or more")
-    return functools.partial(FunctionalRelative, max_distance=max_distance)  # type: ignore[return-value]
+    check_pairs(model)
+    return FunctionalRelative(model, max_distance)
 
 
-Triple = tuple[jax.Array, jax.Array, jax.Array]
+@dataclasses.dataclass(frozen=True)
+class FunctionalRelative(Positions):
+    """Relative vectors on keys and values, the same for every layer and head; no parameters."""
+
+    max_distance: int
+
+    def forms(self, length: int) -> tuple[Form, ...]:
+        size, distance = self.model.head_size, self.max_distance
+        if not distance:
+            return InKernel(0), WideHeads(size, 0)
+        if length <= distance + 1:
+            return (WideHeads(size, distance),)
+        return InKernel(distance), ByDistance(size, distance)
 
 
 class Tables(NamedTuple):
-    """Float32 [L, H] each: the sinusoid of keys, and that of queries, which are `max_distance` further left."""
+    """Float32 [L, H] each: the sinusoid of keys, and that of queries, which are K further left."""
 
     keys: jax.Array
     queries: jax.Array
 
 
-class Whole(NamedTuple):
-    """The sinusoids of the distances 1 − L … L − 1, for a kernel that takes them: float32 [2L−1, H]."""
+@dataclasses.dataclass(frozen=True)
+class WideHeads(Form):
+    """Ordinary attention with heads twice as wide, where no distance is clipped."""
 
-    table: jax.Array
+    head_size: int
+    shift: int  # K
+    widening: int = 2
 
+    def tables(self, positions: jax.Array, shared: Any) -> Tables:
+        keys = jnp.arange(positions.shape[1])  # distances within a document do not depend on where it starts
+        return Tables(sinusoids(keys, self.head_size), sinusoids(keys - self.shift, self.head_size))
 
-class FunctionalRelative(Positions):
-    """Relative vectors on keys and values, the same for every layer and head."""
+    def select_queries(self, tables: Tables, places: jax.Array) -> Tables:
+        return tables._replace(queries=tables.queries[places])
 
-    def __init__(self, model: Model, rngs: nnx.Rngs, max_distance: int = 0):
-        super().__init__(model, rngs)
-        check_pairs(model)
-        self.head_size = model.head_size
-        self.max_distance = max_distance
-
-    def tables(self, positions: jax.Array) -> Tables | Whole | jax.Array:
-        length = positions.shape[1]  # distances within a document do not depend on where it starts
-        if self.max_distance and length > self.max_distance + 1:
-            return sinusoids(jnp.arange(2 * self.max_distance + 1), self.head_size)
-        keys = jnp.arange(length)
-        return Tables(sinusoids(keys, self.head_size), sinusoids(keys - self.max_distance, self.head_size))
-
-    def unclipped(self, length: int) -> Whole | None:
-        if self.max_distance:
-            return None
-        return Whole(sinusoids(jnp.arange(1 - length, length), self.head_size))
-
-    def select_queries(self, tables: Tables | Whole | jax.Array, places: jax.Array) -> Tables | Whole | jax.Array:
-        return tables._replace(queries=tables.queries[places]) if isinstance(tables, Tables) else tables
-
-    def transform_qkv(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Tables | Whole | jax.Array) -> Triple:
-        if not isinstance(tables, Tables):
-            return q, k, v
+    def transform_qkv(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Tables, own: Any) -> Triple:
         keys = jnp.broadcast_to(tables.keys[:, None, :].astype(k.dtype), k.shape)
         q = jnp.concatenate([q, rotate(q, tables.queries, -1)], -1)
         return q, jnp.concatenate([k, keys], -1), jnp.concatenate([v, keys], -1)
 
-    def relative(self, tables: Tables | Whole | jax.Array) -> Relative | None:
-        if isinstance(tables, Tables):
-            return None
-        return Relative(*tables, True, clipped=False) if isinstance(tables, Whole) else Relative(tables, True)
-
-    def transform_output(self, out: jax.Array, tables: Tables | Whole | jax.Array) -> jax.Array:
-        if not isinstance(tables, Tables):
-            return out
+    def transform_output(self, out: jax.Array, tables: Tables) -> jax.Array:
         own, sinusoid = jnp.split(out, 2, axis=-1)
         return own + rotate(sinusoid, tables.queries, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class InKernel(Form):
+    """All in a kernel that knows sinusoids."""
+
+    distance: int  # K, 0 for no clipping
+    needs: Needs = "sinusoids"
+
+    def addition(self, tables: Any, own: Any) -> Sinusoids:
+        return Sinusoids(self.distance)
+
+
+@dataclasses.dataclass(frozen=True)
+class ByDistance(Form):
+    """A table of vectors, one for each distance up to K."""
+
+    head_size: int
+    distance: int  # K
+    needs: Needs = "vectors"
+
+    def tables(self, positions: jax.Array, shared: Any) -> jax.Array:
+        return sinusoids(jnp.arange(2 * self.distance + 1), self.head_size)
+
+    def addition(self, tables: jax.Array, own: Any) -> Vectors:
+        return Vectors(tables)

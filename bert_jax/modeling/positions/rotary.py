@@ -4,20 +4,19 @@ Each pair of numbers (2m, 2m + 1) of a query or key is turned by its position ti
 score depends on the distance of the two alone.
 """
 
-import functools
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from bert_jax.config import Model
-from bert_jax.modeling.positions import Positions
+from bert_jax.modeling.positions import Form, Positions, Triple
 from bert_jax.modeling.positions._sinusoids import check_pairs, rotate, sinusoids
 from configuration.variants import ConfigError
 
 
-def build(*, base: float = 10000.0) -> type[Positions]:
+def build(model: Model, *, base: float = 10000.0) -> Positions:
     """The scheme.
 
     Args:
@@ -25,7 +24,8 @@ def build(*, base: float = 10000.0) -> type[Positions]:
     """
     if base <= 1:
         raise ConfigError(f"config.model.positions.base is {base}; it must be above 1")
-    return functools.partial(Rotary, base=base)  # type: ignore[return-value]
+    check_pairs(model)
+    return Rotary(model, base)
 
 
 class Tables(NamedTuple):
@@ -35,23 +35,29 @@ class Tables(NamedTuple):
     queries: jax.Array
 
 
-class Rotary(Positions):
+@dataclasses.dataclass(frozen=True)
+class Turned(Form):
     """Queries and keys turned by their positions, in every layer and head alike; values are left alone."""
 
-    def __init__(self, model: Model, rngs: nnx.Rngs, base: float = 10000.0):
-        super().__init__(model, rngs)
-        check_pairs(model)
-        self.head_size = model.head_size
-        self.base = base
+    head_size: int
+    base: float
 
-    def tables(self, positions: jax.Array) -> Tables:
+    def tables(self, positions: jax.Array, shared: Any) -> Tables:
         table = sinusoids(positions, self.head_size, self.base)
         return Tables(table, table)
 
     def select_queries(self, tables: Tables, places: jax.Array) -> Tables:
         return tables._replace(queries=jnp.take_along_axis(tables.queries, places[..., None], axis=1))
 
-    def transform_qkv(
-        self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Tables
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def transform_qkv(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Tables, own: Any) -> Triple:
         return rotate(q, tables.queries, 1), rotate(k, tables.keys, 1), v
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotary(Positions):
+    """No parameters; one form."""
+
+    base: float
+
+    def forms(self, length: int) -> tuple[Form, ...]:
+        return (Turned(self.model.head_size, self.base),)

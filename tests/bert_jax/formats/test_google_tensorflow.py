@@ -11,7 +11,7 @@ import torch_reference as reference
 import transformers
 
 import bert_jax
-from bert_jax.modeling import heads
+from bert_jax.modeling.heads import pair_head
 from configuration.foreign import FormatError
 
 pytestmark = pytest.mark.torch
@@ -106,7 +106,7 @@ def test_it_computes_the_same_as_pytorch(tmp_path, pytorch, variables, rows):
     said = reference.run(pytorch, rows)
     reference.assert_same(encoder, said, rows, every_layer=True)
     pooled = encoder(rows.tokens, rows.mask, rows.types)["pooled"]
-    pair = heads.pair_logits(encoder.config, encoder.params, pooled)
+    pair = pair_head.logits(encoder.config, encoder.params, pooled)
     assert reference.distance(pair, said["seq_relationship_logits"]) <= 1e-5
 
 

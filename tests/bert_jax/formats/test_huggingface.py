@@ -19,6 +19,7 @@ from bert_jax.convert import export
 from bert_jax.formats import huggingface, weights
 from bert_jax.formats.table import flatten
 from bert_jax.modeling import bert, heads
+from bert_jax.modeling.heads import pooler, sequence_head, span_head, token_head
 from configuration.foreign import FormatError
 from configuration.variants import ConfigError, use
 
@@ -327,3 +328,34 @@ def test_the_vocabulary_padding_is_cut_off_and_added_as_zeros(tmp_path):
     np.testing.assert_array_equal(words[:101], params["embeddings"]["word"]["embedding"][:101])
     assert words.shape == (128, 12)
     assert not words[101:].any()
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "albert"])
+@pytest.mark.parametrize("head", ["sequence_head", "token_head", "span_head"])
+def test_the_heads_of_tasks_are_the_same_and_come_back_bit_for_bit(tmp_path, name, head):
+    outputs = 2 if head == "span_head" else 5
+    model = dataclasses.replace(BASE, embedding_width=6 if name == "albert" else 0)
+    own = use(head) if head == "span_head" else use(head, outputs=outputs)
+    params = bert.init(model, jax.random.key(1), heads.parts(model, "pooler", own))
+    names = {"id2label": {str(i): f"class {i}" for i in range(outputs)}}
+    huggingface.write(model, params, tmp_path, name, said=names)
+    kinds = {"sequence_head": "SequenceClassification", "token_head": "TokenClassification"}
+    kind = getattr(transformers, f"AutoModelFor{kinds.get(head, 'QuestionAnswering')}")
+    theirs, report = kind.from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    rows = reference.random_rows(np.random.default_rng(0), 2, 37, 101, 2)
+    encoder = bert_jax.load(tmp_path)
+    read, hidden = encoder.params, encoder(rows.tokens, rows.mask, rows.types)["hidden"]
+    said = reference.run(theirs.eval(), rows)
+    if head == "sequence_head":
+        logits = sequence_head.logits(model, read, pooler.pool(model, read, hidden))
+        assert reference.distance(logits, said["logits"]) <= reference.TOLERANCE
+    else:
+        logits = {"token_head": token_head, "span_head": span_head}[head].logits(model, read, hidden)
+        wanted = said["logits"] if head == "token_head" else np.stack([said["start_logits"], said["end_logits"]], -1)
+        assert reference.distance(logits, wanted, rows.mask) <= reference.TOLERANCE
+    for path, array in flatten(read):
+        array, given = np.asarray(array), np.asarray(dict(flatten(params))[path])
+        number = 101 if path == "embeddings/word/embedding" else None  # the rest is padding, which no folder has
+        np.testing.assert_array_equal(array[:number], given[:number], err_msg=path)

@@ -16,8 +16,11 @@ from bert_jax.config import Model
 from bert_jax.convert import export
 from bert_jax.formats import huggingface, weights
 from bert_jax.modeling import bert, heads
+from bert_jax.modeling.heads import pair_head
 from configuration.foreign import FormatError
 from configuration.variants import use
+
+HEADS = ("mlm_head", "pooler", "pair_head")
 
 pytestmark = pytest.mark.torch
 
@@ -28,7 +31,7 @@ def random_encoder(folder, max_distance):
     sizes = {"vocab_size": 101, "layers": 2, "width": 24, "heads": 3, "mlp_width": 20, "max_length": 40}
     model = Model(**sizes, positions=positions, init_std=0.2)
     folder.mkdir()
-    huggingface.write(model, bert.init(model, jax.random.key(0), heads.parts(model)), folder)
+    huggingface.write(model, bert.init(model, jax.random.key(0), heads.parts(model, *HEADS)), folder)
     return model
 
 
@@ -68,7 +71,7 @@ def test_it_can_be_trained_further_there(tmp_path):
 
 def pair_logits(encoder, rows):
     pooled = encoder(rows.tokens, rows.mask, rows.types)["pooled"]
-    return heads.pair_logits(encoder.config, encoder.params, pooled)
+    return pair_head.logits(encoder.config, encoder.params, pooled)
 
 
 # ------------------------------------------------------------------ the last release with NEZHA
@@ -117,4 +120,9 @@ def test_what_the_last_release_wrote_is_read_and_written_bit_for_bit(tmp_path, o
 def test_absolute_positions_are_not_nezha(tmp_path):
     model = Model(vocab_size=101, layers=1, width=12, heads=3, mlp_width=20, max_length=40)
     with pytest.raises(FormatError, match=r"cannot express model\.positions"):
-        huggingface.write(model, bert.init(model, jax.random.key(0), heads.parts(model)), tmp_path, "nezha")
+        huggingface.write(
+            model,
+            bert.init(model, jax.random.key(0), heads.parts(model, *HEADS)),
+            tmp_path,
+            "nezha",
+        )

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from bert_jax.encoder import Encoder
-from bert_jax.modeling import heads
+from bert_jax.modeling.heads import pair_head
 
 transformers.utils.logging.disable_progress_bar()
 torch.set_num_threads(1)
@@ -129,7 +129,7 @@ def assert_same(encoder: Encoder, theirs: dict[str, np.ndarray], rows: Rows, eve
         if name in ("logits", "prediction_logits"):
             assert distance(out["logits"], logits, rows.mask) <= TOLERANCE
         elif name in ("seq_relationship_logits", "sop_logits"):
-            pair = heads.pair_logits(encoder.config, encoder.params, out["pooled"])
+            pair = pair_head.logits(encoder.config, encoder.params, out["pooled"])
             assert distance(pair, logits) <= TOLERANCE
         elif name == "pooler_output":
             assert distance(out["pooled"], logits) <= TOLERANCE

@@ -10,6 +10,7 @@ from bert_jax.modeling import bert, heads
 from bert_jax.modeling.attention import Attention, project
 from bert_jax.modeling.kernels import xla
 from bert_jax.modeling.layers import bind
+from bert_jax.modeling.visibility import within
 from configuration.variants import ConfigError, use
 
 OFFSETS = (-1, 1, -3)
@@ -37,11 +38,12 @@ def test_heads_look_at_their_offsets(positions) -> None:
     embeddings = bind(bert.Embeddings, model, params["embeddings"])
     layer = jax.tree.map(lambda x: x[0], params["layers"]["attention"])
     attention = bind(Attention, model, {name: layer[name] for name in ("query", "key", "value", "output")})
-    scheme, tables = embeddings.position, embeddings.position.tables(jnp.asarray(batch["positions"]))
+    form = embeddings.scheme.forms(37)[-1]  # the one that any kernel takes
+    tables = form.tables(jnp.asarray(batch["positions"]), embeddings.position)
     q, k, _ = project((attention.query, attention.key, attention.value), embeddings(batch))
     here = jnp.broadcast_to(jnp.eye(37)[None, :, None], (2, 37, 3, 37))  # values that tell the place
-    q, k, _ = scheme.transform_qkv(q, k, jnp.zeros_like(q), tables)
-    looked = xla.attend(q, k, here, batch["segments"], scale=attention.scale)
+    q, k, _ = form.transform_qkv(q, k, jnp.zeros_like(q), tables, None)
+    looked = xla.attend(q, k, here, within(batch["segments"]), scale=attention.scale)
     for head, offset in enumerate(OFFSETS):
         inside = np.arange(4, 37 - 4)
         near = np.arange(-4, 5)

@@ -38,14 +38,15 @@ def vectors(rows: np.ndarray, length: int) -> np.ndarray:
 
 
 def probabilities(q, k, segments, scale, relative):
-    """[B, N, L, L]; relative [L, L, H] or None."""
+    """[B, N, P, L]; relative [L, L, H] or None; segments [B, L], or bool [B, P, L]: what each query sees."""
     scores = np.einsum("binh,bjnh->bnij", q, k)
     if relative is not None:
         scores += np.einsum("binh,ijh->bnij", q, relative)
-    same = segments[:, None, :, None] == segments[:, None, None, :]
-    scores = np.where(same, scores * scale, -np.inf)
-    e = np.exp(scores - scores.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
+    seen = segments if segments.ndim == 3 else segments[:, :, None] == segments[:, None, :]
+    scores = np.where(seen[:, None], scores * scale, -np.inf)
+    e = np.exp(scores - np.where(seen.any(-1)[:, None], scores.max(-1), 0)[..., None])
+    total = e.sum(-1, keepdims=True)
+    return np.divide(e, total, out=np.zeros_like(e), where=total > 0)
 
 
 def attend(q, k, v, segments, scale, rows=None):

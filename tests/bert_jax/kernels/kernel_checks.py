@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bert_jax.modeling import visibility
+
 
 def values_and_gradients(attend):
     """The jitted (q, k, v, segments, gradient) → out, dq, dk, dv."""
@@ -50,3 +52,58 @@ def padding_is_finite_and_without_gradient(attend, arrays):
         assert np.isfinite(g).all()
         assert (np.asarray(g)[segments == 0] == 0).all()
         assert (np.asarray(g)[segments > 0] != 0).any()
+
+
+KINDS = ("window", "left to right", "prefix", "permutation, content", "permutation, queries", "all at once")
+WINDOW = 3
+
+
+def only_what_is_visible_counts(attend, kind, arrays, scale):
+    """Values and gradients against NumPy with a mask made pair by pair; what a query does not see moves no bit of it.
+
+    Args:
+      attend: the kernel, with a `Visibility` in the place of segments.
+      kind: one of KINDS.
+    """
+    q, k, v, gradient, segments = arrays
+    seeing, seen = visible(kind, segments)
+    run = values_and_gradients(attend)
+    out, *gradients = run(q, k, v, seeing, gradient)
+    reference.close(out, reference.attend(q, k, v, seen, scale), 1e-5)
+    for actual, exact in zip(gradients, reference.gradients(q, k, v, gradient, seen, scale), strict=True):
+        reference.close(actual, exact, 1e-5)
+    query = int(np.flatnonzero(segments[0] == 2)[1])
+    unseen = np.where(seen[0, query], 0, np.float32(7.25))[None, :, None, None]
+    after, *_ = run(q, k + unseen, v + unseen, seeing, gradient)
+    np.testing.assert_array_equal(np.asarray(out)[0, query], np.asarray(after)[0, query])
+
+
+def visible(kind, segments):
+    """The `Visibility` of a kind and the mask bool [B, L, L] that it stands for, made pair by pair."""
+    rng = np.random.default_rng(0)
+    rows, length = segments.shape
+    prefix = rng.random(segments.shape) < 0.3
+    order = np.stack([rng.permutation(length) for _ in range(rows)]).astype(np.int32)
+    sees = {
+        "window": lambda b, i, j: abs(i - j) <= WINDOW,
+        "left to right": lambda b, i, j: j <= i,
+        "prefix": lambda b, i, j: prefix[b, j] or (not prefix[b, i] and j <= i),
+        "permutation, content": lambda b, i, j: order[b, j] <= order[b, i],
+        "permutation, queries": lambda b, i, j: order[b, j] < order[b, i],
+        "all at once": lambda b, i, j: (prefix[b, j] or (not prefix[b, i] and j <= i)) and abs(i - j) <= WINDOW,
+    }[kind]
+    seen = np.array(
+        [
+            [[segments[b, i] == segments[b, j] and sees(b, i, j) for j in range(length)] for i in range(length)]
+            for b in range(rows)
+        ]
+    )
+    asked = {
+        "window": lambda s: visibility.within(s, WINDOW),
+        "left to right": visibility.left_to_right,
+        "prefix": lambda s: visibility.prefixed(s, jnp.asarray(prefix)),
+        "permutation, content": lambda s: visibility.permuted(s, jnp.asarray(order), own=True),
+        "permutation, queries": lambda s: visibility.permuted(s, jnp.asarray(order), own=False),
+        "all at once": lambda s: visibility.prefixed(s, jnp.asarray(prefix), WINDOW),
+    }[kind]
+    return asked(jnp.asarray(segments)), seen

@@ -13,20 +13,19 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from bert_jax.config import Mesh, Model
 from bert_jax.modeling import bert, heads
-from bert_jax.modeling.kernels import Relative, Request, band, choose, request_for, xla
+from bert_jax.modeling.kernels import Request, Sinusoids, Vectors, band, choose, request_for, xla
+from bert_jax.modeling.visibility import within
 from bert_jax.runtime import sharding
 from configuration.variants import ConfigError, use
 
 SCALE, SIZE = 0.4, 6
-TPU = {"platform": "tpu", "length": 512, "head_size": 64, "dtype": "bfloat16", "relative": "sinusoid"}
-
-
-def relative(distance, size=SIZE):
-    return Relative(jnp.asarray(reference.table(distance, size), jnp.float32), True)
+TPU = {"platform": "tpu", "length": 512, "head_size": 64, "dtype": "bfloat16"}
+CLIPPED = use("functional_relative", max_distance=64)
 
 
 def kernel(distance, block=8):
-    return functools.partial(band.attend, scale=SCALE, relative=relative(distance), interpret=True, block=block)
+    attend = functools.partial(band.attend, scale=SCALE, addition=Sinusoids(distance), interpret=True, block=block)
+    return lambda q, k, v, segments: attend(q, k, v, within(segments))
 
 
 @pytest.mark.parametrize(
@@ -48,16 +47,13 @@ def test_values_and_gradients(distance, block):
 def test_values_and_gradients_without_clipping(block):
     ahead = reference.table(18, SIZE)  # of the distances 0 … 36
     rows = np.concatenate([ahead[:0:-1] * np.tile([-1, 1], SIZE // 2), ahead])  # behind, sines change their sign
-    whole = Relative(jnp.asarray(rows, jnp.float32), True, clipped=False)
-    attend = functools.partial(band.attend, scale=SCALE, relative=whole, interpret=True, block=block)
-    checks.equal_to_the_definition(attend, reference.inputs(6, size=SIZE), SCALE, rows)
+    checks.equal_to_the_definition(kernel(0, block), reference.inputs(6, size=SIZE), SCALE, rows)
 
 
 @pytest.mark.slow
 def test_longer_rows_in_blocks_of_a_tpu():
     arrays, rows = reference.inputs(1, 430, size=10), reference.table(64, 10)
-    attend = functools.partial(band.attend, scale=SCALE, relative=relative(64, 10), interpret=True)
-    checks.equal_to_the_definition(attend, arrays, SCALE, rows)
+    checks.equal_to_the_definition(kernel(64, block=128), arrays, SCALE, rows)
 
 
 def test_documents_do_not_see_each_other():
@@ -72,7 +68,8 @@ def test_half_precision_is_as_good_as_the_reference_kernel():
     """Both round to bfloat16; neither may be much further from float64 than the other."""
     q, k, v, gradient, segments = reference.inputs(4, size=SIZE)
     q, k, v, gradient = (jnp.asarray(x, jnp.bfloat16) for x in (q, k, v, gradient))
-    plain = functools.partial(xla.attend, scale=SCALE, relative=relative(4))
+    table = Vectors(jnp.asarray(reference.table(4, SIZE), jnp.float32))
+    plain = lambda q, k, v, segments: xla.attend(q, k, v, within(segments), scale=SCALE, addition=table)
     exact = [np.asarray(x, np.float64) for x in (q, k, v, gradient)]
     wanted = [
         reference.attend(*exact[:3], segments, SCALE, reference.table(4, SIZE)),
@@ -118,27 +115,34 @@ def test_the_encoder_is_the_same_with_this_kernel_and_the_reference(max_distance
     [
         ({"platform": "gpu"}, "runs on TPU, not on gpu"),
         ({"dropout": True}, "no dropout"),
-        ({"relative": None}, "is for relative sinusoids"),
-        ({"relative": "table"}, "is for relative sinusoids"),
+        ({"window": 3}, "neither windows nor an order"),
+        ({"ranks": True}, "neither windows nor an order"),
         ({"length": 2048}, "rows of up to 1024 tokens, not of 2048"),
     ],
 )
 def test_refusals(asked, why):
     with pytest.raises(ConfigError, match=f"config.model.kernel is 'band', which cannot do this: .*{why}"):
-        choose(Model(kernel=use("band")), Request(**TPU | asked))
+        choose(Model(kernel=use("band"), positions=CLIPPED), Request(**TPU | asked))
 
 
-def test_what_the_clipped_scheme_asks_for():
-    model = Model(positions=use("functional_relative", max_distance=64))
-    assert request_for(model, 512, dropout=False).relative == "sinusoid"
-    assert request_for(model, 65, dropout=False).relative is None  # no distance is clipped: wider heads do
-    assert not request_for(model, 65, dropout=False).unclipped
+def test_it_is_for_relative_sinusoids():
+    for positions, length in ((use("absolute"), 512), (CLIPPED, 65)):  # 65: no distance is clipped, wider heads do
+        with pytest.raises(ConfigError, match="is for relative sinusoids"):
+            choose(Model(kernel=use("band"), positions=positions), Request(**TPU | {"length": length}))
+    assert choose(Model(positions=CLIPPED), Request(**TPU)).name == "band"
+    assert choose(Model(positions=use("functional_relative")), Request(**TPU)).request.head_size == 64
 
 
-def test_what_the_unclipped_scheme_asks_for():
-    request = request_for(Model(positions=use("functional_relative")), 512, dropout=False)
-    assert (request.relative, request.unclipped, request.head_size) == (None, True, 128)
-    assert not request_for(Model(), 512, dropout=False).unclipped
+def test_what_the_reference_kernel_takes_instead():
+    for positions, length, form, size in (
+        (CLIPPED, 512, "ByDistance", 64),
+        (CLIPPED, 65, "WideHeads", 128),
+        (use("functional_relative"), 512, "WideHeads", 128),
+        (use("absolute"), 512, "Form", 64),
+    ):
+        model = Model(positions=positions)
+        chosen = choose(model, request_for(model, length, dropout=False))
+        assert (type(chosen.form).__name__, chosen.request.head_size) == (form, size)
 
 
 @pytest.mark.tpu_compile
@@ -151,8 +155,8 @@ def test_compiles_for_tpu_without_moving_rows_or_heads(v5e_mesh, length, size, d
     place = lambda *axes: NamedSharding(mesh, PartitionSpec(("data", "fsdp"), *axes))
     heads = jax.ShapeDtypeStruct((16, length, 4, size), dtype, sharding=place(None, "tensor"))
     segments = jax.ShapeDtypeStruct((16, length), jnp.int32, sharding=place())
-    vectors = relative(64, size) if clipped else Relative(jnp.zeros((2 * length - 1, size)), True, clipped=False)
-    run = checks.values_and_gradients(functools.partial(band.attend, scale=SCALE, relative=vectors))
+    attend = functools.partial(band.attend, scale=SCALE, addition=Sinusoids(64 if clipped else 0))
+    run = checks.values_and_gradients(lambda q, k, v, segments: attend(q, k, v, within(segments)))
     with jax.set_mesh(mesh):
         compiled = run.lower(heads, heads, heads, segments, heads).compile()
     assert "band_forward" in compiled.as_text()

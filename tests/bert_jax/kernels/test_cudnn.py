@@ -11,6 +11,7 @@ import pytest
 
 from bert_jax.config import Model
 from bert_jax.modeling.kernels import Request, choose, cudnn
+from bert_jax.modeling.visibility import within
 from configuration.variants import ConfigError, use
 
 GPU = {"platform": "gpu", "length": 512, "head_size": 64, "dtype": "bfloat16"}
@@ -22,7 +23,6 @@ GPU = {"platform": "gpu", "length": 512, "head_size": 64, "dtype": "bfloat16"}
         ({"platform": "tpu"}, "runs on NVIDIA GPUs, not on tpu"),
         ({"dtype": "float32"}, "16-bit floats, not in float32"),
         ({"dropout": True}, "no dropout"),
-        ({"relative": "sinusoid"}, "no relative vectors"),
         ({"head_size": 60}, "heads of a multiple of 8 up to 128, not of 60"),
         ({"head_size": 256}, "heads of a multiple of 8 up to 128, not of 256"),
         ({"length": 37}, "an even length, not of 37"),
@@ -31,6 +31,14 @@ GPU = {"platform": "gpu", "length": 512, "head_size": 64, "dtype": "bfloat16"}
 def test_refusals(asked, why):
     with pytest.raises(ConfigError, match=f"config.model.kernel is 'cudnn', which cannot do this: .*{why}"):
         choose(Model(kernel=use("cudnn")), Request(**GPU | asked))
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [({"needs": "vectors"}, "no vectors by distance"), ({"elsewhere": True}, "queries at all places")],
+)
+def test_what_the_encoder_must_not_ask(asked, why):
+    assert why in (cudnn.unsupported(Request(**GPU | asked)) or "")
 
 
 def test_takes_bert_base():
@@ -48,10 +56,12 @@ def test_mask_and_scale_mean_what_jax_takes_them_for(monkeypatch):
         return plain(*args, implementation="xla", **how)
 
     monkeypatch.setattr(jax.nn, "dot_product_attention", stand_in)
-    attend = functools.partial(cudnn.attend, scale=0.4)
+    attend = lambda q, k, v, segments: cudnn.attend(q, k, v, within(segments), scale=0.4)
     checks.equal_to_the_definition(attend, reference.inputs(0), 0.4)
     checks.documents_do_not_see_each_other(attend, reference.inputs(1))
     checks.padding_is_finite_and_without_gradient(attend, reference.inputs(2))
+    for kind in checks.KINDS:
+        checks.only_what_is_visible_counts(functools.partial(cudnn.attend, scale=0.4), kind, reference.inputs(3), 0.4)
     assert set(asked) == {"cudnn"}
 
 
@@ -60,7 +70,7 @@ def test_mask_and_scale_mean_what_jax_takes_them_for(monkeypatch):
 def test_on_a_gpu():
     half = lambda seed: [jnp.asarray(x, jnp.bfloat16) for x in reference.inputs(seed, 150, size=64)[:4]]
     segments = reference.inputs(0, 150)[4]
-    attend = functools.partial(cudnn.attend, scale=0.125)
+    attend = lambda q, k, v, segments: cudnn.attend(q, k, v, within(segments), scale=0.125)
     exact = [np.asarray(x, np.float32) for x in half(0)]
     out = attend(*half(0)[:3], segments)
     reference.close(out, reference.attend(*exact[:3], segments, 0.125), 1e-2)  # bfloat16 has 8 bits

@@ -4,46 +4,54 @@ import jax
 import pytest
 
 from bert_jax.config import Mesh, Model
-from bert_jax.modeling.kernels import FASTEST_FIRST, Request, choose, explain, platform, request_for
+from bert_jax.modeling.kernels import Request, by_preference, choose, explain, platform, request_for
 from bert_jax.runtime import sharding
 from configuration.variants import ConfigError, names, use
 
+UNCLIPPED, CLIPPED = use("functional_relative"), use("functional_relative", max_distance=64)
 BASE = {"length": 512, "head_size": 64, "dtype": "bfloat16"}
 
 
 @pytest.mark.parametrize(
-    ("platform", "asked", "kernel"),
+    ("platform", "positions", "asked", "kernel"),
     [
-        ("cpu", {}, "xla"),
-        ("tpu", {}, "splash"),
-        ("tpu", {"head_size": 128, "unclipped": True}, "band"),  # functional_relative without clipping
-        ("tpu", {"head_size": 128, "unclipped": True, "length": 2048}, "splash"),
-        ("gpu", {"head_size": 128, "unclipped": True}, "cudnn"),
-        ("tpu", {"relative": "sinusoid"}, "band"),
-        ("tpu", {"relative": "table"}, "xla"),
-        ("tpu", {"dropout": True}, "xla"),
-        ("gpu", {}, "cudnn"),
-        ("gpu", {"dtype": "float32"}, "xla"),
-        ("gpu", {"relative": "sinusoid"}, "xla"),
-        ("a platform of tomorrow", {}, "xla"),
+        ("cpu", "absolute", {}, "xla"),
+        ("tpu", "absolute", {}, "splash"),
+        ("tpu", "absolute", {"window": 128}, "splash"),
+        ("tpu", "absolute", {"ranks": True}, "xla"),
+        ("tpu", "rotary", {}, "splash"),
+        ("tpu", UNCLIPPED, {}, "band"),
+        ("tpu", UNCLIPPED, {"window": 128}, "splash"),
+        ("tpu", UNCLIPPED, {"length": 2048}, "splash"),
+        ("gpu", UNCLIPPED, {}, "cudnn"),
+        ("tpu", CLIPPED, {}, "band"),
+        ("tpu", CLIPPED, {"length": 2048}, "xla"),
+        ("tpu", "absolute", {"dropout": True}, "xla"),
+        ("gpu", "absolute", {}, "cudnn"),
+        ("gpu", "absolute", {"ranks": True, "window": 5}, "cudnn"),
+        ("gpu", "absolute", {"dtype": "float32"}, "xla"),
+        ("gpu", CLIPPED, {}, "xla"),
+        ("a platform of tomorrow", "absolute", {}, "xla"),
     ],
 )
-def test_auto(platform, asked, kernel):
+def test_auto(platform, positions, asked, kernel):
+    model = Model(positions=use(positions) if isinstance(positions, str) else positions)
     request = Request(platform=platform, **BASE | asked)
-    assert choose(Model(), request)[0] == kernel
-    assert explain(Model(), request).startswith(f"attention kernel: {kernel}, the fastest that can on {platform}")
+    assert choose(model, request).name == kernel
+    assert explain(model, request).startswith(f"attention kernel: {kernel}, the fastest that can on {platform}")
 
 
 def test_every_kernel_has_its_place():
-    assert {name for order in FASTEST_FIRST.values() for name in order} == set(names("bert_jax.modeling.kernels"))
+    found = {name for platform in ("cpu", "gpu", "tpu") for name in by_preference(platform)}
+    assert found == set(names("bert_jax.modeling.kernels"))
 
 
 def test_the_log_says_why_not_a_faster_one():
     line = explain(Model(), Request(platform="tpu", dropout=True, **BASE))
     assert line == (
-        "attention kernel: xla, the fastest that can on tpu; not band: band is for relative sinusoids (positions "
-        "functional_relative); not splash: splash has no dropout on the attention probabilities "
-        "(config.model.attention_dropout=0 turns it off)"
+        "attention kernel: xla, the fastest that can on tpu; not band: band has no dropout on the attention "
+        "probabilities (config.model.attention_dropout=0 turns it off); not splash: splash has no dropout on the "
+        "attention probabilities (config.model.attention_dropout=0 turns it off)"
     )
     named = explain(Model(kernel=use("xla")), Request(platform="tpu", **BASE))
     assert named == "attention kernel: xla, named in the configuration"
@@ -67,4 +75,4 @@ def test_the_platform_is_that_of_the_mesh_in_use():
 @pytest.mark.tpu_compile
 def test_a_slice_that_is_only_compiled_for_is_a_tpu(v5e_mesh):
     with jax.set_mesh(v5e_mesh()):
-        assert choose(Model(), request_for(Model(), 512, dropout=False))[0] == "splash"
+        assert choose(Model(), request_for(Model(), 512, dropout=False)).name == "splash"

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from bert_jax.config import Mesh, Model
-from bert_jax.modeling.kernels import Request, choose, splash
+from bert_jax.config import Mesh
+from bert_jax.modeling.kernels import Request, splash
+from bert_jax.modeling.visibility import within
 from bert_jax.runtime import sharding
-from configuration.variants import ConfigError, use
 
 SCALE = 0.4
-attend = functools.partial(splash.attend, scale=SCALE, interpret=True)
+seeing = functools.partial(splash.attend, scale=SCALE, interpret=True)
+attend = lambda q, k, v, segments: seeing(q, k, v, within(segments))
 
 
 @pytest.mark.parametrize(("length", "value_size"), [(37, 5), (300, 11)])  # one block, and three of 128
@@ -29,6 +30,17 @@ def test_documents_do_not_see_each_other():
     checks.documents_do_not_see_each_other(attend, reference.inputs(1, 300))
 
 
+def test_windows():
+    checks.only_what_is_visible_counts(seeing, "window", reference.inputs(6), SCALE)
+
+
+def test_windows_of_longer_rows():
+    """More than one block, so that whole blocks are left out."""
+    q, k, v, _, segments = reference.inputs(7, 700)
+    seen = (segments[:, :, None] == segments[:, None, :]) & (np.abs(np.subtract.outer(*[np.arange(700)] * 2)) <= 9)
+    reference.close(seeing(q, k, v, within(segments, 9)), reference.attend(q, k, v, seen, SCALE), 1e-5)
+
+
 def test_padding():
     checks.padding_is_finite_and_without_gradient(attend, reference.inputs(2, 150))
 
@@ -37,7 +49,7 @@ def test_queries_at_some_places_only():
     q, k, v, gradient, segments = reference.inputs(3)
     places = np.array([[3, 30, 11], [0, 36, 5]])
     at = lambda x: np.take_along_axis(x, places.reshape(2, 3, *[1] * (x.ndim - 2)), 1)
-    out, pull = jax.vjp(lambda q, k, v: attend(at(q), k, v, segments, at(segments)), q, k, v)
+    out, pull = jax.vjp(lambda q, k, v: seeing(at(q), k, v, within(segments).at(places)), q, k, v)
     reference.close(out, at(reference.attend(q, k, v, segments, SCALE)), 1e-5)
     kept = np.zeros_like(gradient)
     np.put_along_axis(kept, places[:, :, None, None], at(gradient), 1)
@@ -61,23 +73,24 @@ def test_rows_and_heads_split_over_a_mesh():
     [
         ({"platform": "cpu"}, "runs on TPU, not on cpu"),
         ({"dropout": True}, "no dropout"),
-        ({"relative": "sinusoid"}, "no relative vectors"),
+        ({"needs": "vectors"}, "no vectors by distance"),
+        ({"ranks": True}, "no order of keys"),
+        ({"window": 4, "elsewhere": True}, "windows for queries at all places"),
     ],
 )
 def test_refusals(asked, why):
     request = Request(**{"platform": "tpu", "length": 512, "head_size": 64, "dtype": "bfloat16"} | asked)
-    with pytest.raises(ConfigError, match=f"config.model.kernel is 'splash', which cannot do this: .*{why}"):
-        choose(Model(kernel=use("splash")), request)
+    assert why in (splash.unsupported(request) or "")
 
 
 @pytest.mark.tpu_compile
-@pytest.mark.parametrize("size", [64, 128])
-def test_compiles_for_tpu_without_moving_rows_or_heads(v5e_mesh, size):
+@pytest.mark.parametrize(("size", "window"), [(64, None), (128, None), (64, 128)])
+def test_compiles_for_tpu_without_moving_rows_or_heads(v5e_mesh, size, window):
     mesh = v5e_mesh(data=8, tensor=2)
     place = lambda *axes: NamedSharding(mesh, PartitionSpec(("data", "fsdp"), *axes))
     heads = jax.ShapeDtypeStruct((16, 512, 4, size), jnp.bfloat16, sharding=place(None, "tensor"))
     segments = jax.ShapeDtypeStruct((16, 512), jnp.int32, sharding=place())
-    run = checks.values_and_gradients(functools.partial(splash.attend, scale=SCALE))
+    run = checks.values_and_gradients(lambda q, k, v, s: splash.attend(q, k, v, within(s, window), scale=SCALE))
     with jax.set_mesh(mesh):
         compiled = run.lower(heads, heads, heads, segments, heads).compile()
     assert "splash_mha" in compiled.as_text()

@@ -1,5 +1,7 @@
 """The reference kernel against the definition in NumPy float64: values, gradients, dropout, isolation, memory."""
 
+import functools
+
 import attention_reference as reference
 import jax
 import jax.numpy as jnp
@@ -7,14 +9,15 @@ import kernel_checks as checks
 import numpy as np
 import pytest
 
-from bert_jax.modeling.kernels import Relative, xla
+from bert_jax.modeling.kernels import Bias, Vectors, xla
+from bert_jax.modeling.visibility import across, within
 
 SCALE = 5**-0.5
 DISTANCES = [None, 1, 4, 36, 50]  # None: no table; 36 is the longest distance there is, 50 is never reached
 
 
 def relative(distance, size=5):
-    return None if distance is None else Relative(jnp.asarray(reference.table(distance, size), jnp.float32), True)
+    return None if distance is None else Vectors(jnp.asarray(reference.table(distance, size), jnp.float32))
 
 
 def rows(distance, size=5):
@@ -36,7 +39,7 @@ def test_the_reference_gradients_are_those_of_finite_differences():
 
 
 def kernel(distance):
-    return lambda q, k, v, segments: xla.attend(q, k, v, segments, scale=SCALE, relative=relative(distance))
+    return lambda q, k, v, segments: xla.attend(q, k, v, within(segments), scale=SCALE, addition=relative(distance))
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -46,7 +49,7 @@ def test_values_and_gradients(distance):
 
 def test_values_may_have_another_size():
     q, k, v, _, segments = reference.inputs(3, value_size=11)
-    out = xla.attend(q, k, v, segments, scale=SCALE)
+    out = xla.attend(q, k, v, within(segments), scale=SCALE)
     assert out.shape == (2, 37, 3, 11)
     reference.close(out, reference.attend(q, k, v, segments, SCALE), 2e-6)
 
@@ -55,7 +58,8 @@ def test_values_may_have_another_size():
 def test_dropout_drops_the_share_and_keeps_the_mean(distance):
     q, k, v, _, segments = reference.inputs(4)
     rate, draws = 0.25, 800
-    attend = lambda key: xla.attend(q, k, v, segments, scale=SCALE, relative=relative(distance), rate=rate, key=key)
+    how = {"scale": SCALE, "addition": relative(distance), "rate": rate}
+    attend = lambda key: xla.attend(q, k, v, within(segments), key=key, **how)
     outs = np.asarray(jax.lax.map(attend, jax.random.split(jax.random.key(0), draws), batch_size=200), np.float64)
     exact = reference.attend(q, k, v, segments, SCALE, rows(distance))
     error = np.abs(outs.mean(0) - exact) / (outs.std(0) / draws**0.5)
@@ -64,7 +68,7 @@ def test_dropout_drops_the_share_and_keeps_the_mean(distance):
 
     # One-hot values show each probability: zero for a share `rate`, 1 / (1 − rate) of what it was for the rest.
     places = np.broadcast_to(np.eye(37, dtype=np.float32)[None, :, None], (2, 37, 3, 37))
-    seen = lambda **how: np.asarray(xla.attend(q, k, places, segments, scale=SCALE, **how))
+    seen = lambda **how: np.asarray(xla.attend(q, k, places, within(segments), scale=SCALE, **how))
     plain, dropped = seen(), seen(rate=rate, key=jax.random.key(1))
     kept = dropped[plain > 0] != 0
     assert abs(1 - kept.mean() - rate) < 5 * (rate * (1 - rate) / kept.size) ** 0.5
@@ -74,7 +78,7 @@ def test_dropout_drops_the_share_and_keeps_the_mean(distance):
 def test_relative_values_are_summed_with_the_probabilities_that_dropout_left():
     q, k, _, _, segments = reference.inputs(7, size=37)
     attend = lambda v: np.asarray(
-        xla.attend(q, k, v, segments, scale=SCALE, relative=relative(4, 37), rate=0.25, key=jax.random.key(2)),
+        xla.attend(q, k, v, within(segments), scale=SCALE, addition=relative(4, 37), rate=0.25, key=jax.random.key(2)),
         np.float64,
     )
     places = np.broadcast_to(np.eye(37, dtype=np.float32)[None, :, None], q.shape)
@@ -92,8 +96,7 @@ def test_queries_at_some_places_only():
         np.take_along_axis(q, places[:, :, None, None], 1),
         k,
         v,
-        segments,
-        np.take_along_axis(segments, places, 1),
+        within(segments).at(places),
         scale=SCALE,
     )
     everywhere = reference.attend(q, k, v, segments, SCALE)
@@ -117,7 +120,46 @@ def test_no_array_of_length_by_length_by_head_size():
     segments = jax.ShapeDtypeStruct((1, length), jnp.int32)
 
     def loss(q, k, v, segments):
-        return xla.attend(q, k, v, segments, scale=0.125, relative=relative(64, size)).sum()
+        return xla.attend(q, k, v, within(segments), scale=0.125, addition=relative(64, size)).sum()
 
     compiled = jax.jit(jax.grad(loss, (0, 1, 2))).lower(shape, shape, shape, segments).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < length * length * size * 4 / 4
+
+
+@pytest.mark.parametrize("kind", checks.KINDS)
+def test_what_queries_see(kind):
+    checks.only_what_is_visible_counts(functools.partial(xla.attend, scale=SCALE), kind, reference.inputs(9), SCALE)
+
+
+def test_a_window_at_some_places():
+    q, k, v, _, segments = reference.inputs(10)
+    places = np.array([[3, 30, 11], [0, 36, 5]])
+    at = lambda x: np.take_along_axis(x, places[:, :, None, None], 1)
+    everywhere = xla.attend(q, k, v, within(segments, 3), scale=SCALE)
+    reference.close(xla.attend(at(q), k, v, within(segments, 3).at(places), scale=SCALE), at(everywhere), 2e-6)
+
+
+def test_cross_attention():
+    q, _, _, gradient, query_segments = reference.inputs(11, length=19)
+    _, k, v, _, segments = reference.inputs(12)
+    seen = query_segments[:, :, None] == segments[:, None, :]
+    seeing = across(jnp.asarray(query_segments), jnp.asarray(segments))
+    run = checks.values_and_gradients(lambda q, k, v, seeing: xla.attend(q, k, v, seeing, scale=SCALE))
+    out, *gradients = run(q, k, v, seeing, gradient)
+    reference.close(out, reference.attend(q, k, v, seen, SCALE), 1e-5)
+    for actual, exact in zip(gradients, reference.gradients(q, k, v, gradient, seen, SCALE), strict=True):
+        reference.close(actual, exact, 1e-5)
+
+
+def test_biases_by_distance():
+    q, k, v, _, segments = reference.inputs(13)
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(3, 9))  # of three heads, up to four tokens apart
+    i, j = np.indices((37, 37))
+    dense = table[:, np.clip(j - i, -4, 4) + 4]
+    same = segments[:, None, :, None] == segments[:, None, None, :]
+    scores = np.where(same, np.einsum("binh,bjnh->bnij", *map(np.float64, (q, k))) * SCALE + dense, -np.inf)
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    exact = np.einsum("bnij,bjng->bing", e / e.sum(-1, keepdims=True), v)
+    out = xla.attend(q, k, v, within(segments), scale=SCALE, addition=Bias(jnp.asarray(table, jnp.float32)))
+    reference.close(out, exact, 2e-6)

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.modeling import heads
+from bert_jax.modeling.heads import mlm_head
 from bert_jax.modeling.kernels import xla
 from bert_jax.modeling.products import affine
+from bert_jax.modeling.visibility import within
 
 ROUNDING = {"float32": 2.0**-24, "bfloat16": 2.0**-8}  # half of the distance of neighbours, relative
 
@@ -73,7 +74,7 @@ def test_a_bias_is_added_and_its_gradient_summed_in_float32(dtype):
 def test_logits_and_their_gradients(parts, places, words, width, dtype):
     x, table = draw(3, (parts, places, width), (parts, words, width), dtype=dtype)
     bias, g = draw(4, (words,), (parts, places, words), dtype="float32")
-    y, gradients = jax.vjp(jax.jit(heads.project), x, table, bias)
+    y, gradients = jax.vjp(jax.jit(mlm_head.project), x, table, bias)
     of_x, of_table, of_bias = gradients(g)
     x64, t64, b64, g64 = (np.asarray(a, np.float64) for a in (x, table, bias, g))
     rounded = np.asarray(g.astype(dtype), np.float64)
@@ -93,7 +94,7 @@ def test_bf16_layers_run_at_any_size(rows, length, heads_, size):
 
     def loss(x: jax.Array, qkv: jax.Array, output: jax.Array) -> jax.Array:
         q, k, v = (affine(x, qkv * width**-0.5)[:, :, i] for i in range(3))
-        found = xla.attend(q, k, v, jnp.ones((rows, length), jnp.int32), scale=size**-0.5)
+        found = xla.attend(q, k, v, within(jnp.ones((rows, length), jnp.int32)), scale=size**-0.5)
         return jnp.square(affine(found, output * width**-0.5, None, 2).astype(jnp.float32)).mean()
 
     run = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))

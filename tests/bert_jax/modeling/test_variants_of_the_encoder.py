@@ -13,6 +13,7 @@ from test_bert import drop_key_bias, make_batch
 from bert_jax.analysis import flops
 from bert_jax.config import Model
 from bert_jax.modeling import bert, heads
+from bert_jax.modeling.heads import mlm_head
 from configuration.variants import ConfigError, use
 
 BASE = Model(vocab_size=101, layers=4, width=18, heads=3, mlp_width=20, max_length=37, init_std=0.3)
@@ -50,7 +51,7 @@ def test_equal_to_the_formulas(change: dict) -> None:
     @jax.jit
     def run(params: dict, batch: dict) -> tuple[jax.Array, jax.Array]:
         hidden = bert.encode(model, params, batch, places=places)
-        return hidden, heads.mlm_logits(model, params, hidden)
+        return hidden, mlm_head.logits(model, params, hidden)
 
     for ours, exact in zip(run(params, batch), (states[-1], logits), strict=True):
         exact = np.take_along_axis(exact, places[..., None], 1)

@@ -7,6 +7,7 @@ import pytest
 
 from bert_jax.config import Model
 from bert_jax.modeling import bert, heads
+from bert_jax.modeling.heads import mlm_head
 from bert_jax.objectives import Vocabulary, mlm
 from configuration.variants import ConfigError, use
 
@@ -126,7 +127,7 @@ def test_loss_against_float64() -> None:
     params["mlm_head"]["bias"] = jax.random.normal(jax.random.key(1), (MODEL.padded_vocab_size,))
     corrupted = jax.device_get(objective.corrupt(batch, jax.random.key(2)))
     loss, metrics = jax.jit(objective.loss)(params, (), corrupted, None)
-    all_logits = jax.jit(lambda p, b: heads.mlm_logits(MODEL, p, bert.encode(MODEL, p, b)))
+    all_logits = jax.jit(lambda p, b: mlm_head.logits(MODEL, p, bert.encode(MODEL, p, b)))
     logits = np.asarray(all_logits(params, corrupted), np.float64)
     assert logits.shape == (6, 37, V)
     shifted = logits - logits.max(-1, keepdims=True)

@@ -9,7 +9,7 @@ from test_mlm import MODEL, VOCABULARY, make_batch
 
 from bert_jax.config import Model
 from bert_jax.modeling import bert, heads
-from bert_jax.modeling.heads import mlm_logits, pair_logits, pool
+from bert_jax.modeling.heads import mlm_head, pair_head, pooler
 from bert_jax.objectives import mlm_pair, mlm_static, normalized
 from configuration.variants import ConfigError
 
@@ -50,10 +50,11 @@ def test_the_loss_of_tokens_and_pairs():
 
     @jax.jit
     def run(batch):
-        params = bert.init(PAIRS, KEYS[3], heads.parts(PAIRS))
+        params = bert.init(PAIRS, KEYS[3], heads.parts(PAIRS, "mlm_head", "pooler", "pair_head"))
         corrupted = objective.corrupt(batch, KEYS[4])
         hidden = bert.encode(PAIRS, params, corrupted)
-        tokens, choice = mlm_logits(PAIRS, params, hidden), pair_logits(PAIRS, params, pool(PAIRS, params, hidden))
+        tokens = mlm_head.logits(PAIRS, params, hidden)
+        choice = pair_head.logits(PAIRS, params, pooler.pool(PAIRS, params, hidden))
         return corrupted, objective.loss(params, (), corrupted, None), tokens, choice
 
     corrupted, (total, metrics), tokens, choice = run(batch)

@@ -4,20 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from bert_jax.config import Model
 from bert_jax.modeling.kernels import xla
 from bert_jax.modeling.positions import functional_relative
 from bert_jax.modeling.positions._sinusoids import sinusoids
+from bert_jax.modeling.visibility import within
 from configuration.variants import ConfigError
 
 LENGTH, HEADS, SIZE = 37, 3, 6
 
 
 def scheme(max_distance: int, size: int = SIZE) -> functional_relative.FunctionalRelative:
-    model = Model(width=HEADS * size, heads=HEADS)
-    return functional_relative.build(max_distance=max_distance)(model, rngs=nnx.Rngs(params=0))
+    return functional_relative.build(Model(width=HEADS * size, heads=HEADS), max_distance=max_distance)
 
 
 def distances(max_distance: int, length: int) -> np.ndarray:
@@ -48,18 +47,18 @@ def inputs(length: int):
 
 
 def attend(scheme, q, k, v, segments):
-    tables = scheme.tables(jnp.zeros(q.shape[:2]))
-    q, k, v = scheme.transform_qkv(*map(jnp.asarray, (q, k, v)), tables)
-    return scheme.transform_output(
-        xla.attend(q, k, v, segments, scale=SIZE**-0.5, relative=scheme.relative(tables)), tables
-    )
+    form = scheme.forms(q.shape[1])[-1]  # the one that the reference kernel takes
+    tables = form.tables(jnp.zeros(q.shape[:2]), None)
+    q, k, v = form.transform_qkv(*map(jnp.asarray, (q, k, v)), tables, None)
+    out = xla.attend(q, k, v, within(segments), scale=SIZE**-0.5, addition=form.addition(tables, None))
+    return form.transform_output(out, tables)
 
 
 @pytest.mark.parametrize("max_distance", [0, 1, 4, 35, 36, 64])  # up to 35 by the table, from 36 by wider heads
 def test_equal_to_the_definition(max_distance):
     arrays = inputs(LENGTH)
     positions = scheme(max_distance)
-    assert (positions.relative(positions.tables(jnp.zeros((1, LENGTH)))) is not None) == (0 < max_distance < LENGTH - 1)
+    assert (positions.forms(LENGTH)[-1].needs == "vectors") == (0 < max_distance < LENGTH - 1)
     exact = definition(*arrays, max_distance)
     assert np.abs(attend(positions, *arrays) - exact).max() <= 3e-6 * np.abs(exact).max()
 
@@ -80,8 +79,7 @@ def test_angles_stay_exact_far_from_the_start():
 @pytest.mark.parametrize("max_distance", [0, 64])
 def test_no_array_of_length_by_length_by_head_size(max_distance):
     """Forward and backward of one head at length 512 and head size 64 take far less than [512, 512, 64] would."""
-    model = Model(width=64, heads=1)
-    positions = functional_relative.build(max_distance=max_distance)(model, rngs=nnx.Rngs(params=0))
+    positions = functional_relative.build(Model(width=64, heads=1), max_distance=max_distance)
     shape = jax.ShapeDtypeStruct((1, 512, 1, 64), jnp.float32)
     loss = lambda q, k, v, segments: attend(positions, q, k, v, segments).sum()
     segments = jax.ShapeDtypeStruct((1, 512), jnp.int32)
@@ -93,4 +91,4 @@ def test_refusals():
     with pytest.raises(ConfigError, match=r"config.model.heads is 3: heads of 5 cannot .* must be even"):
         scheme(4, size=5)
     with pytest.raises(ConfigError, match=r"config.model.positions.max_distance is -1; it must be 0"):
-        functional_relative.build(max_distance=-1)
+        functional_relative.build(Model(), max_distance=-1)

@@ -1,6 +1,4 @@
-"""What reads the encoder's output: the masked-language-model head, the pooler, the pair head."""
-
-from collections.abc import Mapping
+"""The masked-language-model head (Devlin et al. 2018, section 3.1)."""
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +7,13 @@ from flax import nnx
 from bert_jax.config import Model
 from bert_jax.modeling.block import activate
 from bert_jax.modeling.layers import Dense, LayerNorm, bind
-from bert_jax.modeling.parts import Parts, of_module
+from bert_jax.modeling.parts import Part, of_module
 from bert_jax.modeling.products import dot, over_rows
+
+
+def build(model: Model) -> Part:
+    """The head; it has no options."""
+    return of_module(MlmHead, model)
 
 
 class MlmHead(nnx.Module):
@@ -63,43 +66,11 @@ def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tu
 project.defvjp(_forward, _backward)
 
 
-class Pooler(Dense):
-    """tanh of a dense layer over the row's first token."""
-
-    def __init__(self, model: Model, rngs: nnx.Rngs):
-        super().__init__((model.width, model.width), ("embed", None), model, rngs)
-
-
-class PairHead(Dense):
-    """Two logits for a pair of texts: next sentence, or sentence order."""
-
-    def __init__(self, model: Model, rngs: nnx.Rngs):
-        super().__init__((model.width, 2), ("embed", None), model, rngs)
-
-
-HEADS: Mapping[str, type[nnx.Module]] = {"mlm_head": MlmHead, "pooler": Pooler, "pair_head": PairHead}
-
-
-def parts(model: Model, *names: str) -> Parts:
-    """The heads of these names as parts; all of `HEADS` if none is named."""
-    return {name: of_module(HEADS[name], model) for name in names or HEADS}
-
-
-def padded_mlm_logits(model: Model, params: dict, hidden: jax.Array) -> jax.Array:
+def padded_logits(model: Model, params: dict, hidden: jax.Array) -> jax.Array:
     """hidden [..., D] → float32 [..., Vp]; the columns that pad the vocabulary are −inf in effect."""
     return bind(MlmHead, model, params["mlm_head"])(hidden, params["embeddings"]["word"]["embedding"])
 
 
-def mlm_logits(model: Model, params: dict, hidden: jax.Array) -> jax.Array:
+def logits(model: Model, params: dict, hidden: jax.Array) -> jax.Array:
     """hidden [..., D] → float32 [..., V]."""
-    return padded_mlm_logits(model, params, hidden)[..., : model.vocab_size]
-
-
-def pool(model: Model, params: dict, hidden: jax.Array) -> jax.Array:
-    """hidden [B, L, D] → [B, D]."""
-    return jnp.tanh(bind(Pooler, model, params["pooler"])(hidden[:, 0]))
-
-
-def pair_logits(model: Model, params: dict, pooled: jax.Array) -> jax.Array:
-    """pooled [B, D] → float32 [B, 2]."""
-    return bind(PairHead, model, params["pair_head"])(pooled).astype(jnp.float32)
+    return padded_logits(model, params, hidden)[..., : model.vocab_size]
