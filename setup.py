@@ -34,6 +34,7 @@ setup(
         "etils[epath]==1.15.0",
         "filelock==4.2.11",
         "fsspec==2026.9.0",
+        "importlib_resources==7.1.0",  # TensorFlow Datasets opens what it ships by it, and does not name it
         "matplotlib==3.11.2",
         "optax==0.2.8",
         "orbax-checkpoint==0.12.8",

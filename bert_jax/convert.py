@@ -42,8 +42,8 @@ def main() -> dict[str, Any]:
     if bool(workdir) == bool(source):
         raise FormatError("give either --workdir (to PyTorch's layout) or --source (from it)")
     if workdir:
-        where = {"store": cli.FLAGS.store, "checkpoints": cli.FLAGS.checkpoints}
-        opened = export(Path(workdir), output, cli.FLAGS.family, cli.FLAGS.step, **where)
+        flags_ = cli.FLAGS
+        opened = export(Path(workdir), output, flags_.family, flags_.step, flags_.store, flags_.checkpoints)
     else:
         opened = import_(Path(source), output)
     figures = {

@@ -108,9 +108,10 @@ def put_off(failures: list[Exception]) -> Iterator[None]:
 
 def prepared(config: Config, workdir: Path) -> Store:
     """The store that the configuration names, or the work folder's own, made now if it is not there."""
-    from bert_jax.training.setup import open_store
+    from bert_jax.training.setup import check_trained_vocabulary, open_store
 
     if not config.data.store:
+        check_trained_vocabulary(config)
         stage("text → tokenizer → store", workdir / "store")
         from data_pipeline.prepare import prepare
 

@@ -22,15 +22,15 @@ def workdir_flag() -> None:
     flags.DEFINE_string("workdir", None, "Work folder of the run.", required=True)
 
 
+def step_flag() -> None:
+    """--step"""
+    flags.DEFINE_string("step", "", "Checkpoint to read: its step, or best; if not given, the newest.")
+
+
 def outside_flags() -> None:
     """--store, --checkpoints"""
     flags.DEFINE_string("store", "", "Store of the run, where it is outside the work folder and so not opened unasked.")
     flags.DEFINE_string("checkpoints", "", "Checkpoints of the run, where they are outside the work folder; likewise.")
-
-
-def step_flag() -> None:
-    """--step"""
-    flags.DEFINE_string("step", "", "Checkpoint to read: its step, or best; if not given, the newest.")
 
 
 def accept_changes_flag() -> None:

@@ -27,11 +27,6 @@ def why_not_read(file: Path, most: float = math.inf) -> str:
     return f"larger than {most / 1e6:.0f} MB" if file.exists() and file.stat().st_size > most else ""
 
 
-def lies_in(folder: Path, named: str) -> bool:
-    """Whether a path that the configuration in a folder names is within that folder: no URL, and nothing beside it."""
-    return "://" not in named and Path(named).resolve().is_relative_to(folder.resolve())
-
-
 def read_bytes(file: Path, name: str = "", most: int = LARGEST_JSON) -> bytes:
     """The bytes of a file.
 
@@ -63,6 +58,11 @@ def read_text(file: Path, name: str = "", most: int = LARGEST_JSON) -> str:
         return read_bytes(file, name, most).decode()
     except UnicodeDecodeError as error:
         raise FormatError(f"{name or file} is not UTF-8: byte at offset {error.start}") from None
+
+
+def lies_in(folder: Path, named: str) -> bool:
+    """Whether a path that the configuration in a folder names is within that folder: no URL, and nothing beside it."""
+    return "://" not in named and Path(named).resolve().is_relative_to(folder.resolve())
 
 
 def read_json(file: Path, name: str = "") -> dict:

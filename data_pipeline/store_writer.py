@@ -109,9 +109,8 @@ def write_manifest(
 ) -> Manifest:
     """Counts the tokens, describes every file of the folder and writes `manifest.json`: the last step of a store."""
     counts = np.zeros(vocab_size, np.uint64)
-    for facts in shards:
-        if facts.split == "train":
-            counts += count_tokens(Shard(folder / f"{facts.name}.shard", facts, vocab_size, 0))
+    for shard in open_shards(folder, shards, "train", vocab_size):
+        counts += count_tokens(shard)
     write_bytes(folder / "token_counts", counts.astype("<u8").tobytes())
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
     manifest = Manifest(
@@ -124,6 +123,12 @@ def write_manifest(
     with atomic_write(folder / "manifest.json") as file:
         file.write(manifest.to_json().encode())
     return manifest
+
+
+def open_shards(folder: Path, shards: Iterable[ShardFacts], split: str, vocab_size: int) -> list[Shard]:
+    """The shards of a split of a store that is being written, in the order of its manifest."""
+    wanted = [facts for facts in in_order(shards) if facts.split == split]
+    return [Shard(folder / f"{facts.name}.shard", facts, vocab_size, 0) for facts in wanted]
 
 
 def in_order(shards: Iterable[ShardFacts]) -> tuple[ShardFacts, ...]:

@@ -12,8 +12,11 @@ from bert_jax.objectives import parts_of
 from configuration.flags import from_dict, to_dict
 from configuration.variants import ConfigError
 
+# Of the machine, not of the run: it may also differ between the processes of a run.
+OF_A_MACHINE = ("data.store", "data.cache_gb", "data.workers")
 # What may change freely: it does not touch the weights that come out.
 RESUME_SAFE = (
+    *OF_A_MACHINE,
     "name",
     "checkpoints",
     "evaluation",
@@ -29,8 +32,6 @@ RESUME_SAFE = (
     "hooks",
     "examples",
     "mesh",
-    "data.workers",
-    "data.store",
     "model.unroll",
 )
 

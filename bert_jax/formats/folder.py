@@ -86,16 +86,15 @@ def read_model(path: Path) -> config.Model:
     return read(path).model  # says what is missing
 
 
-def read_tokenizer(path: Path, store: str = "") -> Tokenizer | None:
-    """The tokenizer of the encoder that `read` gives, or None where there is none; `store` as of `read`.
+def read_tokenizer(path: Path) -> Tokenizer | None:
+    """The tokenizer of the encoder that `read` gives, or None where there is none.
 
     Raises:
       FormatError: there is no such folder, or the tokenizer is damaged.
-      OutsideError: it is in a store outside the folder, which the user has not named.
     """
     if not path.is_dir():
         raise FormatError(f"{path} is no folder")
-    return checkpoint_tokenizer.read(Path(store) if store else checkpoint_tokenizer.folder_of(path))
+    return checkpoint_tokenizer.read(checkpoint_tokenizer.folder_of(path))
 
 
 def read_config(path: Path) -> config.Config:
@@ -106,17 +105,19 @@ def read_config(path: Path) -> config.Config:
 
 
 def read_workdir(path: Path, step: str = "", store: str = "", checkpoints: str = "") -> Opened:
-    """A checkpoint of a work folder, with the heads kept beside it and its tokenizer."""
+    """A checkpoint of a work folder, with the heads kept beside it, and the tokenizer that it keeps or its store's."""
     from bert_jax.checkpoints import kept  # Orbax takes seconds to import
     from bert_jax.checkpoints.manager import restore_params, written_in
 
     run, params, _ = restore_params(path, step, checkpoints)
     params = kept.read(written_in(path, checkpoints)[0]) | params
     try:
-        tokenizer = read_tokenizer(path, store)
+        own = checkpoint_tokenizer.is_kept(path) and not store
+        place = path if own else checkpoint_tokenizer.store_of(path, run.data.store, store)
+        tokenizer = checkpoint_tokenizer.read(place)
     except checkpoint_tokenizer.OutsideError as error:
         print(f"opened without its tokenizer: {error}", file=sys.stderr)
         tokenizer = None
-    task = run.labelled.task if run.labelled else None
     transforms = tuple(transform.name for transform in run.transforms)
+    task = run.labelled.task if run.labelled else None
     return Opened(run.model, params, tokenizer, "", transforms, exported_names(run), task)

@@ -37,9 +37,9 @@ def parts(model: Model, *, labels: Sequence[str] = ()) -> Parts:
     return heads.parts(model, use("token_head", outputs=max(2, len(labels))))
 
 
-def build(model: Model, vocabulary: Vocabulary) -> Objective:
-    """The objective; it has no options."""
-    del vocabulary
+def build(model: Model, vocabulary: Vocabulary, *, labels: Sequence[str] = ()) -> Objective:
+    """The objective."""
+    del vocabulary, labels
 
     def corrupt(batch: Batch, key: jax.Array) -> Batch:
         del key

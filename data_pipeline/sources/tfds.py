@@ -69,7 +69,7 @@ def open_builder(name: str, data_dir: str) -> Any:
         builder.download_and_prepare()
     except tensorflow_datasets.core.DatasetNotFoundError:
         raise DataError(f"tfds.name={name!r} is no dataset of TensorFlow Datasets; check the name") from None
-    except (OSError, ValueError, tensorflow_datasets.download.DownloadError) as error:
+    except (ImportError, OSError, ValueError, tensorflow_datasets.download.DownloadError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f"tfds dataset {name} cannot be fetched and built: {reason}") from None
     return builder

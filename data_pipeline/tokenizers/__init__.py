@@ -10,6 +10,8 @@ and, where the package's own do not fit,
 
     words(lines, continued) -> bytes                lines cut where the ids can be cut: the words in UTF-8, CUT
                                                     after each, and the word END after each line
+    GIVEN = "…"                                     where it trains, to `vocab_size` pieces: the option that names a
+                                                    file to read instead
     SENTENCES_ALONE = True                          where a sentence's ids never depend on what stands before it
     word_encoder(backend) -> (word -> ids)          what the backend gives for such a word
 
@@ -38,6 +40,7 @@ import numpy as np
 
 from configuration import foreign, variants
 from configuration.foreign import FormatError
+from configuration.variants import Variant
 from data_pipeline.errors import DataError
 from data_pipeline.files import write_bytes
 from data_pipeline.tokenizers import _definition
@@ -293,6 +296,18 @@ class _Words:
         self.ids = np.concatenate([self.ids, ids])
         self.starts, self.lengths = np.append(self.starts, starts), np.append(self.lengths, lengths)
         return np.fromiter(map(self._numbers.__getitem__, words), np.int64, len(words))
+
+
+def trained_size(variant: Variant) -> int | None:
+    """The number of pieces of a tokenizer that is to be trained; None for one that is read.
+
+    Raises:
+      ConfigError: no such kind of tokenizer, or an option that it does not have.
+    """
+    variants.load("data_pipeline.tokenizers", variant)
+    file = variants.module("data_pipeline.tokenizers", variant.name)
+    options = variants.options_of(file.build) | variants.check_types(file.build, variant)
+    return options["vocab_size"] if hasattr(file, "GIVEN") and not options[file.GIVEN] else None
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:

@@ -1,6 +1,7 @@
-"""Byte-level BPE with a given `tokenizer.json`, as RoBERTa has it (Liu et al. 2019, section 4.4).
+"""Byte-level BPE, as RoBERTa has it (Liu et al. 2019, section 4.4), trained here or given as a `tokenizer.json`.
 
-A word carries the space before it, and the first word of a text has none unless the file says so.
+A word carries the space before it. The first word of a text is taken to have one too in a tokenizer trained here, and
+in a given one where its file says so.
 In a corpus every run of whitespace counts as one space.
 """
 
@@ -9,33 +10,35 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from configuration import foreign
 from configuration.foreign import FormatError
-from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import CUT, END, Specials, Tokenizer, WordCounts, _definition
+from data_pipeline.tokenizers._training import learn_bpe, words_to_learn
 
-_STEPS = ("model", "pre_tokenizer", "normalizer")
+GIVEN = "file"  # the option that names one
+_STEPS = ("model", "pre_tokenizer")
 _SPACE_SIGN = "Ġ"  # how a space is written in the vocabulary
 _CUT = "\ud800"  # in no text: half of a surrogate pair
 _CUT_BYTES = _CUT.encode("utf-8", "surrogatepass")
 
 
-def build(word_counts: WordCounts, *, file: str = "") -> Tokenizer:
-    """Reads a tokenizer; nothing is trained.
+def build(word_counts: WordCounts, *, file: str = "", vocab_size: int = 32000, lowercase: bool = False) -> Tokenizer:
+    """Trains a tokenizer, or reads `file`.
 
     Args:
-      file: a `tokenizer.json`.
+      file: a `tokenizer.json`; the other options are then its own.
+      vocab_size: pieces, special tokens included.
+      lowercase: folds upper case.
 
     Raises:
-      DataError: no file is named.
+      DataError: the text does not support so large a vocabulary, or it is less than the bytes need.
       FormatError: the file cannot be read, is no byte-level BPE, or lacks a special token.
     """
-    del word_counts
-    option = f"config.data.tokenizer.options.file={file!r}"
     if not file:
-        raise DataError(f"{option}: give the tokenizer.json of a byte-level BPE tokenizer")
+        return Tokenizer("byte_level", _learnt(word_counts(), vocab_size, lowercase))
+    option = f"config.data.tokenizer.options.file={file!r}"
     definition = foreign.read_json(Path(os.path.expanduser(file)), option)
     if not _is_byte_level(definition):
         raise FormatError(
@@ -94,9 +97,27 @@ def words(lines: Sequence[str], continued: Sequence[bool]) -> bytes:
     return joined.encode("utf-8", "surrogatepass").replace(_CUT_BYTES, CUT)
 
 
+def _learnt(counts: Mapping[str, int], vocab_size: int, lowercase: bool) -> str:
+    """The `tokenizer.json` of a tokenizer that is trained."""
+    import tokenizers
+    from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+    backend = tokenizers.Tokenizer(cast(Any, models.BPE()))
+    backend.normalizer = cast(Any, normalizers.Lowercase() if lowercase else None)
+    backend.pre_tokenizer = cast(Any, pre_tokenizers.ByteLevel(add_prefix_space=True))
+    backend.decoder = cast(Any, decoders.ByteLevel())
+    specials = Specials()
+    # As in RoBERTa, [MASK] takes the space before it: the word that it stands for has its own.
+    mask = tokenizers.AddedToken(specials.mask, lstrip=True, normalized=False, special=True)
+    marked = [specials.pad, specials.unk, specials.cls, specials.sep, mask]
+    words = words_to_learn(counts, lambda word: [word])
+    learn_bpe(backend, words, vocab_size, pre_tokenizers.ByteLevel.alphabet(), specials=marked)
+    return _definition.with_specials(backend, [], specials.cls, specials.sep)
+
+
 def _is_byte_level(definition: Mapping[str, Any]) -> bool:
     types = [part.get("type") if isinstance(part := definition.get(name), dict) else part for name in _STEPS]
-    return types == ["BPE", "ByteLevel", None]
+    return types == ["BPE", "ByteLevel"]
 
 
 def _specials(file: "_Vocabulary") -> Specials:

@@ -6,12 +6,9 @@ normaliser is ours: NFKC, control and invisible formatting characters removed, e
 whitespace one space. It keeps the zero-width joiners, which Persian and Indic spelling needs.
 """
 
-import collections
 import dataclasses
 import functools
-import hashlib
 import io
-import itertools
 import math
 import os
 import re
@@ -24,6 +21,7 @@ from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts, _sentencepiece_model
 from data_pipeline.tokenizers import _definition as definitions
+from data_pipeline.tokenizers._training import LONGEST_WORD, words_to_learn
 
 # Written out, so that the Unicode version of a library plays no part.
 _INVISIBLE = (
@@ -34,13 +32,11 @@ _SPACES = (
     r"[\x{09}-\x{0D}\x{1C}-\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}"
     r"\x{2581}\x{3000}]+"
 )
+GIVEN = "model"  # the option that names a file
 _SPACE_SIGN = "▁"
 _RUNS = re.compile(f"{_SPACE_SIGN}?(?:[A-Za-z]+|[^A-Za-z]+)")
 _CROSSES_RUNS = re.compile(r"[A-Za-z][!-@\[-`{-~]|[!-@\[-`{-~][A-Za-z]")
 _REMEMBERED_RUNS = 1 << 17  # about 40 MB
-_LONGEST_WORD = 500  # characters; longer ones are cut for training
-_TRAINING_CHARACTERS = 4_000_000  # of different words, the commonest first: more changes little and costs minutes
-_WEIGHTED_CHARACTERS = 40_000_000  # of all words: the trainer writes a word out as often as it counts, 13 bytes each
 _SEEDS_PER_PIECE = 10  # candidates that unigram training starts from
 _LEAST_SEEDS = 100_000  # a text with so many supports any vocabulary that asks for fewer
 _THREADS = 16  # fixed, since the rounding of the trainer's sums depends on it
@@ -70,7 +66,7 @@ def build(
     if model:
         return _given(model)
     normalizer = _normalizer(lowercase)
-    words = _normalised(word_counts(), normalizer)
+    words = words_to_learn(word_counts(), lambda word: normalizer.normalize_str(word).split(" "))
     proto = _train(words, vocab_size, algorithm, character_coverage)
     return Tokenizer("sentencepiece", _definition(proto, normalizer, Specials()))
 
@@ -156,32 +152,10 @@ def _broken_up(specials: Iterable[str]) -> list[Any]:
     ]
 
 
-def _normalised(counts: Mapping[str, int], normalizer: Any) -> list[tuple[str, int]]:
-    """The words that training sees and their weights, in an order that does not depend on how they were counted."""
-    normalised: collections.Counter[str] = collections.Counter()
-    for word, count in counts.items():
-        for part in normalizer.normalize_str(word).split(" "):
-            for start in range(0, len(part), _LONGEST_WORD):
-                normalised[part[start : start + _LONGEST_WORD]] += count
-    # Words of one count in the order of a hash: what is left out must not be the end of the alphabet.
-    ordered = sorted(normalised.items(), key=lambda item: (-item[1], hashlib.sha256(item[0].encode()).digest()))
-    characters = itertools.accumulate(len(word) for word, _ in ordered)
-    return _weighed([item for item, total in zip(ordered, characters, strict=True) if total <= _TRAINING_CHARACTERS])
-
-
-def _weighed(words: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Counts made smaller alike, none below 1, where they would make the trainer's memory grow with the text."""
-    weighted = sum(len(word) * count for word, count in words)
-    share = min(1.0, _WEIGHTED_CHARACTERS / max(1, weighted))
-    return [(word, max(1, round(count * share))) for word, count in words]
-
-
 def _train(words: list[tuple[str, int]], vocab_size: int, algorithm: str, coverage: float) -> Any:
     """The trained model, as the library's protocol buffer."""
     import sentencepiece
 
-    if not words:
-        raise DataError("there is no word to train a tokenizer on; config.data.sources holds no text")
     specials = Specials()
     model = io.BytesIO()
     try:
@@ -246,8 +220,8 @@ def _check_pieces(proto: Any, option: str) -> None:
     texts = [piece for piece in pieces if isinstance(piece, str)]  # what is not UTF-8 comes as bytes
     unknown = [piece.piece for piece in proto.pieces if piece.type == piece.UNKNOWN]
     charsmap = proto.normalizer_spec.precompiled_charsmap
-    if len(texts) < len(pieces) or not all(texts) or len(max(texts, key=len)) > _LONGEST_WORD:
-        raise FormatError(f"{option} is damaged: a piece is empty, not UTF-8, or above {_LONGEST_WORD} characters")
+    if len(texts) < len(pieces) or not all(texts) or len(max(texts, key=len)) > LONGEST_WORD:
+        raise FormatError(f"{option} is damaged: a piece is empty, not UTF-8, or above {LONGEST_WORD} characters")
     if len(set(texts)) < len(texts) or len(unknown) != 1:
         raise FormatError(f"{option} is damaged: it has a piece twice, or {len(unknown)} unknown pieces instead of 1")
     if not all(math.isfinite(piece.score) for piece in proto.pieces):

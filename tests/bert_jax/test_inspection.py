@@ -97,6 +97,13 @@ def test_the_page_is_whole_and_users_text_stays_text(facts):
     assert not re.search(r"https?://(?!www\.w3\.org)", html)
 
 
+def test_what_the_training_text_repeats_of_the_held_out_text(facts):
+    assert not facts["overlap"]  # of a store that was not prepared of text
+    more = {**facts, "overlap": {"words": 8, "documents": 200, "repeated": 30}}
+    assert "15.0% of 200 held-out documents have most of their runs of 8 words" in inspection.terminal(more, False)
+    assert "most of whose runs of 8 words are in the training text too" in Page(page(more)).text
+
+
 def test_the_command(recipe, tmp_path):
     command = [sys.executable, "-m", "data_pipeline.prepare", f"--inspect={recipe.parent / 'store'}"]
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import runs
+
+from bert_jax import pretrain as pretraining
+from configuration import flags as config_flags
+from configuration.variants import ConfigError, use
+from data_pipeline.tokenizers import trained_size
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -147,6 +153,42 @@ def test_another_configuration_is_refused_and_nothing_is_touched(run) -> None:
     assert refused.returncode == 1
     assert "→ 0.97; set that back" in refused.stderr
     assert files == {path: path.stat().st_mtime_ns for path in (workdir / "checkpoints").rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective.mask_rate": "2"}, "config.objective.mask_rate is 2"),
+        ({"objective.masking": "token"}, "bert_jax.objectives.masking has no variant 'token'"),
+        ({"objective.masking": "whole_words", "objective.masking.longest": "x"}, "longest"),
+        (
+            {"objective.replacement": "mask", "objective.replacement.masked": "1.5"},
+            "config.objective.replacement.masked is 1.5",
+        ),
+        ({"data.rows.stride": "3"}, "data_pipeline.rows.full_sentences has no option 'stride'"),
+        ({"data.rows": "sentence_pair", "data.rows.label": "nap"}, "label='nap'"),
+        ({"evaluators": '[{"name": "masked", "options": {}}]'}, "bert_jax.evaluators has no variant 'masked'"),
+        ({"hooks": '[{"name": "no_such_hook", "options": {}}]'}, "bert_jax.training.hooks has no variant"),
+        ({"model.vocab_size": "130"}, "set --config.model.vocab_size=8000"),
+        ({"data.tokenizer": "wordpiece"}, "set --config.model.vocab_size=30522"),
+        ({"data.tokenizer.size": "30"}, "data_pipeline.tokenizers.sentencepiece has no option 'size'"),
+    ],
+)
+def test_what_needs_no_store_is_checked_before_text_is_prepared(tmp_path, monkeypatch, changes, message) -> None:
+    def prepares(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the text is prepared")
+
+    monkeypatch.setattr("data_pipeline.prepare.open_sources", prepares)
+    config = config_flags.override(config_flags.read(f"{ROOT}/configs/demo.py"), changes)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        pretraining.pretrain(config, tmp_path / "run", 0.0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("options", "size"), [({"vocab_size": 77}, 77), ({"vocab": "a.txt"}, None), ({}, 30522)])
+def test_the_size_of_a_tokenizer_that_is_to_be_trained(options, size) -> None:
+    assert trained_size(use("wordpiece", **options)) == size
+    assert trained_size(use("existing", folder="a")) is None
 
 
 def slow(*values: object):

@@ -293,6 +293,25 @@ def test_whether_enough_is_held_out_takes_no_more_than_the_first_parts(tmp_path,
     assert len(read) < len(list(source.parts())) / 2
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cleaning": (use("length", leest=3),)},
+        {"cleaning": (use("characters", letters=2.0),)},
+        {"sentences": use("englisch")},
+        {"sentences": use("english", quick=True)},
+        {"tokenizer": use("sentencepiece", size=60)},
+        {"tokenizer": use("wordpiece", vocab_size="60")},
+        {"words": use("pieces", all=True)},
+    ],
+    ids=str,
+)
+def test_a_misspelt_step_is_said_before_the_first(tmp_path, monkeypatch, wrong):
+    monkeypatch.setattr(prepare, "open_sources", dies_at_once)
+    with pytest.raises(ConfigError, match=r"has no (variant|option)|is not |must be a share"):
+        run(dataclasses.replace(data(corpus(tmp_path)), **wrong), tmp_path / "store")
+
+
 def test_a_document_far_above_the_block_size(tmp_path, monkeypatch):
     monkeypatch.setattr(_files, "PART_BYTES", 1 << 12)
     monkeypatch.setattr(_files, "LONGEST_DOCUMENT", 1 << 14)

@@ -14,7 +14,7 @@ from tests.data_pipeline import hostile
 
 from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
-from data_pipeline.tokenizers import Specials, Tokenizer, load_tokenizer, sentencepiece
+from data_pipeline.tokenizers import Specials, Tokenizer, _training, load_tokenizer, sentencepiece
 
 TEXT = " ".join(hostile.EXAMPLES[2:10]) + (
     " The river ran past the old mill, where nobody had ground any corn for fifty years; the miller's house was now"
@@ -163,7 +163,7 @@ def test_training_does_not_depend_on_the_order_of_the_words(tokenizer):
 def test_training_on_a_text_without_end_costs_no_more(monkeypatch):
     """The trainer's memory grows with the counts; beyond a bound their proportions are kept, not their sizes."""
     seen, real = [], sentencepiece._train
-    monkeypatch.setattr(sentencepiece, "_WEIGHTED_CHARACTERS", 100_000)
+    monkeypatch.setattr(_training, "_WEIGHTED_CHARACTERS", 100_000)
     monkeypatch.setattr(sentencepiece, "_train", lambda words, *rest: seen.append(words) or real(words, *rest))
     long, longer = (
         sentencepiece.build(lambda n=n: {word: n * count for word, count in word_counts().items()}, vocab_size=120)
