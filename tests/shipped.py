@@ -7,6 +7,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def recipes() -> list[Path]:
-    """Files of configs/ under version control; all of them where this is no checkout."""
-    listed = subprocess.run(["git", "ls-files", "configs/*.py"], cwd=ROOT, capture_output=True, text=True, check=False)
+    """Those of pretraining: files in configs/ under version control; all of them where this is no checkout."""
+    command = ["git", "ls-files", ":(glob)configs/*.py"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return sorted(ROOT / name for name in listed.stdout.split()) or sorted((ROOT / "configs").glob("*.py"))
