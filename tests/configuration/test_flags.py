@@ -116,6 +116,8 @@ def test_a_missing_flag_is_called_missing() -> None:
         ("model.layers", "1000000000000"),
         ("model.unroll", "0"),
         ("model.unroll", "-2"),
+        ("model.window", "-1"),
+        ("model.global_every", "2"),
         ("phases.0.learning_rate", "Infinity"),
         ("phases.0.learning_rate", "NaN"),
         ("phases.0.steps", "1000000000000"),
