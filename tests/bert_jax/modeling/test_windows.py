@@ -110,6 +110,9 @@ def test_refusals(change: dict, message: str) -> None:
         dataclasses.replace(BASE, **change)
 
 
-def test_a_base_of_no_angle_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"config.model.positions.local_base is 0.5; it must be above 1"):
-        bert.abstract_params(dataclasses.replace(BASE, positions=use("rotary", local_base=0.5)))
+@pytest.mark.parametrize(
+    ("base", "message"), [(0.5, "it must be above 1, or 0"), (9.0, "0 without config.model.window")]
+)
+def test_a_local_base_is_one_of_local_layers(base: float, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"config.model.positions.local_base is {base}; .*{message}"):
+        bert.abstract_params(dataclasses.replace(BASE, positions=use("rotary", local_base=base)))
