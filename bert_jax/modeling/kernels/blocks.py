@@ -4,7 +4,9 @@ Queries are taken in blocks, each against the keys of its own block and of so ma
 into. Each block is then a row of its own for the reference kernel, which does the rest.
 """
 
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -63,17 +65,28 @@ def attend(
     key: jax.Array | None = None,
     block: int = 0,
 ) -> jax.Array:
-    """q, k [B, L, N, H], v [B, L, N, G] → [B, L, N, G]; `unsupported` tells what must not be asked.
-
-    Queries at some places alone, q [B, P, N, H], meet all keys: they are few.
-    """
+    """q [B, P, N, H], k [B, L, N, H], v [B, L, N, G] → [B, P, N, G]; `unsupported` tells what must not be asked."""
     assert addition is None
     assert visibility.window is not None
     assert not visibility.ranked
-    if visibility.query_places is not None:
-        return xla.attend(q, k, v, visibility, scale=scale, rate=rate, key=key)
-    rows, length = q.shape[:2]
+    how: dict[str, Any] = {"scale": scale, "rate": rate, "key": key}
     size, beside = blocks(visibility.window, block)
+    places = visibility.query_places
+    if places is None:
+        return _attend(q, k, v, visibility, size, beside, how)
+    if q.shape[1] <= size * (2 * beside + 1):  # no more scores than blocks have
+        return xla.attend(q, k, v, visibility, **how)
+    spread, segments = _spread((q, visibility.query_segments), places, k.shape[1])
+    seeing = dataclasses.replace(visibility, query_segments=segments, query_places=None)
+    out = _attend(spread, k, v, seeing, size, beside, how)
+    return jnp.take_along_axis(out, places[:, :, None, None], axis=1)
+
+
+def _attend(
+    q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility, size: int, beside: int, how: dict[str, Any]
+) -> jax.Array:
+    """`attend` for queries at all places, [B, L, N, H], in blocks of `size`, each with `beside` blocks to each side."""
+    rows, length = q.shape[:2]
     number = -(-length // size)
 
     def split(x: jax.Array, hidden: int = 0) -> jax.Array:
@@ -93,8 +106,18 @@ def attend(
         query_places=beside * size + jnp.arange(size)[None],
         window=visibility.window,
     )
-    out = xla.attend(_flat(split(q)), around(k), around(v), seeing, scale=scale, rate=rate, key=key)
+    out = xla.attend(_flat(split(q)), around(k), around(v), seeing, **how)
     return out.reshape(rows, number * size, *out.shape[2:])[:, :length]
+
+
+def _spread(arrays: tuple[jax.Array, ...], places: jax.Array, length: int) -> list[jax.Array]:
+    """[B, P, ...] each at its place [B, P] of a row, [B, L, ...]; what stands at the other places is arbitrary.
+
+    Of several with one place, which are alike, one is taken.
+    """
+    number = jnp.arange(places.shape[1], dtype=jnp.int32)
+    slot = jax.vmap(lambda places: jnp.zeros(length, jnp.int32).at[places].set(number))(places)
+    return [jnp.take_along_axis(x, slot.reshape(*slot.shape, *[1] * (x.ndim - 2)), axis=1) for x in arrays]
 
 
 def _flat(x: jax.Array) -> jax.Array:

@@ -73,12 +73,18 @@ def test_dropout_drops_the_share_and_keeps_the_mean():
     np.testing.assert_allclose(dropped[plain > 0][kept], plain[plain > 0][kept] / (1 - rate), rtol=1e-5)
 
 
-def test_queries_at_some_places_only():
-    q, k, v, _, segments = reference.inputs(4)
-    places = np.array([[3, 30, 11], [0, 36, 5]])
-    at = lambda x: np.take_along_axis(x, places[:, :, None, None], 1)
-    everywhere = seeing(8)(q, k, v, within(segments, 3))
-    reference.close(seeing(8)(at(q), k, v, within(segments, 3).at(places)), at(everywhere), 2e-6)
+@pytest.mark.parametrize("number", [3, 17])  # against all keys, and spread over the row again
+def test_queries_at_some_places_only(number):
+    q, k, v, gradient, segments = reference.inputs(4)
+    places = np.random.default_rng(0).integers(0, 37, (2, number))  # some of them twice
+    places[:, 1] = places[:, 0]
+    at = lambda x: jnp.take_along_axis(x, places[:, :, None, None], 1)
+    some = lambda q, k, v: seeing(4)(at(q), k, v, within(segments, 3).at(places))
+    every = lambda q, k, v: at(seeing(4)(q, k, v, within(segments, 3)))
+    (out, pull), (wanted, pull_wanted) = (jax.vjp(f, *map(jnp.asarray, (q, k, v))) for f in (some, every))
+    reference.close(out, np.asarray(wanted), 2e-6)
+    for actual, exact in zip(pull(at(gradient)), pull_wanted(at(gradient)), strict=True):
+        reference.close(actual, np.asarray(exact), 2e-6)
 
 
 def test_half_precision_is_as_good_as_the_reference_kernel():
