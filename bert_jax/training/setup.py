@@ -49,16 +49,20 @@ def check(config: Config) -> jax.sharding.Mesh:
 
 
 def kernels(config: Config, mesh: jax.sharding.Mesh) -> list[str]:
-    """Which attention kernel serves and why: one line, or one for each length of row where they differ.
+    """Which attention kernel serves and why: a line for global layers and one for local ones, where there are any.
+
+    Where they differ between lengths of rows, each length has its own.
 
     Raises:
       ConfigError: the named kernel cannot.
     """
-    asked = sharding.on_mesh(mesh, lambda length: request_for(config.model, length, dropout=True))
-    lines = {phase.length: explain(config.model, asked(phase.length)) for phase in config.phases}
-    if len(set(lines.values())) == 1:
-        return list(lines.values())[:1]
-    return [f"rows of {length} tokens: {line}" for length, line in lines.items()]
+    asked = sharding.on_mesh(mesh, lambda length, local: request_for(config.model, length, dropout=True, local=local))
+    said: list[str] = []
+    for local in sorted(set(config.model.pattern)):
+        lines = {phase.length: explain(config.model, asked(phase.length, local)) for phase in config.phases}
+        alike = len(set(lines.values())) == 1
+        said += list(lines.values())[:1] if alike else [f"rows of {n} tokens: {line}" for n, line in lines.items()]
+    return said
 
 
 def open_store(config: Config, workdir: Path) -> Store:
