@@ -1,6 +1,7 @@
 """To and from PyTorch's layout: config.json, model.safetensors and the tokenizer's files.
 
 python -m bert_jax.convert --workdir=runs/demo --output=runs/demo/huggingface
+python -m bert_jax.convert --workdir=runs/electra --part=generator --output=runs/electra/generator
 python -m bert_jax.convert --source=path/to/bert-base-uncased --output=imported
 """
 
@@ -22,17 +23,20 @@ from bert_jax.formats.table import Params
 from bert_jax.modeling import bert
 from configuration import cli
 from configuration.foreign import FormatError
-from configuration.variants import names
+from configuration.variants import names, nearest
 
 
 def define_flags() -> None:
-    """--workdir, --source, --output, --family"""
+    """--workdir, --source, --output, --family, --part"""
     flags.DEFINE_string(
         "workdir", "", "Work folder of a run, or any folder with an encoder, to write in PyTorch's layout."
     )
     flags.DEFINE_string("source", "", "Checkpoint of another project to bring into ours.")
     flags.DEFINE_string("output", None, "Folder to write.", required=True)
     flags.DEFINE_string("family", "", "With --workdir, the model_type to write; if not given, the one that fits.")
+    flags.DEFINE_string(
+        "part", "", "With --workdir, another encoder that the objective trains beside the model, such as generator."
+    )
 
 
 def main() -> dict[str, Any]:
@@ -40,7 +44,10 @@ def main() -> dict[str, Any]:
     workdir, source, output = cli.FLAGS.workdir, cli.FLAGS.source, Path(cli.FLAGS.output)
     if bool(workdir) == bool(source):
         raise FormatError("give either --workdir (to PyTorch's layout) or --source (from it)")
-    opened = export(Path(workdir), output, cli.FLAGS.family) if workdir else import_(Path(source), output)
+    if workdir:
+        opened = export(Path(workdir), output, cli.FLAGS.family, cli.FLAGS.part)
+    else:
+        opened = import_(Path(source), output)
     figures = {
         "output": str(output),
         "files": sorted(os.listdir(output)),
@@ -53,7 +60,7 @@ def main() -> dict[str, Any]:
     return figures
 
 
-def export(workdir: Path, output: Path, family: str = "") -> folder.Opened:
+def export(workdir: Path, output: Path, family: str = "", part: str = "") -> folder.Opened:
     """Writes an encoder in PyTorch's layout, with its tokenizer if it has one; returns what was written.
 
     Args:
@@ -61,11 +68,14 @@ def export(workdir: Path, output: Path, family: str = "") -> folder.Opened:
       output: a folder that is not there, is empty, or holds an earlier export.
       family: a file of bert_jax/formats/families; if not given, the one the encoder came from, or the first that
         expresses it.
+      part: another encoder that the objective of a work folder trains beside the model, in its stead.
 
     Raises:
-      FormatError: nothing to export, an encoder that the family cannot express, or an output that is in use.
+      FormatError: nothing to export, no such part, an encoder that the family cannot express, or an output that is in
+        use.
     """
     opened = folder.read(workdir)
+    opened = part_of(opened, part) if part else opened
     with written_whole(output) as temporary:
         ids = None
         if opened.tokenizer is not None:
@@ -75,9 +85,22 @@ def export(workdir: Path, output: Path, family: str = "") -> folder.Opened:
         params, left_out = exchanged(opened)
         own = [family_names.named(ours, theirs) for ours, theirs in opened.names.items()]
         huggingface.write(opened.model, params, temporary, family or opened.family, ids, own)
-    if left_out:
-        print(f"left out, since no model in PyTorch's layout has them: {', '.join(left_out)}", file=sys.stderr)
+    for name in left_out:
+        why = f"--part={name} writes it" if name in opened.encoders else "no model in PyTorch's layout has it"
+        print(f"left out: {name}; {why}", file=sys.stderr)
     return dataclasses.replace(opened, params=params)
+
+
+def part_of(opened: folder.Opened, part: str) -> folder.Opened:
+    """Another encoder of a work folder as if it were the folder's own.
+
+    Raises:
+      FormatError: there is none of this name.
+    """
+    if part not in opened.encoders:
+        raise FormatError(f"--part={part} is no encoder that this objective trains{nearest(part, opened.encoders)}")
+    model, params = opened.encoders[part]
+    return dataclasses.replace(opened, model=model, params=params, names={}, encoders={})
 
 
 def exchanged(opened: folder.Opened) -> tuple[Params, list[str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from bert_jax import config
 from bert_jax.formats import google_tensorflow, huggingface, native, weights
 from bert_jax.formats.table import Params
-from bert_jax.objectives import exported_names
+from bert_jax.objectives import encoders_of, exported_names
 from configuration import foreign
 from configuration.foreign import FormatError
 from data_pipeline import checkpoint_tokenizer
@@ -24,6 +24,7 @@ class Opened:
     family: str  # of PyTorch models it came from, such as "roberta"; "" for none
     averaged: bool = False  # the parameters are a moving average over a run's updates
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of the objective's own, in PyTorch's layout
+    encoders: Mapping[str, tuple[config.Model, Params]] = dataclasses.field(default_factory=dict)  # trained beside it
 
 
 def read(path: Path) -> Opened:
@@ -97,4 +98,5 @@ def read_workdir(path: Path) -> Opened:
         "",
         averaged=run.average_decay > 0,
         names=exported_names(run),
+        encoders=encoders_of(run, params),
     )
