@@ -93,10 +93,14 @@ def guess(generator: Model, params: dict, batch: Batch, key: jax.Array | None) -
     logits = mlm_head.padded_logits(generator, own, encode(generator, own, batch, key, places))
     loss, accuracy = cross_entropy(logits, targets, batch["target_weights"])
     guesses = jnp.where(predicted, sample(logits, batch["sample_keys"]), targets)
-    put = jax.vmap(lambda row, places, new: row.at[places].set(new, unique_indices=True))
     tokens = put(batch["tokens"], places, guesses)
     replaced = put(jnp.zeros(tokens.shape, bool), places, guesses != targets)
     return Guesses(batch | {"tokens": tokens, "replaced": replaced}, loss, accuracy)
+
+
+def put(rows: jax.Array, places: jax.Array, new: jax.Array) -> jax.Array:
+    """rows [B, L] with `new` [B, P] at the places [B, P], all different within a row."""
+    return jax.vmap(lambda row, places, new: row.at[places].set(new, unique_indices=True))(rows, places, new)
 
 
 def sample(logits: jax.Array, keys: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ together, on embeddings that they share, but the discriminator's loss does not r
 The paper's two stages (section 3.2, "two-stage") begin with a run of `mlm` at the generator's sizes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -61,18 +61,15 @@ def build(
         predicts (the paper's "ELECTRA 15%").
     """
     generator = _generator.generator_model(model, generator_size, generator_layers)
-    draw, needs = mlm.drawing(vocabulary, mask_rate, masking, replacement)
+    draw, needs = drawing(vocabulary, mask_rate, masking, replacement)
 
     def corrupt(batch: Batch, key: jax.Array) -> Batch:
-        """As mlm.py's; adds sample_keys (uint32 [B, 2]) and discriminator_weights (float [B, L], of sum 1)."""
-        draw_key, sample_key = jax.random.split(key)
-        drawn = draw(batch, draw_key)
+        """As `drawing`'s; adds discriminator_weights (float [B, L], of sum 1)."""
+        drawn = draw(batch, key)
         judged = jnp.asarray(batch["segments"] > 0, jnp.float32)
         if discriminated == "predicted":
-            put = jax.vmap(lambda row, places, weights: row.at[places].set(weights, unique_indices=True))
-            judged = put(jnp.zeros_like(judged), drawn["target_positions"], drawn["target_weights"])
-        keys = _generator.row_keys(sample_key, len(judged))
-        return mlm.shared_out(drawn) | {"sample_keys": keys, "discriminator_weights": normalized(judged)}
+            judged = _generator.put(jnp.zeros_like(judged), drawn["target_positions"], drawn["target_weights"])
+        return drawn | {"discriminator_weights": normalized(judged)}
 
     def loss(params: dict, constants: Any, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, Metrics]:
         """The sum of both losses; its accuracy is the generator's.
@@ -98,3 +95,20 @@ def build(
         return guesses.loss + discriminator_weight * rtd_loss, metrics
 
     return Objective(corrupt, loss, needs)
+
+
+def drawing(
+    vocabulary: Vocabulary, mask_rate: float, masking: Variant, replacement: Variant
+) -> tuple[Callable[[Batch, jax.Array], Batch], tuple[str, ...]]:
+    """What corrupts a batch for the generator, and the batch fields that it needs; arguments as of `build`.
+
+    `draw(batch, key) -> batch` is mlm.py's `corrupt`, and adds sample_keys (uint32 [B, 2]), for the guesses.
+    """
+    draw, needs = mlm.drawing(vocabulary, mask_rate, masking, replacement)
+
+    def draw_with_keys(batch: Batch, key: jax.Array) -> Batch:
+        draw_key, sample_key = jax.random.split(key)
+        keys = _generator.row_keys(sample_key, len(batch["tokens"]))
+        return mlm.shared_out(draw(batch, draw_key)) | {"sample_keys": keys}
+
+    return draw_with_keys, needs
