@@ -1,6 +1,7 @@
 """To and from PyTorch's layout: config.json, model.safetensors and the tokenizer's files.
 
 python -m bert_jax.convert --workdir=runs/demo --output=runs/demo/huggingface
+python -m bert_jax.convert --workdir=runs/electra --part=generator --output=runs/electra/generator
 python -m bert_jax.convert --source=path/to/bert-base-uncased --output=imported
 """
 
@@ -23,17 +24,20 @@ from bert_jax.formats.table import Params
 from bert_jax.modeling import bert
 from configuration import cli
 from configuration.foreign import FormatError
-from configuration.variants import Variant, names
+from configuration.variants import Variant, names, nearest
 
 
 def define_flags() -> None:
-    """--workdir, --source, --output, --family"""
+    """--workdir, --source, --output, --family, --part"""
     flags.DEFINE_string(
         "workdir", "", "Work folder of a run, or any folder with an encoder, to write in PyTorch's layout."
     )
     flags.DEFINE_string("source", "", "Checkpoint of another project to bring into ours.")
     flags.DEFINE_string("output", None, "Folder to write.", required=True)
     flags.DEFINE_string("family", "", "With --workdir, the model_type to write; if not given, the one that fits.")
+    flags.DEFINE_string(
+        "part", "", "With --workdir, another encoder that the objective trains beside the model, such as generator."
+    )
 
 
 def main() -> dict[str, Any]:
@@ -42,8 +46,9 @@ def main() -> dict[str, Any]:
     if bool(workdir) == bool(source):
         raise FormatError("give either --workdir (to PyTorch's layout) or --source (from it)")
     if workdir:
-        flags_ = cli.FLAGS
-        opened = export(Path(workdir), output, flags_.family, flags_.step, flags_.store, flags_.checkpoints)
+        given = cli.FLAGS
+        where = {"step": given.step, "store": given.store, "checkpoints": given.checkpoints}
+        opened = export(Path(workdir), output, given.family, given.part, **where)
     else:
         opened = import_(Path(source), output)
     figures = {
@@ -59,7 +64,14 @@ def main() -> dict[str, Any]:
 
 
 def export(
-    workdir: Path, output: Path, family: str = "", step: str = "", store: str = "", checkpoints: str = ""
+    workdir: Path,
+    output: Path,
+    family: str = "",
+    part: str = "",
+    *,
+    step: str = "",
+    store: str = "",
+    checkpoints: str = "",
 ) -> folder.Opened:
     """Writes an encoder in PyTorch's layout, with its tokenizer if it has one; returns what was written.
 
@@ -68,13 +80,16 @@ def export(
       output: a folder that is not there, is empty, or holds an earlier export.
       family: a file of bert_jax/formats/families; if not given, the one the encoder came from, or the first that
         expresses it.
+      part: another encoder that the objective of a work folder trains beside the model, in its stead.
       step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
       store, checkpoints: of a work folder, where they are outside it.
 
     Raises:
-      FormatError: nothing to export, an encoder that the family cannot express, or an output that is in use.
+      FormatError: nothing to export, no such part, an encoder that the family cannot express, or an output that is in
+        use.
     """
     opened = folder.read(workdir, step, store, checkpoints)
+    opened = part_of(opened, part) if part else opened
     with written_whole(output) as temporary:
         ids = None
         if opened.tokenizer is not None:
@@ -85,8 +100,9 @@ def export(
         own = [family_names.named(ours, theirs) for ours, theirs in opened.names.items()]
         said = label_names(opened.task) if opened.task else None
         huggingface.write(opened.model, params, temporary, family or opened.family, ids, own, said)
-    if left_out:
-        print(f"left out, since no model in PyTorch's layout has them: {', '.join(left_out)}", file=sys.stderr)
+    for name in left_out:
+        why = f"--part={name} writes it" if name in opened.encoders else "no model in PyTorch's layout has it"
+        print(f"left out: {name}; {why}", file=sys.stderr)
     return dataclasses.replace(opened, params=params)
 
 
@@ -97,6 +113,18 @@ def label_names(task: Variant) -> Settings:
         return {"id2label": {"0": "value"}, "label2id": {"value": 0}, "problem_type": "regression"}
     names = {"id2label": {str(i): name for i, name in enumerate(labels)}}
     return names | {"label2id": {name: i for i, name in enumerate(labels)}}
+
+
+def part_of(opened: folder.Opened, part: str) -> folder.Opened:
+    """Another encoder of a work folder as if it were the folder's own.
+
+    Raises:
+      FormatError: there is none of this name.
+    """
+    if part not in opened.encoders:
+        raise FormatError(f"--part={part} is no encoder that this objective trains{nearest(part, opened.encoders)}")
+    model, params = opened.encoders[part]
+    return dataclasses.replace(opened, model=model, params=params, names={}, encoders={})
 
 
 def exchanged(opened: folder.Opened) -> tuple[Params, list[str]]:

@@ -77,7 +77,8 @@ def test_config_shrunk_runs_two_steps(name: str) -> None:
     update = jit_train_step(config, config.phases[0], compile_tpu.make_objective(config), mesh)
     for step in range(2):
         state, metrics = update(state, put_batch(random_batch(config, step), mesh))
-        assert 3 < float(metrics["loss"]) < 7  # an even guess among 101 is 4.6
+        # An even guess among 101 is 4.6, and that of replaced or not adds its own terms to the loss.
+        assert 3 < float(metrics.get("mlm_loss", metrics["loss"])) < 7
     still = [
         jax.tree_util.keystr(path)
         for path, same in jax.tree_util.tree_leaves_with_path(

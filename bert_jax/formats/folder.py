@@ -8,7 +8,7 @@ from pathlib import Path
 from bert_jax import config
 from bert_jax.formats import google_tensorflow, huggingface, native, weights
 from bert_jax.formats.table import Params
-from bert_jax.objectives import exported_names
+from bert_jax.objectives import encoders_of, exported_names
 from configuration import foreign
 from configuration.foreign import FormatError
 from configuration.variants import Variant
@@ -27,6 +27,7 @@ class Opened:
     transforms: tuple[str, ...] = ()  # what a run made of its weights, such as an average, in this order
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of the objective's own, in PyTorch's layout
     task: Variant | None = None  # that it was fine-tuned on
+    encoders: Mapping[str, tuple[config.Model, Params]] = dataclasses.field(default_factory=dict)  # trained beside it
 
 
 def read(path: Path, step: str = "", store: str = "", checkpoints: str = "") -> Opened:
@@ -120,4 +121,5 @@ def read_workdir(path: Path, step: str = "", store: str = "", checkpoints: str =
         tokenizer = None
     transforms = tuple(transform.name for transform in run.transforms)
     task = run.labelled.task if run.labelled else None
-    return Opened(run.model, params, tokenizer, "", transforms, exported_names(run), task)
+    beside = encoders_of(run, params)
+    return Opened(run.model, params, tokenizer, "", transforms, exported_names(run), task, beside)

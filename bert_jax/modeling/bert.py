@@ -111,9 +111,11 @@ def parameter_axes(model: Model, heads: Parts = MappingProxyType({})) -> dict:
 
 def count_parameters(model: Model, heads: Parts = MappingProxyType({})) -> int:
     """Weights in the model, the vocabulary's padding not counted."""
-    vocabulary = model.table_width + ("mlm_head" in heads)  # numbers a word: its embedding, and the head's bias
-    padding = (model.padded_vocab_size - model.vocab_size) * vocabulary
-    return size(abstract_params(model, heads)) - padding
+    params = abstract_params(model, heads)
+    axes = jax.tree.leaves(parameter_axes(model, heads))
+    of_words = [x for x, axes in zip(jax.tree.leaves(params), axes, strict=True) if "vocab" in axes]
+    padding = model.padded_vocab_size - model.vocab_size
+    return size(params) - padding * size(of_words) // model.padded_vocab_size
 
 
 def encode(

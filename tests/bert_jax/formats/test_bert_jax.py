@@ -104,7 +104,8 @@ def test_every_layer_computes_the_same(tmp_path):
     [
         ({}, "bert"),
         ({"activation": "silu"}, "bert"),
-        ({"embedding_width": 9}, "albert"),
+        ({"embedding_width": 9}, "electra"),
+        ({"embedding_width": 9, "activation": "gelu_tanh"}, "albert"),
         ({"embedding_width": 9, "sharing": "all", "trained": HEADS[2]}, "albert"),
         ({"positions": use("rotary")}, "roformer"),
         ({"positions": use("rotary"), "embedding_width": 9}, "roformer"),
