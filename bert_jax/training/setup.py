@@ -1,7 +1,7 @@
 """What a run needs before its first step: the mesh, the store, the objective, the batches; all of it checked."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from bert_jax.training import state_sharding
 from bert_jax.training.state import abstract_state, batch_sizes_of, statistics_of
 from configuration import flags as config_flags
 from configuration.variants import ConfigError, load, module
-from data_pipeline import pipeline
+from data_pipeline import annotations, pipeline
 from data_pipeline.store import Store
 
 OF_A_MACHINE = ("data.store", "data.cache_gb", "data.workers")  # may differ between the processes of a run
@@ -98,16 +98,18 @@ def vocabulary_of(store: Store) -> Vocabulary:
 
 
 def check_fields(config: Config, objective: Objective, examples: pipeline.Examples) -> None:
-    """Raises ConfigError if the rows lack a field that the objective needs."""
-    if objective.needs and (missing := set(objective.needs) - set(examples.fields)):
+    """Raises ConfigError if a batch lacks a field that the objective needs."""
+    if objective.needs and (missing := sorted(set(objective.needs) - set(examples.fields))):
+        rows = f"config.data.rows={config.data.rows.name} does not give them: name another row format"
+        remedies = [each for each in map(annotations.remedy, missing) if each] or [rows]
         raise ConfigError(
-            f"config.objective is {config.objective.name}, which needs the fields {', '.join(sorted(missing))} of a "
-            f"batch; config.data.rows={config.data.rows.name} does not give them: name another row format"
+            f"config.objective is {config.objective.name}, which needs the fields {', '.join(missing)} of a batch; "
+            + "; ".join(remedies)
         )
 
 
-def open_examples(config: Config, store: Store, phase: int) -> pipeline.Examples:
-    """The endless stream of training rows of one phase."""
+def open_examples(config: Config, store: Store, phase: int, needs: Collection[str] = ()) -> pipeline.Examples:
+    """The endless stream of training rows of one phase, with the store's annotations among what an objective needs."""
     return pipeline.PackedText(
         pipeline.mixed(store.split("train"), config.data.weights),
         config.data.rows,
@@ -116,6 +118,7 @@ def open_examples(config: Config, store: Store, phase: int) -> pipeline.Examples
         seed=config.seed + phase,
         isolate=config.model.isolate_documents,
         weights=config.data.weights,
+        annotations=[name for name in needs if name in store.annotations],
     )
 
 
