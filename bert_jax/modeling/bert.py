@@ -122,6 +122,7 @@ def encode(
     key: jax.Array | None = None,
     places: jax.Array | None = None,
     visibility: Visibility | None = None,
+    every_layer: bool = False,
 ) -> jax.Array:
     """The hidden states of a batch.
 
@@ -132,9 +133,11 @@ def encode(
         then computes nothing for the other places but keys and values.
       visibility: what each token sees; None for its own segment (`isolate_documents`) or everything but padding, whose
         segment is 0.
+      every_layer: the states after each layer, first to last; not with places. Only the last has a pre-LN encoder's
+        final LayerNorm.
 
     Returns:
-      [B, L, D], or [B, P, D] at the places, in the compute dtype.
+      [B, L, D], or [B, P, D] at the places, or [n, B, L, D] of every layer, in the compute dtype.
     """
     embed_key, layers_key = split_key(key, 2)
     embeddings = bind(Embeddings, model, params["embeddings"])
@@ -150,8 +153,13 @@ def encode(
     ) -> jax.Array:
         return constrain_batch(bind(Block, model, params)(x, context, key, number == 0))
 
+    normalise = lambda x: bind(FinalNorm, model, params["final_norm"])(x)
     x = constrain_batch(embeddings(batch, embed_key).astype(model.dtype))
     keys = None if layers_key is None else jax.random.split(layers_key, model.layers)
+    if every_layer:
+        states = run_layers(model, remat(layer, model), None, x, params["layers"], keys, every_layer=True)
+        last = normalise(states[-1:]) if model.norm == "pre" else states[-1:]
+        return jnp.concatenate([states[:-1], last])
     at_places = context._replace(places=places)
     fewer = dataclasses.replace(chosen.request, elsewhere=True)
     if places is not None and chosen.kernel.unsupported(fewer) is None:
@@ -160,26 +168,44 @@ def encode(
         )
     else:
         x = at_places.at_places(run_layers(model, remat(layer, model), None, x, params["layers"], keys))
-    return bind(FinalNorm, model, params["final_norm"])(x) if model.norm == "pre" else x
+    return normalise(x) if model.norm == "pre" else x
 
 
-def run_layers(model: Model, layer: Layer, last: Layer | None, x: jax.Array, params: dict, keys: Any) -> jax.Array:
+def run_layers(
+    model: Model,
+    layer: Layer,
+    last: Layer | None,
+    x: jax.Array,
+    params: dict,
+    keys: Any,
+    *,
+    every_layer: bool = False,
+) -> jax.Array:
     """x [B, L, D] through all layers, of which the very last may be computed by a function of its own.
 
     Args:
       params: of the layers, the tree's "layers".
       keys: one for each layer, or None.
+      every_layer: gives [n, B, L, D], what comes out of each layer; without a function for the last.
     """
     common = {part: params[part] for part in shared(model)}
     own = ({part: params[part] for part in PARTS if part not in common}, keys, jnp.arange(model.layers))
     own = jax.tree.map(lambda p: p.reshape(model.groups, -1, *p.shape[1:]), own)
 
-    def stretch(x: jax.Array, group: Any) -> tuple[jax.Array, None]:
-        """Through the layers of one group."""
+    def stretch(x: jax.Array, group: Any) -> tuple[jax.Array, jax.Array | None]:
+        """Through the layers of one group; what comes out of each, if that is wanted."""
         common, own = group
-        step = lambda x, own: (layer(x, common | own[0], *own[1:]), None)
-        return jax.lax.scan(step, x, own, unroll=model.unroll)[0], None
 
+        def step(x: jax.Array, own: Any) -> tuple[jax.Array, jax.Array | None]:
+            x = layer(x, common | own[0], *own[1:])
+            return x, x if every_layer else None
+
+        return jax.lax.scan(step, x, own, unroll=model.unroll)
+
+    if every_layer:
+        _, states = jax.lax.scan(stretch, x, (common, own))
+        assert states is not None
+        return states.reshape(model.layers, *x.shape)
     if model.groups > 1:
         x, _ = jax.lax.scan(stretch, x, _at((common, own), slice(-1)))
     common, own = _at((common, own), -1)
