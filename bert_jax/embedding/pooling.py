@@ -78,6 +78,19 @@ def vectors(
     return pool(pooling, hidden, members)
 
 
+def example_vectors(
+    model: Model, pooling: Pooling, params: dict, batch: dict[str, jax.Array], key: jax.Array | None = None
+) -> jax.Array:
+    """The vectors of examples of T texts each: fields [B, T, L] → float32 [B, T, D].
+
+    Each text is a row of its own, so that the same text twice gets different dropout (SimCSE).
+    """
+    fields = ("tokens", "segments", "positions", "token_types")
+    size, texts, length = batch["tokens"].shape
+    rows = {name: batch[name].reshape(size * texts, length) for name in fields}
+    return vectors(model, pooling, params, rows, 1, key).reshape(size, texts, -1)
+
+
 def members_of(segments: jax.Array, documents: int = 1) -> jax.Array:
     """segments int [B, L] → bool [B, K, L]: the tokens of each document."""
     return segments[:, None, :] == jnp.arange(1, documents + 1)[None, :, None]
