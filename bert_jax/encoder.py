@@ -154,7 +154,7 @@ class Encoder:
 
 
 def load(path: str | os.PathLike[str], store: str = "", checkpoints: str = "") -> Encoder:
-    """Opens a work folder, a folder of ours, or a checkpoint in PyTorch's layout or Google's.
+    """Opens a work folder, a folder of ours, or a checkpoint in PyTorch's, sentence-transformers' or Google's layout.
 
     Args:
       store, checkpoints: of a work folder whose configuration names such outside the folder: it may be a stranger's,
@@ -164,7 +164,7 @@ def load(path: str | os.PathLike[str], store: str = "", checkpoints: str = "") -
       ConfigError: there is no encoder, or what is there does not fit together; the message says what and where.
     """
     opened = folder.read(Path(path), store=store, checkpoints=checkpoints)
-    return Encoder(opened.model, opened.params, opened.tokenizer)
+    return Encoder(opened.model, opened.params, opened.tokenizer, opened.readout)
 
 
 def run(
