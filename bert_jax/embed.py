@@ -23,7 +23,7 @@ from bert_jax.embedding import readout as readouts
 from bert_jax.embedding import vector_file
 from bert_jax.embedding.embedder import Embedder
 from bert_jax.embedding.readout import Readout
-from bert_jax.encoder import Encoder, load
+from bert_jax.encoder import load
 from bert_jax.runtime import compilation_cache
 from configuration import cli
 from configuration.foreign import FormatError
@@ -59,7 +59,7 @@ def main() -> dict[str, Any]:
     output = Path(cli.FLAGS.output)
     vector_file.check_ending(output)
     texts = open_texts(Path(cli.FLAGS.input), cli.FLAGS.column)
-    embedder = open_embedder(load(Path(cli.FLAGS.model)), cli.FLAGS.model)
+    embedder = open_embedder()
     began, before = time.perf_counter(), embed_file(embedder, texts, output, facts())
     seconds = time.perf_counter() - began
     new = texts.number - before
@@ -76,15 +76,16 @@ def main() -> dict[str, Any]:
     }
 
 
-def open_embedder(encoder: Encoder, folder: str) -> Embedder:
-    """What the flags say about reading vectors from an encoder.
+def open_embedder() -> Embedder:
+    """The encoder that the flags name, with the way that they say to read vectors from it.
 
     Raises:
       FormatError: it has no tokenizer.
     """
-    if encoder.tokenizer is None:
-        raise FormatError(f"{folder} has no tokenizer, so there is no way from text to its ids")
     f = cli.FLAGS
+    encoder = load(Path(f.model), f.store, f.checkpoints)
+    if encoder.tokenizer is None:
+        raise FormatError(f"{f.model} has no tokenizer, so there is no way from text to its ids")
     read = readouts.chosen(encoder.readout, encoder.config, f.pooling, f.normalise, dimensions=f.dimensions)
     return encoder.embedder(read, f.batch_size, f.dtype)
 
@@ -146,4 +147,4 @@ def plain(readout: Readout) -> Any:
 
 
 if __name__ == "__main__":
-    cli.run(compilation_cache.cached(main), define_flags, readout_flags)
+    cli.run(compilation_cache.cached(main), define_flags, readout_flags, cli.outside_flags)

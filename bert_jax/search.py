@@ -16,7 +16,6 @@ from absl import flags
 from bert_jax import embed
 from bert_jax.embedding import vector_file
 from bert_jax.embedding.search import search
-from bert_jax.encoder import load
 from bert_jax.runtime import compilation_cache
 from configuration import cli
 from configuration.foreign import FormatError
@@ -48,8 +47,7 @@ def main() -> dict[str, Any]:
         raise DataError(
             f"{f.texts} has {texts.number:,} texts and {f.vectors} {len(vectors):,} vectors; give its input"
         )
-    embedder = embed.open_embedder(load(Path(f.model)), f.model)
-    scores, numbers = search(embedder(queries), vectors, f.top, f.score)
+    scores, numbers = search(embed.open_embedder()(queries), vectors, f.top, f.score)
     shown = chosen(texts, np.unique(numbers)) if texts else {}
     found = [
         {"query": query, "found": [hit(float(s), int(n), shown) for s, n in zip(*both, strict=True)]}
@@ -77,4 +75,4 @@ def readable(one: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(compilation_cache.cached(main), define_flags, embed.readout_flags)
+    cli.run(compilation_cache.cached(main), define_flags, embed.readout_flags, cli.outside_flags)
