@@ -125,6 +125,7 @@ def encode(
     key: jax.Array | None = None,
     places: jax.Array | None = None,
     visibility: Visibility | None = None,
+    every_layer: bool = False,
 ) -> jax.Array:
     """The hidden states of a batch.
 
@@ -135,9 +136,11 @@ def encode(
         then computes nothing for the other places but keys and values.
       visibility: what each token sees; None for its own segment (`isolate_documents`) or everything but padding, whose
         segment is 0.
+      every_layer: the states after each layer, first to last; not with places. Only the last has a pre-LN encoder's
+        final LayerNorm.
 
     Returns:
-      [B, L, D], or [B, P, D] at the places, in the compute dtype.
+      [B, L, D], or [B, P, D] at the places, or [n, B, L, D] of every layer, in the compute dtype.
     """
     embed_key, layers_key = split_key(key, 2)
     embeddings = bind(Embeddings, model, params["embeddings"])
@@ -154,11 +157,16 @@ def encode(
     def layer(context: Context, x: jax.Array, params: dict, key: jax.Array | None, number: jax.Array) -> jax.Array:
         return constrain_batch(bind(Block, model, params)(x, context, key, number == 0))
 
+    normalise = lambda x: bind(FinalNorm, model, params["final_norm"])(x)
     x = constrain_batch(embeddings(batch, embed_key).astype(model.dtype))
     keys = None if layers_key is None else jax.random.split(layers_key, model.layers)
     contexts = {local: context(local) for local in chosen}
     of_kind = {local: remat(functools.partial(layer, contexts[local]), model) for local in contexts}
     steps = [of_kind[local] for local in model.pattern]
+    if every_layer:
+        states = jnp.zeros((model.layers, *x.shape), x.dtype)
+        x, states = run_layers(model, [storing(step) for step in steps], None, (x, states), params["layers"], keys)
+        return states.at[-1].set(normalise(x)) if model.norm == "pre" else states
     last = model.is_local(model.layers - 1)
     at_places = contexts[last]._replace(places=places)
     fewer = dataclasses.replace(chosen[last].request, elsewhere=True)
@@ -166,13 +174,21 @@ def encode(
         x = run_layers(model, steps, functools.partial(layer, at_places), x, params["layers"], keys)
     else:
         x = at_places.at_places(run_layers(model, steps, None, x, params["layers"], keys))
-    return bind(FinalNorm, model, params["final_norm"])(x) if model.norm == "pre" else x
+    return normalise(x) if model.norm == "pre" else x
 
 
-def run_layers(
-    model: Model, steps: Sequence[Layer], last: Layer | None, x: jax.Array, params: dict, keys: Any
-) -> jax.Array:
-    """x [B, L, D] through all layers.
+def storing(step: Layer) -> Layer:
+    """The function of a layer that also puts what comes out of it in its place of [n, B, L, D]."""
+
+    def both(carried: Any, params: dict, key: Any, number: jax.Array) -> Any:
+        x = step(carried[0], params, key, number)
+        return x, carried[1].at[number].set(x)
+
+    return both
+
+
+def run_layers(model: Model, steps: Sequence[Layer], last: Layer | None, x: Any, params: dict, keys: Any) -> Any:
+    """x [B, L, D], or whatever the steps carry, through all layers.
 
     Args:
       steps: the function of a layer, for each layer of `model.pattern`.
