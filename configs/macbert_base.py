@@ -5,8 +5,8 @@
     python -m bert_jax.train --config=configs/macbert_base.py --config.data.store=stores/chinese --workdir=RUN
 
 Source: arXiv 2004.13922, sections 3.1 and 4.1: n-grams of 1 to 4 words drawn at 40, 30, 20 and 10%; 15% of the words
-are predicted, 80% of them replaced by similar words, or by random ones where there are none, 10% by random ones, 10% left
-as they are; sentence order; rows of 512 tokens; 21,128 pieces.
+are predicted, 80% of them replaced by similar words, or by random ones where there are none, 10% by random ones, 10%
+left as they are; sentence order; rows of 512 tokens; 21,128 pieces.
 Expected: CMRC 2018 dev 67.3 exact match and 87.1 F1 in the paper, where BERT has 64.4 and 84.0; after fine-tuning (not
 checked).
 Needs: the paper's models ran on one TPU v3-8, or four of them; 2.6e11 tokens here; for the text the extra `chinese`.
