@@ -7,7 +7,8 @@ a singular value decomposition, which is what word2vec factorises implicitly (Le
 Nothing is downloaded, and the same store gives the same table.
 
 The file is NumPy's .npz: `words` int32 [W, M], ids of the pieces of each word, 0 after its last; `sizes` int32 [W], how
-many they are; `neighbours` int32 [W, K], rows of words of the same size, the nearest first, -1 where there are fewer.
+many they are; `neighbours` int32 [W, K], rows of words of the same size, the nearest first, -1 where there are fewer;
+`plain` bool [V], which pieces have a letter or a digit: the others, punctuation, are words of their own here.
 """
 
 import collections
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
+from data_pipeline.annotations._words import marks_of, split_punctuation
 from data_pipeline.errors import DataError
 from data_pipeline.memory import release
 from data_pipeline.store import Shard, Split, Store
@@ -38,7 +40,7 @@ class Words(NamedTuple):
     tokens: np.ndarray
 
 
-def words_of(split: Split) -> Iterator[Words]:
+def words_of(split: Split, plain: np.ndarray) -> Iterator[Words]:
     """The words of a split, some whole sentences at a time."""
     for shard in split.shards:
         offsets = shard.sentence_offsets
@@ -46,14 +48,14 @@ def words_of(split: Split) -> Iterator[Words]:
         while first < len(offsets) - 1:
             last = int(np.searchsorted(offsets, int(offsets[first]) + _TOKENS_AT_ONCE, side="right")) - 1
             last = min(max(last, first + 1), len(offsets) - 1)
-            yield _words(shard, offsets[first : last + 1].astype(np.int64))
+            yield _words(shard, offsets[first : last + 1].astype(np.int64), plain)
             first = last
         release(shard.tokens)
 
 
-def _words(shard: Shard, offsets: np.ndarray) -> Words:
+def _words(shard: Shard, offsets: np.ndarray, plain: np.ndarray) -> Words:
     tokens = shard.tokens[offsets[0] : offsets[-1]].astype(np.int64)
-    starts = np.flatnonzero(shard.annotation("word_starts", offsets[0], offsets[-1]))
+    starts = np.flatnonzero(split_punctuation(tokens, shard.annotation("word_starts", offsets[0], offsets[-1]), plain))
     sizes = np.diff(np.append(starts, len(tokens)))
     keys = np.zeros(len(starts), np.uint64)
     for i in range(_PIECES):
@@ -66,12 +68,23 @@ def _words(shard: Shard, offsets: np.ndarray) -> Words:
 
 
 def similar_words(
-    split: Split, *, most: int, contexts: int, window: int, width: int, neighbours: int, least: float
+    split: Split,
+    plain: np.ndarray,
+    *,
+    most: int,
+    least_count: int,
+    contexts: int,
+    window: int,
+    width: int,
+    neighbours: int,
+    least: float,
 ) -> dict[str, np.ndarray]:
     """The arrays of the table.
 
     Args:
-      most: words, the most frequent; W.
+      plain: bool [V], which pieces have a letter or a digit.
+      most: words, the most frequent; W or more than it.
+      least_count: times that a word is met.
       contexts: words whose company counts, the most frequent.
       window: words to either side.
       width: of the vectors.
@@ -79,23 +92,28 @@ def similar_words(
       least: cosine of a neighbour.
     """
     counts: collections.Counter[int] = collections.Counter()
-    for part in words_of(split):
+    for part in words_of(split, plain):
         keys, number = np.unique(part.keys[part.keys > 0], return_counts=True)
         counts.update(dict(zip(keys.tolist(), number.tolist(), strict=True)))
-    frequent = np.array([key for key, _ in counts.most_common(most)], np.uint64)
+    frequent = np.array([key for key, n in counts.most_common(most) if n >= least_count], np.uint64)
     if len(frequent) < 2:
-        raise DataError("the store has fewer than two different words; give more text")
-    together, pieces = _company(split, frequent, min(contexts, len(frequent)), window)
+        raise DataError("fewer than two words are met often enough; give a smaller --least_count or more text")
+    together, pieces = _company(words_of(split, plain), frequent, min(contexts, len(frequent)), window)
     vectors = _vectors(together, min(width, min(together.shape) - 1))
     sizes = (pieces >= 0).sum(1)
     found = np.full((len(frequent), neighbours), -1, np.int32)
     for size in np.unique(sizes):
         of_size = np.flatnonzero(sizes == size)
         found[of_size] = _nearest(vectors[of_size], of_size, neighbours, least)
-    return {"words": np.maximum(pieces, 0).astype(np.int32), "sizes": sizes.astype(np.int32), "neighbours": found}
+    return {
+        "words": np.maximum(pieces, 0).astype(np.int32),
+        "sizes": sizes.astype(np.int32),
+        "neighbours": found,
+        "plain": plain,
+    }
 
 
-def _company(split: Split, frequent: np.ndarray, contexts: int, window: int) -> tuple[Any, np.ndarray]:
+def _company(parts: Iterator[Words], frequent: np.ndarray, contexts: int, window: int) -> tuple[Any, np.ndarray]:
     """How often each word stands near each context, sparse [W, C], and the words' pieces, int64 [W, M], -1 for none."""
     import scipy.sparse
 
@@ -103,7 +121,7 @@ def _company(split: Split, frequent: np.ndarray, contexts: int, window: int) -> 
     ordered = frequent[order]
     pieces = np.full((len(frequent), _PIECES), -1, np.int64)
     total = scipy.sparse.csr_matrix((len(frequent), contexts), dtype=np.float64)
-    for part in words_of(split):
+    for part in parts:
         place = np.minimum(np.searchsorted(ordered, part.keys), len(ordered) - 1)
         number = np.where(ordered[place] == part.keys, order[place], -1)
         _note_pieces(pieces, part, number)
@@ -163,6 +181,7 @@ def define_flags() -> None:
     flags.DEFINE_string("store", None, "Folder of the store, local or remote.", required=True)
     flags.DEFINE_string("output", None, "The file that is written, such as stores/similar.npz.", required=True)
     flags.DEFINE_integer("most", 50_000, "Words, the most frequent.", lower_bound=2)
+    flags.DEFINE_integer("least_count", 50, "Times that a word is met.", lower_bound=1)
     flags.DEFINE_integer("contexts", 5_000, "Words whose company counts, the most frequent.", lower_bound=2)
     flags.DEFINE_integer("window", 3, "Words to either side.", lower_bound=1)
     flags.DEFINE_integer("width", 100, "Of the vectors.", lower_bound=1)
@@ -175,8 +194,9 @@ def main() -> dict[str, Any]:
     """The command: writes the table and prints some words with their neighbours."""
     given = flags.FLAGS
     store = Store.open(given.store)
-    names = ("most", "contexts", "window", "width", "neighbours", "least")
-    table: dict[str, Any] = similar_words(store.split("train"), **{name: getattr(given, name) for name in names})
+    names = ("most", "least_count", "contexts", "window", "width", "neighbours", "least")
+    options = {name: getattr(given, name) for name in names}
+    table: dict[str, Any] = similar_words(store.split("train"), marks_of(store.tokenizer).plain, **options)
     with atomic_write(Path(given.output)) as file:
         np.savez(file, **table)
     text = lambda word: store.tokenizer.decode(table["words"][word, : table["sizes"][word]])

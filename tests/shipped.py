@@ -37,5 +37,5 @@ def similar() -> Variant:
     words = np.array([[5, 0], [6, 0], [7, 8], [9, 10]], np.int32)
     sizes, neighbours = np.array([1, 1, 2, 2], np.int32), np.array([[1], [0], [3], [2]], np.int32)
     SIMILAR.parent.mkdir(exist_ok=True)
-    np.savez(SIMILAR, words=words, sizes=sizes, neighbours=neighbours)
+    np.savez(SIMILAR, words=words, sizes=sizes, neighbours=neighbours, plain=np.ones(101, bool))
     return Variant("similar", {"file": str(SIMILAR)})

@@ -10,7 +10,7 @@ from texts import SPECIALS, numbered
 from bert_jax.config import Config, Model, Phase
 from bert_jax.training import setup
 from configuration.variants import ConfigError, load, use
-from data_pipeline import annotations, pipeline
+from data_pipeline import annotations, frequent_phrases, pipeline
 from data_pipeline.store_writer import write_store
 from data_pipeline.tokenizers import sentencepiece
 
@@ -102,3 +102,40 @@ def test_capitals_join_names(tokenizer):
     lowered = sentencepiece.build(lambda: dict.fromkeys("abc", 9), vocab_size=9, character_coverage=1.0)
     with pytest.raises(ConfigError, match="the tokenizer lowers case"):
         build(lowered)
+
+
+def test_phrases_of_a_list_join_the_longest_from_the_left(tokenizer, tmp_path):
+    phrases = ["New York", "Bank of England", "the Bank of", "England met", "alone", "Paris, and", "New York City"]
+    (tmp_path / "list.txt").write_text("\n".join(phrases))
+    build = load("data_pipeline.annotations", use("phrases", file=str(tmp_path / "list.txt")))
+    first, second = TEXT.split(". ")
+    found = units(tokenizer, build(tokenizer), first + ".", second)
+    start = ["In", "Paris", "the Bank of", "England met", "Jean", "Paul", "Sartre,", "Paris", "and", "Anna."]
+    assert found == [*start, "New York City"]
+    found = units(tokenizer, build(tokenizer), "New York, New", "York New York.")
+    assert found == ["New York", ",", "New", "York", "New York", "."]
+    for text in ("", "alone\n"):
+        (tmp_path / "list.txt").write_text(text)
+        with pytest.raises(ConfigError, match="no line of two words or more"):
+            build(tokenizer)
+    with pytest.raises(ConfigError, match="which is no file"):
+        load("data_pipeline.annotations", use("phrases", file="none.txt"))(tokenizer)
+
+
+def test_phrases_are_words_that_stand_together_more_often_than_by_chance(tmp_path):
+    rng = np.random.default_rng(0)
+    words = [*"river mill school winter water teacher bridge door child stone field".split()]  # noqa: SIM905
+    sentences = []
+    for _ in range(1500):
+        sentence = rng.choice(words, 6).tolist()
+        if rng.random() < 0.3:
+            sentence.insert(int(rng.integers(7)), ["New York", "as soon as"][int(rng.integers(2))])
+        sentences.append(" ".join(sentence) + ".")
+    (tmp_path / "text.txt").write_text("\n\n".join(sentences))
+    store = corpora.run(corpora.data(tmp_path / "text.txt", vocab_size=40), tmp_path / "store")
+    found = frequent_phrases.frequent_phrases(store, longest=4, least_count=20, least=0.5)
+    assert {text for text, _, _ in found} == {"New York", "as soon", "soon as", "as soon as"}
+    for text, number, score in found:
+        train = " ".join(corpora.documents_of(store, "train").values())
+        assert number == train.count(text)
+        assert 0.5 < score <= 1

@@ -36,7 +36,7 @@ def build(vocabulary: Vocabulary, *, file: str = "", similar: float = 0.8, rando
     def replace(targets: jax.Array, chosen: Chosen, batch: Batch, key: jax.Array) -> jax.Array:
         kind_key, token_key, word_key = jax.random.split(key, 3)
         at_places = lambda values: jnp.take_along_axis(values, chosen.places, axis=1)
-        starts = start_of(batch["word_starts"])
+        starts = start_of(_split_punctuation(table, batch))
         first, inside = at_places(starts), at_places(jnp.arange(starts.shape[1]) - starts)
         word, sizes = _hash_at(batch, starts)
         others = _look_up(table, at_places(word), at_places(sizes), random_at(word_key, first))
@@ -58,6 +58,7 @@ class Table(NamedTuple):
     words: np.ndarray  # int32 [W, M]
     neighbours: np.ndarray  # int32 [W, K]; the first `counts` of each
     counts: np.ndarray  # int32 [W]
+    plain: np.ndarray  # bool [V]; False for punctuation, which is a word of its own
 
 
 def read_table(file: str, vocab_size: int) -> Table:
@@ -67,12 +68,12 @@ def read_table(file: str, vocab_size: int) -> Table:
         raise ConfigError(f"config.objective.replacement.file is empty; {remedy}")
     try:
         with np.load(file) as arrays:
-            words, sizes, neighbours = (arrays[name] for name in ("words", "sizes", "neighbours"))
+            words, sizes, neighbours, plain = (arrays[name] for name in ("words", "sizes", "neighbours", "plain"))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         reason = f"which holds no table: {error}"
         raise ConfigError(f"config.objective.replacement.file is {file!r}, {reason}; {remedy}") from None
-    if words.size and words.max() >= vocab_size:
-        reason = f"a word with the id {words.max()}, beyond the vocabulary of {vocab_size}"
+    if len(plain) > vocab_size:
+        reason = f"{len(plain)} pieces where the vocabulary has {vocab_size}"
         raise ConfigError(f"config.objective.replacement.file is {file!r}, which has {reason}; {remedy} of this run")
     inside = np.arange(words.shape[1]) < sizes[:, None]
     hashes = np.where(inside, _mixed(words, np.arange(words.shape[1])), 0).sum(1, dtype=np.uint32)
@@ -81,7 +82,13 @@ def read_table(file: str, vocab_size: int) -> Table:
     rank[order], rank[-1] = np.arange(len(order)), -1  # neighbour -1 is none
     placed = lambda array: array[order].astype(np.int32)
     counts = (neighbours >= 0).sum(1)
-    return Table(hashes[order], placed(sizes), placed(words), placed(rank[neighbours]), placed(counts))
+    return Table(hashes[order], placed(sizes), placed(words), placed(rank[neighbours]), placed(counts), plain)
+
+
+def _split_punctuation(table: Table, batch: Batch) -> jax.Array:
+    """bool [B, L]: word starts, where punctuation and what follows it start words too."""
+    marks = ~jnp.asarray(table.plain)[batch["tokens"]]
+    return batch["word_starts"] | marks | jnp.roll(marks, 1, axis=1).at[:, 0].set(True)
 
 
 def _mixed(tokens: Any, inside: Any) -> Any:

@@ -30,6 +30,7 @@ def table(tmp_path):
         "words": np.array([[*word, 0][:2] for word in words], np.int32),
         "sizes": np.array([len(word) for word in words], np.int32),
         "neighbours": np.array([[*(words.index(n) for n in near), -1, -1][:2] for near in WORDS.values()], np.int32),
+        "plain": np.ones(101, bool),
     }
     np.savez(tmp_path / "similar.npz", **arrays)
     return str(tmp_path / "similar.npz")
@@ -87,7 +88,7 @@ def test_a_table_that_cannot_be_used(table, tmp_path):
     (tmp_path / "text.npz").write_text("no table")
     with pytest.raises(ConfigError, match="holds no table"):
         build(str(tmp_path / "text.npz"))
-    with pytest.raises(ConfigError, match="has a word with the id 51, beyond the vocabulary of 40"):
+    with pytest.raises(ConfigError, match="has 101 pieces where the vocabulary has 40"):
         build(table, 40)
     assert isinstance(build(table), replacement.Replacement)
 
@@ -105,8 +106,8 @@ def test_similar_words_stand_in_the_same_company(tmp_path):
             sentence += [int(rng.choice(contexts)), int(rng.choice(words)), *ending]
         sentences.append(sentence)
     store = write_store(tmp_path / "store", {"train": [sentences]}, vocab_size=64, word_starts=np.arange(64) != 60)
-    options = {"most": 100, "contexts": 20, "window": 1, "width": 4, "neighbours": 3, "least": 0.3}
-    table = similar_words.similar_words(store.split("train"), **options)
+    options = {"most": 100, "least_count": 9, "contexts": 20, "window": 1, "width": 4, "neighbours": 3, "least": 0.3}
+    table = similar_words.similar_words(store.split("train"), np.ones(64, bool), **options)
     words = [tuple(word[:size].tolist()) for word, size in zip(table["words"], table["sizes"], strict=True)]
     assert len(words) == 20
     for word, near in zip(words, table["neighbours"], strict=True):
@@ -115,7 +116,7 @@ def test_similar_words_stand_in_the_same_company(tmp_path):
             assert word not in found
             assert {len(other) for other in found} == {len(word)}
             assert {other[0] // 10 for other in found} == {word[0] // 10}
-    again = similar_words.similar_words(store.split("train"), **options)
+    again = similar_words.similar_words(store.split("train"), np.ones(64, bool), **options)
     assert all(np.array_equal(table[name], again[name]) for name in table)
     np.savez(tmp_path / "similar.npz", **table)
     build = load("bert_jax.objectives.replacement", use("similar", file=str(tmp_path / "similar.npz")))
