@@ -8,7 +8,7 @@ PYTHON  ?= $(or $(shell for python in python3.12 python3.11; do $$python -c "" 2
 CONFIG  ?= configs/demo.py
 WORKDIR ?= runs/demo
 VENV    := .venv
-PIP     := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
+PIP     := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --use-pep517
 # Byte code by all cores, where pip would use one, but for what is hardly ever imported; files that are no Python stay.
 COMPILE := $(VENV)/bin/python -m compileall -qq -j 0 -x '/tests?/|/transformers/models/' $(VENV)/lib || true
 # The C library gives large arrays back to the system when they are freed, and XLA's CPU client frees all of a step's after

@@ -16,6 +16,8 @@ def by_python(name: str, py311: str, py312: str) -> list[str]:
     ]
 
 
+FINETUNE = ["scikit-learn==1.9.1", "scipy==1.17.1", "seqeval==1.2.2"]
+
 setup(
     name="bert_jax",
     version="0.1.0",
@@ -32,6 +34,7 @@ setup(
         "etils[epath]==1.15.0",
         "filelock==4.2.11",
         "fsspec==2026.9.0",
+        "importlib_resources==7.1.0",  # TensorFlow Datasets opens what it ships by it, and does not name it
         "matplotlib==3.11.2",
         "optax==0.2.8",
         "orbax-checkpoint==0.12.8",
@@ -47,6 +50,7 @@ setup(
     ],
     extras_require={
         "test": [
+            *FINETUNE,
             "hypothesis==6.170.15",
             "import-linter==2.17",
             "jieba==0.42.1",
@@ -58,6 +62,7 @@ setup(
             "torch==2.13.0",
             "transformers==5.23.0",
         ],
+        "finetune": FINETUNE,
         "torch": ["torch==2.13.0", "transformers==5.23.0"],
         "gpu": [
             f"jax[cuda13]=={JAX_311}; python_version < '3.12'",

@@ -61,7 +61,7 @@ def main() -> dict[str, Any]:
 def perplexities(positions: Variant, seed: int) -> list[float]:
     """At each of LENGTHS, after a training of its own."""
     from bert_jax.checkpoints.manager import restore_params
-    from bert_jax.evaluate import at_masks
+    from bert_jax.evaluators.masked_language import at_masks
     from bert_jax.objectives import mlm
     from bert_jax.train import train
     from bert_jax.training.setup import open_store, vocabulary_of
@@ -76,7 +76,7 @@ def perplexities(positions: Variant, seed: int) -> list[float]:
     losses = []
     for length in LENGTHS:
         rows = Evaluation(length=length, batch_size=8192 // length, max_rows=FLAGS.tokens // length)
-        figures = at_masks(dataclasses.replace(config, evaluation=rows), store, params, objective)
+        figures = at_masks(dataclasses.replace(config, evaluation=rows), store, objective)(params)
         losses.append(figures["mask_loss"])
     return np.exp(losses).tolist()
 

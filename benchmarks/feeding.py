@@ -115,7 +115,7 @@ def rows(store: str, batch_size: int, length: int) -> Generator[int, None, None]
     import_tf_data()
     split = Store.open(store).split("train")
     specials = Specials(PAD, CLS, SEP)
-    examples = pipeline.Examples([split], use("full_sentences"), length, specials)
+    examples = pipeline.PackedText([split], use("full_sentences"), length, specials)
     for batch in pipeline.batches(examples, batch_size, 0):
         yield int(np.count_nonzero(batch["segments"]))
 
@@ -131,7 +131,7 @@ def rows_and_masks(store: str, batch_size: int, length: int) -> Generator[int, N
     vocabulary = Vocabulary(size=Store.open(store).vocab_size, pad=PAD, cls=CLS, sep=SEP, mask=MASK)
     corrupt = jax.jit(mlm.build(Model(), vocabulary).corrupt)
     split = Store.open(store).split("train")
-    examples = pipeline.Examples([split], use("full_sentences"), length, Specials(PAD, CLS, SEP))
+    examples = pipeline.PackedText([split], use("full_sentences"), length, Specials(PAD, CLS, SEP))
     waiting = []
     for step, batch in enumerate(pipeline.batches(examples, batch_size, 0)):
         count = int(np.count_nonzero(batch["segments"]))

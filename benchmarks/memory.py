@@ -117,7 +117,7 @@ def feed(store: str, length: int, batch_size: int, batches: int, way: str) -> di
     before = start_counting()
     start = time.perf_counter()
     split = Store.open(store).split("train")
-    examples = pipeline.Examples([split], use("full_sentences"), length, Specials(0, 2, 3))
+    examples = pipeline.PackedText([split], use("full_sentences"), length, Specials(0, 2, 3))
     reading = pipeline.batches(examples, batch_size, 0)
     next(reading)
     first = time.perf_counter() - start

@@ -104,7 +104,7 @@ def reading_seconds() -> float:
         startup.make_store("demo", Path(folder) / "store")
         split = Store.open(Path(folder) / "store").split("train")
         specials = Specials(training.PAD, training.CLS, training.SEP)
-        examples = pipeline.Examples([split], use("full_sentences"), WORK.length, specials)
+        examples = pipeline.PackedText([split], use("full_sentences"), WORK.length, specials)
         times = []
         for _ in range(5):
             began = time.perf_counter()

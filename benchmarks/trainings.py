@@ -81,7 +81,7 @@ def trained(name: str, config: Config) -> dict[str, Any]:
     if done.exists():
         return json.loads(done.read_text())
     from bert_jax.checkpoints.manager import restore_params
-    from bert_jax.evaluate import at_masks
+    from bert_jax.evaluators.masked_language import at_masks
     from bert_jax.objectives import mlm
     from bert_jax.train import train
     from bert_jax.training.rollback import TrainingError
@@ -97,7 +97,7 @@ def trained(name: str, config: Config) -> dict[str, Any]:
     else:
         objective = mlm.build(config.model, vocabulary_of(store), mask_rate=0.15)
         on_rows = dataclasses.replace(config, data=dataclasses.replace(config.data, rows=ROWS))
-        evaluation = at_masks(on_rows, store, restore_params(folder)[1], objective)
+        evaluation = at_masks(on_rows, store, objective)(restore_params(folder)[1])
         figures = {"name": name, **evaluation, "train_loss": last["loss"], "train_seconds": last["train_seconds"]}
     figures["cpu_seconds"] = time.process_time() - started
     cli.write_json(done, figures)

@@ -5,10 +5,13 @@
 
 from typing import TYPE_CHECKING
 
+from configuration import early
+
 if TYPE_CHECKING:
     from bert_jax.encoder import Encoder, load
 
 __all__ = ["Encoder", "load"]
+early.begin()
 
 
 def __getattr__(name: str) -> object:

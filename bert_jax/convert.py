@@ -19,11 +19,12 @@ from absl import flags
 
 from bert_jax.formats import family as family_names
 from bert_jax.formats import folder, huggingface, native
+from bert_jax.formats.family import Settings
 from bert_jax.formats.table import Params
 from bert_jax.modeling import bert
 from configuration import cli
 from configuration.foreign import FormatError
-from configuration.variants import names, nearest
+from configuration.variants import Variant, names, nearest
 
 
 def define_flags() -> None:
@@ -45,7 +46,9 @@ def main() -> dict[str, Any]:
     if bool(workdir) == bool(source):
         raise FormatError("give either --workdir (to PyTorch's layout) or --source (from it)")
     if workdir:
-        opened = export(Path(workdir), output, cli.FLAGS.family, cli.FLAGS.part)
+        flags_ = cli.FLAGS
+        places = (flags_.step, flags_.store, flags_.checkpoints)
+        opened = export(Path(workdir), output, flags_.family, *places, part=flags_.part)
     else:
         opened = import_(Path(source), output)
     figures = {
@@ -53,14 +56,22 @@ def main() -> dict[str, Any]:
         "files": sorted(os.listdir(output)),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(opened.params)),
         "tokenizer": opened.tokenizer is not None,
-        "averaged": opened.averaged,
+        "transforms": list(opened.transforms),
     }
-    which = " (moving average of the weights)" if opened.averaged else ""
+    which = f" ({', '.join(opened.transforms)} of the weights)" if opened.transforms else ""
     print(f"{output}: {figures['parameters'] / 1e6:.1f}M parameters{which}, {', '.join(figures['files'])}")
     return figures
 
 
-def export(workdir: Path, output: Path, family: str = "", part: str = "") -> folder.Opened:
+def export(
+    workdir: Path,
+    output: Path,
+    family: str = "",
+    step: str = "",
+    store: str = "",
+    checkpoints: str = "",
+    part: str = "",
+) -> folder.Opened:
     """Writes an encoder in PyTorch's layout, with its tokenizer if it has one; returns what was written.
 
     Args:
@@ -68,13 +79,15 @@ def export(workdir: Path, output: Path, family: str = "", part: str = "") -> fol
       output: a folder that is not there, is empty, or holds an earlier export.
       family: a file of bert_jax/formats/families; if not given, the one the encoder came from, or the first that
         expresses it.
+      step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
+      store, checkpoints: of a work folder, where they are outside it.
       part: another encoder that the objective of a work folder trains beside the model, in its stead.
 
     Raises:
       FormatError: nothing to export, no such part, an encoder that the family cannot express, or an output that is in
         use.
     """
-    opened = folder.read(workdir)
+    opened = folder.read(workdir, step, store, checkpoints)
     opened = part_of(opened, part) if part else opened
     with written_whole(output) as temporary:
         ids = None
@@ -84,7 +97,8 @@ def export(workdir: Path, output: Path, family: str = "", part: str = "") -> fol
             t.export_huggingface(temporary, opened.model.max_length, opened.model.token_types > 0)
         params, left_out = exchanged(opened)
         own = [family_names.named(ours, theirs) for ours, theirs in opened.names.items()]
-        huggingface.write(opened.model, params, temporary, family or opened.family, ids, own)
+        said = label_names(opened.task) if opened.task else None
+        huggingface.write(opened.model, params, temporary, family or opened.family, ids, own, said)
     for name in left_out:
         why = f"--part={name} writes it" if name in opened.encoders else "no model in PyTorch's layout has it"
         print(f"left out: {name}; {why}", file=sys.stderr)
@@ -101,6 +115,15 @@ def part_of(opened: folder.Opened, part: str) -> folder.Opened:
         raise FormatError(f"--part={part} is no encoder that this objective trains{nearest(part, opened.encoders)}")
     model, params = opened.encoders[part]
     return dataclasses.replace(opened, model=model, params=params, names={}, encoders={})
+
+
+def label_names(task: Variant) -> Settings:
+    """What config.json says of a task's labels."""
+    labels = list(task.options.get("labels", ()))
+    if not labels:
+        return {"id2label": {"0": "value"}, "label2id": {"value": 0}, "problem_type": "regression"}
+    names = {"id2label": {str(i): name for i, name in enumerate(labels)}}
+    return names | {"label2id": {name: i for i, name in enumerate(labels)}}
 
 
 def exchanged(opened: folder.Opened) -> tuple[Params, list[str]]:
@@ -147,4 +170,4 @@ def written_whole(output: Path) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags)
+    cli.run(main, define_flags, cli.step_flag, cli.outside_flags)

@@ -96,13 +96,17 @@ class Encoder:
         return np.ones_like(tokens) if self.tokenizer is None else (tokens != self.tokenizer.pad_id).astype(np.int32)
 
 
-def load(path: str | os.PathLike[str]) -> Encoder:
+def load(path: str | os.PathLike[str], store: str = "", checkpoints: str = "") -> Encoder:
     """Opens a work folder, a folder of ours, or a checkpoint in PyTorch's layout or Google's.
+
+    Args:
+      store, checkpoints: of a work folder whose configuration names such outside the folder: it may be a stranger's,
+        so they are opened only where they are named here too.
 
     Raises:
       ConfigError: there is no encoder, or what is there does not fit together; the message says what and where.
     """
-    opened = folder.read(Path(path))
+    opened = folder.read(Path(path), store=store, checkpoints=checkpoints)
     return Encoder(opened.model, opened.params, opened.tokenizer)
 
 

@@ -74,6 +74,7 @@ def write_png(workdir: Path, path: Path) -> Path:
         sections.curve(run.records, "tokens_per_second"),
         baseline=run.evaluation.get("unigram_loss"),
         held_out=run.evaluation.get("eval_loss"),
+        evaluations=sections.curve(run.records, "eval_loss"),
     )
     return path
 

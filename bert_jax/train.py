@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
+from bert_jax import evaluators
 from bert_jax.checkpoints.manager import Checkpointer
 from bert_jax.config import Config
 from bert_jax.runtime import compilation_cache, distributed, sharding
 from bert_jax.runtime.signals import Stop
 from bert_jax.training import start
+from bert_jax.training.checkpointing import Checkpointing
+from bert_jax.training.held_out import HeldOut
+from bert_jax.training.hooks import Update, call, own_hooks
 from bert_jax.training.progress import Progress
-from bert_jax.training.rollback import Watch, go_back, regular_checkpoints, skipped_rows
+from bert_jax.training.rollback import GoBack, Watch, go_back, regular_checkpoints, skipped_rows
 from bert_jax.training.setup import (
     check,
     check_fields,
@@ -28,12 +31,12 @@ from bert_jax.training.setup import (
     device_batches,
     kernels,
     make_objective,
+    open_data,
     open_examples,
-    open_store,
 )
 from bert_jax.training.start import config_from_flags
 from bert_jax.training.state import phase_at
-from bert_jax.training.step import jit_train_step
+from bert_jax.training.step import Updates
 from configuration import cli
 from configuration import flags as config_flags
 from configuration.locks import alone_in
@@ -47,11 +50,12 @@ def main() -> dict[str, Any]:
         return train(config, workdir, cli.FLAGS.accept_changes)
 
 
-def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[str, Any]:
-    """Trains until the last phase ends, or until Ctrl-C or SIGTERM, which save and raise KeyboardInterrupt.
+def train(config: Config, workdir: Path, accept_changes: bool = False, data: Any = None) -> dict[str, Any]:
+    """Trains until the last phase or `patience` ends; Ctrl-C and SIGTERM make it save and raise KeyboardInterrupt.
 
     Args:
       accept_changes: go on from a checkpoint of another configuration or store.
+      data: what `setup.open_data` gives, where it is open already.
 
     Returns:
       steps, train_seconds (interrupted runs counted in), and the last logged metrics.
@@ -61,24 +65,21 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
     """
     # ------------------------------------------------------------ mesh, store, objective: checked before compiling
     mesh = check(config)
-    store = open_store(config, workdir)
+    store = data or open_data(config, workdir)
     check_processes(config, store)
     objective = make_objective(config, store)
     examples = [open_examples(config, store, number) for number in range(len(config.phases))]
     for each in examples:
         check_fields(config, objective, each)
     constants = jax.device_put(objective.constants, sharding.everywhere(mesh))
-    # Compiled when they are first called; those that also give the statistics, only if these are wanted.
-    updates, updates_with_statistics = (
-        [jit_train_step(config, phase, objective, mesh, statistics) for phase in config.phases]
-        for statistics in (False, config.statistics_every > 0)
-    )
+    updates, own = Updates(config, objective, mesh), own_hooks(config, workdir)
+    evaluate = evaluators.during_training(config, store, mesh) if config.eval_every else None
 
     first = jax.process_index() == 0
     busy = ConfigError(f"another process is training in {workdir}; wait for it, or give another folder")
     with (
         alone_in(workdir, busy) if first else contextlib.nullcontext(),
-        Checkpointer(workdir, config.checkpoints, regular_checkpoints(config)) as checkpoints,
+        Checkpointer(workdir, config.checkpoints, regular_checkpoints(config), config.eval_every > 0) as checkpoints,
         Stop() as stop,
     ):
         # -------------------------------------------------------- state: where training starts, see training/start.py
@@ -87,48 +88,39 @@ def train(config: Config, workdir: Path, accept_changes: bool = False) -> dict[s
             cli.write_json(workdir / "config.json", config_flags.to_dict(config))
 
         # -------------------------------------------------------- loop
+        begin = lambda: start.init_or_resume(config, store, mesh, checkpoints, accept_changes)
         with Progress(config, workdir, step) as progress:
-            for line in (begun, *kernels(config, mesh)):
+            for line in (begun, *kernels(config, mesh), *(evaluators.listed(config)[1] if evaluate else [])):
                 progress.log.say(line)
-            agreed, stopping, failed = distributed.Agreement(), False, None
-            watch = Watch(config.guard)
-            losses: list[jax.Array] = []  # since the last checkpoint
-            while step < config.steps and not stopping:
+            watch = Watch(config.guard, at=[config.checkpoints.every_steps, config.eval_every])
+            held_out = [HeldOut(config, workdir, mesh, *evaluate, progress.log.say)] if evaluate else []
+            saving = Checkpointing(config, store.fingerprint, checkpoints, progress.flush)
+            hooks = [progress, watch, *held_out, *own, saving]
+            agreed, over = distributed.Agreement(), ended_early(held_out)
+            while step < config.steps and not over:
                 number, phase, done = phase_at(config, step)
-                left_out = skipped_rows(state, number)
-                for batch in device_batches(examples[number], phase, done, mesh, left_out):
-                    step += 1
-                    wanted = config.statistics_every and step % config.statistics_every == 0
-                    state, metrics = (updates_with_statistics if wanted else updates)[number](state, batch, constants)
-                    progress.step(step, metrics)
-                    losses.append(metrics["loss"])
-                    stopping = agreed(stop.asked)
-                    due = step % config.checkpoints.every_steps == 0 or step == config.steps or stopping
-                    if failed := watch(step, metrics, now=due):
-                        break
-                    if due:
-                        progress.flush()  # no checkpoint knows of a step that the log lacks, killed or not
-                        checkpoints.save(step, state, config, store.fingerprint, loss=mean_of_finite(losses))
-                        losses = []
-                    if stopping:
-                        break
-                if failed:
-                    begin = lambda: start.init_or_resume(config, store, mesh, checkpoints, accept_changes)
-                    state, step = go_back(state, failed, config, checkpoints, begin, progress.log.say)
-                    losses, watch = [], Watch(config.guard)
-                    progress.go_back(step)
+                try:
+                    for batch in device_batches(examples[number], phase, done, mesh, skipped_rows(state, number)):
+                        step += 1
+                        state, metrics = updates(step, number, state, batch, constants)
+                        update = Update(step, state, metrics, last=agreed(stop.asked) or step == config.steps)
+                        call(hooks, update)
+                        if over := update.last:
+                            break
+                except GoBack as back:
+                    state, step = go_back(state, back.failed, config, checkpoints, begin, progress.log.say)
+                    for hook in hooks:
+                        hook.go_back(step)
             checkpoints.wait()
-    if step < config.steps:
+    if step < config.steps and not ended_early(held_out):
         print(f"stopped at step {step} of {config.steps}; the checkpoint is in {workdir}", file=sys.stderr)
         raise KeyboardInterrupt
     return {"steps": step, **progress.last}
 
 
-def mean_of_finite(losses: list[jax.Array]) -> float | None:
-    """The mean loss of the steps whose loss was finite (the guard skips others), if there were any."""
-    values = np.array(jax.device_get(losses))
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if finite.size else None
+def ended_early(held_out: list[HeldOut]) -> bool:
+    """Whether the run has not become better on held-out rows for so long that it ends."""
+    return any(hook.over for hook in held_out)
 
 
 if __name__ == "__main__":

@@ -9,16 +9,28 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from configuration import early
 from configuration import flags as config_flags
+from configuration.early import STOPPED
 from configuration.variants import ConfigError
 
 FLAGS = flags.FLAGS
-STOPPED = 130  # the exit code of a run that Ctrl-C or SIGTERM stopped and that goes on when run again
 
 
 def workdir_flag() -> None:
     """--workdir"""
     flags.DEFINE_string("workdir", None, "Work folder of the run.", required=True)
+
+
+def step_flag() -> None:
+    """--step"""
+    flags.DEFINE_string("step", "", "Checkpoint to read: its step, or best; if not given, the newest.")
+
+
+def outside_flags() -> None:
+    """--store, --checkpoints"""
+    flags.DEFINE_string("store", "", "Store of the run, where it is outside the work folder and so not opened unasked.")
+    flags.DEFINE_string("checkpoints", "", "Checkpoints of the run, where they are outside the work folder; likewise.")
 
 
 def accept_changes_flag() -> None:
@@ -36,24 +48,28 @@ def json_flag() -> None:
 def run(main: Callable[[], Any], *define: Callable[[], None]) -> None:
     """Defines the flags, parses the command line, and runs `main` with errors as one clear line.
 
-    Exit codes: 0 done, 1 bad input (one line on stderr), 2 bad flags, 130 stopped and resumable.
+    Exit codes: 0 done, 1 bad input, 2 bad flags (both with one line on stderr), 130 stopped and resumable.
     """
     for flag in (*define, json_flag):
         flag()
-    # TensorFlow and XLA otherwise greet every user with a page of build notes.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    early.quiet()
+    early.readable()
     logging.set_verbosity(logging.FATAL)  # Orbax logs each thread's traceback; `guarded` says once what ended the run
     sys.unraisablehook = _unraisable
     app.run(lambda argv: sys.exit(guarded(main, argv)), flags_parser=config_flags.parse)
 
 
 def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
-    """Runs `main`; errors in what the user gave become one line and exit code 1."""
+    """Runs `main`; errors in what the user gave become one line and exit code 1, or 2 for wrong flags."""
     if len(argv) > 1:
-        return fail(f"unexpected argument {argv[1]!r}; every option is a flag, see --help")
+        fail(f"unexpected argument {argv[1]!r}; every option is a flag, see --help")
+        return config_flags.BAD_USAGE
+    early.raise_by_ctrl_c()
     try:
         figures = main()
+    except config_flags.UsageError as error:
+        fail(str(error))
+        return config_flags.BAD_USAGE
     except (ConfigError, OSError) as error:
         return fail(describe(error))
     except ValueError as error:
@@ -61,8 +77,10 @@ def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
             return fail(str(error))
         raise
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
+        print(early.SAID, file=sys.stderr)
         return STOPPED
+    finally:
+        early.end_at_once_by_ctrl_c()
     if FLAGS.json and isinstance(figures, Mapping):
         write_json(Path(FLAGS.json), figures)
     return 0

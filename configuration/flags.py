@@ -9,18 +9,26 @@ import importlib.util
 import json
 import os
 import re
+import signal
+import sys
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from absl import flags
 
+from configuration import usage
 from configuration.variants import ConfigError, Variant, nearest
 
 FLAGS = flags.FLAGS
 READ_BY_ALL = ("data", "init_from")  # fields of bert_jax.config.Config that every command reads
+BAD_USAGE = 2  # exit code of a command line that cannot be right
 C = TypeVar("C")
 _overrides: dict[str, str] = {}
+
+
+class UsageError(ConfigError):
+    """A field on the command line that there is not, or a value that it cannot have."""
 
 
 def config_flag(required: bool = True) -> None:
@@ -35,7 +43,18 @@ def config_flag(required: bool = True) -> None:
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """Takes `--config.x=v` (or `--config.x v`) out of the command line and gives the rest to absl."""
+    """Takes `--config.x=v` (or `--config.x v`) out of the command line and gives the rest to absl.
+
+    Ends the process after --help, and after one line on stderr, with exit code 2, where absl refuses the rest.
+    """
+    if not usage.ASKED.isdisjoint(argv[1:]):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` is no error
+        print(usage.text())
+        raise SystemExit(0)
+    for argument in argv:
+        if any("\ud800" <= character <= "\udfff" for character in argument):  # bytes that Python could not decode
+            encoding = sys.getfilesystemencoding()
+            _refuse(f"{argument!a} is no text in the encoding {encoding}; for UTF-8 set PYTHONUTF8=1")
     rest, arguments = [], list(argv)
     while arguments:
         argument = arguments.pop(0)
@@ -50,7 +69,12 @@ def parse(argv: Sequence[str]) -> list[str]:
     except flags.Error as error:
         message = " ".join(str(error).replace("FATAL Flags parsing error:", "").split())
         message = re.sub(r"flag --(\w+)=None: .*", r"--\1=… is missing", message)
-        raise SystemExit(f"error: {message}; --help lists the flags") from None
+        _refuse(f"{message}; --help lists the flags")
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(BAD_USAGE)
 
 
 def given() -> dict[str, str]:
@@ -67,17 +91,37 @@ def from_flags() -> Any:
     return override(read(FLAGS.config), _overrides)
 
 
-def read(path: str) -> Any:
+def read(path: str, fields: Sequence[str] = READ_BY_ALL, schema: str = "Config") -> Any:
     """The `config` of a Python file.
 
+    Args:
+      fields: some that it must have.
+      schema: the class of bert_jax.config that has them.
+
     Raises:
-      ConfigError: no such file, or nothing of that name and type in it.
+      ConfigError: no such file, nothing of that name and type in it, or a part of a configuration beside it that it
+        does not hold.
     """
     if not os.path.isfile(path):
         raise ConfigError(f"--config={path}: no such file (configs/demo.py is one to start from)")
-    config = getattr(run_file(path), "config", None)
-    if isinstance(config, type) or not all(hasattr(config, name) for name in READ_BY_ALL):
-        raise ConfigError(f"{path}: `config` is {type(config).__name__}; the file must assign a bert_jax.config.Config")
+    assigned = vars(run_file(path))
+    if "config" not in assigned:
+        raise ConfigError(f"{path} assigns no `config`; the file must assign a bert_jax.config.{schema} to that name")
+    config = assigned["config"]
+    if isinstance(config, type) or not all(hasattr(config, name) for name in fields):
+        raise ConfigError(
+            f"{path}: `config` is {type(config).__name__}; the file must assign a bert_jax.config.{schema}"
+        )
+    # What was copied to the end of a recipe would otherwise be left out without a word.
+    for field in dataclasses.fields(config):
+        used = getattr(config, field.name)
+        beside = assigned.get(field.name, used)
+        composed = dataclasses.is_dataclass(used) or isinstance(used, tuple)
+        if composed and type(beside) is type(used) and beside != used:
+            raise ConfigError(
+                f"{path}: `{field.name}` is not what `config` holds: write {schema}({field.name}={field.name}, …), or "
+                "give it another name"
+            )
     return config
 
 
@@ -104,12 +148,15 @@ def override(config: C, values: Mapping[str, str]) -> C:
     """The configuration with `values` (dotted field → text) in it, checked.
 
     Raises:
-      ConfigError: an unknown field (with the nearest right name) or a value of the wrong type.
+      UsageError: an unknown field (with the nearest right name) or a wrong value.
     """
     tree = to_dict(config)
-    for field, text in values.items():
-        _set(tree, field.split("."), text, field)
-    return from_dict(type(config), tree)
+    try:
+        for field, text in values.items():
+            _set(tree, field.split("."), text, field)
+        return from_dict(type(config), tree)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -157,8 +204,9 @@ def _first_error(error: Any) -> str:
 def _set(tree: Any, path: list[str], text: str, field: str) -> None:
     """Puts the text, as the value it stands for, into the tree."""
     part, *rest = path
-    if _is_variant(tree) and part not in tree:
+    if _is_variant(tree) and (part not in tree or part == "name"):
         # --config.optimizer.b1=… is short for --config.optimizer.options.b1=…; the variant's own file checks it.
+        # `name` is an option as any other, such as that of tfds: the field alone, --config.optimizer=…, is the variant.
         _set_option(tree["options"], path, text, field)
     elif _is_variant(tree) and part == "options" and rest:
         _set_option(tree["options"], rest, text, field)
@@ -201,6 +249,8 @@ def _replacement(old: Any, text: str, field: str) -> Any:
     if isinstance(old, str):
         return text
     value = value_of(text)
+    if isinstance(old, list) and isinstance(value, str):
+        return [dataclasses.asdict(Variant(name)) for name in value.split(",") if name]
     if isinstance(value, bool) != isinstance(old, bool) and isinstance(old, (bool, int, float)):
         wanted = "true or false" if isinstance(old, bool) else "a number"
         raise ConfigError(f"config.{field} is {text!r}; it must be {wanted}")

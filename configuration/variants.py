@@ -94,7 +94,10 @@ def load(package: str, variant: Variant, function: str = "build") -> Callable[..
     for option in variant.options:
         if option not in known:
             where = variant.name if "." in variant.name else f"{package}.{variant.name}"
-            raise ConfigError(f"{where} has no option {option!r}{nearest(option, known)}")
+            hint = "; another variant is chosen by its field alone, such as --config.optimizer=adamw"
+            raise ConfigError(
+                f"{where} has no option {option!r}{nearest(option, known)}{hint if option == 'name' else ''}"
+            )
     return functools.partial(build, **check_types(build, variant))
 
 

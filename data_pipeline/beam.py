@@ -4,7 +4,8 @@
         --pipeline_options="--runner=DataflowRunner --project=… --region=… --temp_location=gs://bucket/tmp"
 
     sources ─▶ numbered parts ─▶ (many workers) tokens of a part ─▶ one file a part
-            ─▶ by shard ─▶ (many workers) shards, their checksums and counts ─▶ manifest
+            ─▶ by shard ─▶ (many workers) shards, their checksums and counts
+            ─▶ (many workers) what they share with the held-out documents ─▶ manifest
 
 The machine that starts the pipeline cleans the text and makes the tokenizer; one worker reads the sources and hands
 out their parts, and all others encode them. Between the steps only names travel: tokens wait in files
@@ -12,6 +13,7 @@ under `<output>.preparing`, which every worker must be able to write. On a remot
 place one by one, and the manifest, without which a folder is no store, comes last.
 """
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -29,12 +31,13 @@ from absl import flags
 from configuration import flags as config_flags
 from configuration import variants
 from configuration.variants import Variant
-from data_pipeline import clean, remote, shards
+from data_pipeline import clean, held_out, overlap, remote, shards
 from data_pipeline.config import Data
 from data_pipeline.encoding import EncodePart, load_pieces, write_pieces
 from data_pipeline.errors import DataError
 from data_pipeline.prepare import (
     check_splits,
+    check_variants,
     data_from_flags,
     made_already,
     made_of,
@@ -45,6 +48,7 @@ from data_pipeline.prepare import (
 from data_pipeline.sources import Part, Source
 from data_pipeline.store import SPLITS, FileFacts, Manifest, Shard, ShardFacts, Store, describe_file
 from data_pipeline.store_writer import count_tokens, in_order
+from data_pipeline.tokenizers import Tokenizer, load_tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +71,8 @@ class Encode:
 
     @functools.cached_property
     def _encode(self) -> EncodePart:
-        files, root = remote.connect(f"{self.work}/tokenizer")
-        with tempfile.TemporaryDirectory() as folder:
-            for name in files.ls(root, detail=False):
-                files.get_file(name, os.path.join(folder, os.path.basename(name)))
-            encode = EncodePart(Path(folder), self.sentences, self.words, self.held_out)
+        with _tokenizer_of(self.work) as folder:
+            encode = EncodePart(folder, self.sentences, self.words, self.held_out)
             encode.tokenizer  # noqa: B018, read while the folder is there
         return encode
 
@@ -103,11 +104,57 @@ class Join:
                 _write(f"{self.results}/{facts.name}.json", json.dumps(dataclasses.asdict(result)).encode())
 
 
+@dataclasses.dataclass(frozen=True)
+class Meet:
+    """Writes which of the held-out documents' runs of words, in `overlap/wanted` of the work folder, a shard has."""
+
+    work: str
+    folder: str
+    vocab_size: int
+
+    @functools.cached_property
+    def _hasher(self) -> overlap.Hasher:
+        with _tokenizer_of(self.work) as folder:
+            return overlap.Hasher(load_tokenizer(folder))
+
+    def __call__(self, facts: ShardFacts) -> None:
+        wanted = np.frombuffer(_read(f"{self.work}/overlap/wanted"), "<u8")
+        with _fetched(self.folder, [facts], self.vocab_size) as shards_:
+            found = overlap.met(shards_, wanted, self._hasher)
+        _write(f"{self.work}/overlap/{facts.name}", found.tobytes())
+
+
+@contextlib.contextmanager
+def _tokenizer_of(work: str) -> Iterator[Path]:
+    """A folder of this machine with the tokenizer that the workers share."""
+    files, root = remote.connect(f"{work}/tokenizer")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in files.ls(root, detail=False):
+            files.get_file(name, os.path.join(folder, os.path.basename(name)))
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def _fetched(folder: str, facts: Iterable[ShardFacts], vocab_size: int) -> Iterator[list[Shard]]:
+    """Finished shards on this machine."""
+    files, root = remote.connect(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        opened = [Shard(Path(temporary) / f"{each.name}.shard", each, vocab_size, 0) for each in facts]
+        for shard in opened:
+            files.get_file(f"{root}/{shard.path.name}", str(shard.path))
+        yield opened
+
+
 def _pieces(names: Iterable[str]) -> Iterator[dict[str, Any]]:
     for name in sorted(names):
         files, path = remote.connect(name)
         with files.open(path, "rb") as file:
             yield load_pieces(io.BytesIO(file.read()))
+
+
+def _read(source: str) -> bytes:
+    files, path = remote.connect(source)
+    return files.cat_file(path)
 
 
 def _write(target: str, contents: bytes) -> None:
@@ -140,6 +187,7 @@ def prepare(data: Data, output: str, *, options: Sequence[str] = ()) -> Store:
     """
     if (store := made_already(data, output)) is not None:
         return store
+    check_variants(data)
     work = f"{output}.preparing"
     folder = output if remote.is_remote(output) else f"{work}/store"
     _remove(work)
@@ -150,6 +198,7 @@ def prepare(data: Data, output: str, *, options: Sequence[str] = ()) -> Store:
         workers = data.workers or os.cpu_count() or 1
         if data.cleaning:
             sources, made["cleaning"] = clean.clean(sources, data.cleaning, local / "cleaning", workers, _quiet)
+        held_out.check_enough(sources, data.held_out)
         tokenizer = make_tokenizer(data, sources, local, workers, progress=False)
         variants.load("data_pipeline.words", data.words)(tokenizer)  # an error now, not in every worker
         for file in sorted((local / "tokenizer").iterdir()):
@@ -161,6 +210,7 @@ def prepare(data: Data, output: str, *, options: Sequence[str] = ()) -> Store:
         facts = [each.facts for each in joined]
         check_splits(facts, data.held_out)
         made["sources"] = source_facts(data, sources, list(in_order(facts)))
+        made["overlap"] = _overlap(in_order(facts), Meet(work, folder, tokenizer.vocab_size), tokenizer, options)
         np.sum([each.counts for each in joined if each.facts.split == "train"], 0, "<u8").tofile(local / "token_counts")
         _upload(local / "token_counts", f"{folder}/token_counts")
         described = {f"{each.facts.name}.shard": each.file for each in joined}
@@ -181,14 +231,33 @@ def _quiet(size: int) -> None:
     del size
 
 
-def _run(sources: list[Source], encode: Encode, join: Join, options: Sequence[str]) -> list[Joined]:
-    """Runs the pipeline until it has ended; gives its results."""
+def _overlap(facts: Sequence[ShardFacts], meet: Meet, tokenizer: Tokenizer, options: Sequence[str]) -> dict[str, int]:
+    """As `overlap.measure`: the held-out shards come here, those to train on are read by the workers."""
+    train, kept = ([each for each in facts if each.split == split] for split in SPLITS)
+    with _fetched(meet.folder, kept, meet.vocab_size) as opened:
+        looked_at = overlap.wanted(opened, overlap.Hasher(tokenizer))
+    _write(f"{meet.work}/overlap/wanted", looked_at.hashes.astype("<u8").tobytes())
+    with _pipeline(options) as (beam, pipeline):
+        _ = pipeline | "shards" >> beam.Create(train) | "alone" >> beam.Reshuffle() | "meet" >> beam.Map(meet)
+    found = [np.frombuffer(_read(f"{meet.work}/overlap/{each.name}"), bool) for each in train]
+    return overlap.report(looked_at, np.any(found, axis=0))
+
+
+@contextlib.contextmanager
+def _pipeline(options: Sequence[str]) -> Iterator[Any]:
+    """The module of Beam and a pipeline, which has ended when the block has."""
     try:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError:
         raise DataError("Apache Beam is not installed; pip install 'bert_jax[beam]'") from None
     with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
+        yield beam, pipeline
+
+
+def _run(sources: list[Source], encode: Encode, join: Join, options: Sequence[str]) -> list[Joined]:
+    """Runs the pipeline until it has ended; gives its results."""
+    with _pipeline(options) as (beam, pipeline):
         _ = (
             pipeline
             | "sources" >> beam.Create([sources])

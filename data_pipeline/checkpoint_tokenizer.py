@@ -1,6 +1,9 @@
 """Tokenizers that lie beside a checkpoint: ours, `tokenizer.json`, or BERT's `vocab.txt` alone."""
 
+import dataclasses
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +11,42 @@ from configuration import foreign
 from configuration.foreign import FormatError
 from configuration.variants import Variant, use
 from data_pipeline.tokenizers import Specials, Tokenizer, load_tokenizer, wordpiece
+from data_pipeline.tokenizers._definition import check_words, completed
 
 # Files of data_pipeline/tokenizers, by the model in tokenizer.json.
 KINDS = {"WordPiece": "wordpiece", "Unigram": "sentencepiece", "BPE": "sentencepiece"}
+
+
+class OutsideError(FormatError):
+    """A work folder names a store outside it, which is not opened."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Token:
+    """A special token that is more than its text."""
+
+    content: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is read of tokenizer_config.json and special_tokens_map.json; None where nothing is said."""
+
+    do_lower_case: bool | None = None
+    strip_accents: bool | None = None
+    tokenize_chinese_chars: bool | None = None
+    pad_token: str | Token | None = None
+    unk_token: str | Token | None = None
+    cls_token: str | Token | None = None
+    sep_token: str | Token | None = None
+    mask_token: str | Token | None = None
 
 
 def read(folder: Path) -> Tokenizer | None:
     """The tokenizer of a checkpoint's folder, or None where there is none.
 
     Raises:
-      FormatError: one of its files is damaged, or of a kind that this project lacks.
-      DataError: its vocabulary lacks a special token.
+      FormatError: one of its files is damaged, of a kind that this project lacks, or lacks a special token.
     """
     if (folder / "tokenizer" / "kind.json").exists():
         return load_tokenizer(folder / "tokenizer")
@@ -29,34 +57,77 @@ def read(folder: Path) -> Tokenizer | None:
         return wordpiece.build(
             dict,
             vocab=str(folder / "vocab.txt"),
-            lowercase=said.get("do_lower_case"),
-            strip_accents=said.get("strip_accents"),
-            chinese_characters=said.get("tokenize_chinese_chars", True),
+            lowercase=said.do_lower_case,
+            strip_accents=said.strip_accents,
+            chinese_characters=said.tokenize_chinese_chars is not False,
         )
     return None
 
 
+def keep(tokenizer: Tokenizer, workdir: Path) -> None:
+    """Writes the tokenizer of a run into its work folder, which can then be opened wherever the store is."""
+    folder = workdir / "tokenizer"
+    if is_kept(workdir) and load_tokenizer(folder).definition == tokenizer.definition:
+        return
+    temporary = workdir / f".tokenizer.{os.getpid()}"
+    tokenizer.save(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(temporary, folder)
+
+
+def is_kept(workdir: Path) -> bool:
+    """Whether a work folder has the tokenizer that `keep` writes."""
+    return (workdir / "tokenizer" / "kind.json").exists()
+
+
 def folder_of(path: Path) -> Path:
-    """Where the tokenizer of an encoder's folder lies: in it, or in the store of a work folder.
+    """Where the tokenizer of an encoder's folder lies: in it, or in the store of a work folder that has one.
 
     Raises:
       FormatError: the work folder's config.json is damaged.
+      OutsideError: it names a store elsewhere.
     """
-    if not (path / "checkpoints").is_dir():
+    if not (path / "checkpoints").is_dir() or is_kept(path):
         return path
     data = foreign.read_json(path / "config.json").get("data")
-    return Path((data.get("store") if isinstance(data, dict) else "") or path / "store")
+    return store_of(path, str((data.get("store") if isinstance(data, dict) else "") or ""))
 
 
-def adopted(path: Path) -> Variant | None:
-    """The configuration of the tokenizer that goes with the encoder in `path`, or None where there is none.
+def store_of(workdir: Path, named: str, asked: str = "") -> Path:
+    """The store of a work folder: the one `asked` for by the user, or the one that its configuration names.
+
+    The folder may be a stranger's, so that what its configuration names is taken within the folder alone.
 
     Raises:
-      FormatError: as `read`, or `path` is no folder.
+      OutsideError: the configuration names one outside the folder, and the user none.
+    """
+    if asked or not named:
+        return Path(asked or workdir / "store")
+    if not foreign.lies_in(workdir, named):
+        raise OutsideError(
+            f"{workdir} names the store {named}, which is outside that folder and not opened unless you name it too: "
+            f"--store={named} (with --config: --config.data.store={named})"
+        )
+    return Path(named)
+
+
+def adopted(path: Path, store: str = "") -> Variant | None:
+    """The configuration of the tokenizer that goes with the encoder in `path`, or None where there is none.
+
+    Args:
+      store: the user's own, whose tokenizer is taken where the one in `path` is in a store outside that folder.
+
+    Raises:
+      FormatError: as `read` and `folder_of`, or `path` is no folder.
     """
     if not path.is_dir():
         raise FormatError(f"{path} is no folder")
-    folder = folder_of(path)
+    try:
+        folder = folder_of(path)
+    except OutsideError:
+        if not store:
+            raise
+        folder = Path(store)
     return use("checkpoint", folder=str(folder)) if read(folder) is not None else None
 
 
@@ -67,10 +138,14 @@ def given(file: Path, names: Specials) -> Tokenizer:
       FormatError: the file is damaged, or of a kind that this project lacks.
     """
     definition = foreign.read_json(file)
+    name = kind(definition, file)
     # Some checkpoints cut and pad in the tokenizer, to the length of their own use; rows here do that themselves.
     plain = definition | {"truncation": None, "padding": None}
-    text = file.read_text(encoding="utf-8") if plain == definition else json.dumps(plain)
-    return Tokenizer(kind(definition, file), text, names)
+    text = foreign.read_text(file) if plain == definition else json.dumps(plain)
+    whole = completed(text, dataclasses.astuple(names), names.cls, names.sep, str(file))
+    tokenizer = Tokenizer(name, whole, names, str(file))
+    check_words(tokenizer, str(file))
+    return tokenizer
 
 
 def kind(definition: dict[str, Any], file: Path) -> str:
@@ -79,25 +154,30 @@ def kind(definition: dict[str, Any], file: Path) -> str:
     Raises:
       FormatError: there is none.
     """
-    model = definition.get("model", {}).get("type")
-    if model not in KINDS:
-        raise FormatError(f"{file} is of the kind {model!r}; this project has {', '.join(KINDS)}")
+    model = part.get("type") if isinstance(part := definition.get("model"), dict) else None
+    if not isinstance(model, str) or model not in KINDS:
+        raise FormatError(f"{file} is of the kind {model!r:.40}; this project has {', '.join(KINDS)}")
     if model == "BPE" and "ByteLevel" in json.dumps(definition.get("pre_tokenizer")):
         return "byte_level"
     return KINDS[model]
 
 
-def settings(folder: Path) -> dict[str, Any]:
-    """What tokenizer_config.json and special_tokens_map.json say; nothing where they are missing."""
-    files = [folder / name for name in ("tokenizer_config.json", "special_tokens_map.json")]
-    return {name: value for file in files if file.exists() for name, value in foreign.read_json(file).items()}
+def settings(folder: Path) -> Settings:
+    """What tokenizer_config.json and special_tokens_map.json say, the latter first.
+
+    Raises:
+      FormatError: one of them is damaged.
+    """
+    said: dict[str, Any] = {}
+    for file in (folder / "tokenizer_config.json", folder / "special_tokens_map.json"):
+        if file.exists():
+            found = foreign.typed(Settings, foreign.read_json(file), str(file))
+            said |= {name: value for name, value in vars(found).items() if value is not None}
+    return Settings(**said)
 
 
-def specials(settings: dict[str, Any]) -> Specials:
+def specials(settings: Settings) -> Specials:
     """The special tokens, BERT's own where nothing is said."""
-    fields = {}
-    for name in ("pad", "unk", "cls", "sep", "mask"):
-        token = settings.get(f"{name}_token")
-        if token is not None:
-            fields[name] = token["content"] if isinstance(token, dict) else token
-    return Specials(**fields)
+    tokens = {name: getattr(settings, f"{name}_token") for name in ("pad", "unk", "cls", "sep", "mask")}
+    written = {name: token.content if isinstance(token, Token) else token for name, token in tokens.items()}
+    return Specials(**{name: token for name, token in written.items() if token is not None})

@@ -26,9 +26,9 @@ from configuration.variants import Variant
 from data_pipeline.cleaning import Duplicates, Remove, Rewrite, Rule
 from data_pipeline.encoding import whole
 from data_pipeline.errors import DataError
+from data_pipeline.files import atomic_write, named
 from data_pipeline.permutation import hashed
 from data_pipeline.sources import Document, Part, Source
-from data_pipeline.store_writer import atomic_write
 from data_pipeline.workers import ordered_map
 
 Rules = tuple[Variant, ...]
@@ -80,7 +80,7 @@ def clean(
         with atomic_write(folder / "report.json") as opened:
             opened.write(json.dumps(report).encode())
         shutil.rmtree(folder / "parts")
-    report = json.loads((folder / "report.json").read_text())
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     with np.load(folder / "removed.npz") as arrays:
         kept, bounds, of_source = arrays["removed"] == 0, arrays["bounds"], arrays["sources"]
     if kept.size and not kept.any():
@@ -220,13 +220,13 @@ def _signatures(files: Sequence[Path], rule: int, folder: Path) -> Iterator[np.n
     path, count = folder / "signatures", 0
     array = np.zeros((0, 1), np.uint8)
     try:
-        with open(path, "wb") as opened:
+        with named(path), open(path, "wb") as opened:
             for array in _each(files, f"signatures.{rule}"):
                 opened.write(array.tobytes())
                 count += len(array)
         yield np.memmap(path, array.dtype, "r", shape=(count, *array.shape[1:])) if count else array
     finally:
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def _few(documents: np.ndarray) -> list[int]:

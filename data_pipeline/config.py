@@ -4,10 +4,20 @@ import dataclasses
 
 from configuration.variants import Variant, require, use
 
+MOST_WORKERS = 1024
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """From text to rows. Everything but `rows` and `weights` is fixed when the store is prepared."""
+    """From text to rows. Everything but `rows` and `weights` is fixed when the store is prepared.
+
+    The tokenizer is trained on the text, or read where an option names a file:
+
+        use("sentencepiece", vocab_size=32000)   any language, also without spaces; model="….model" for a given one
+        use("wordpiece", vocab_size=30522)       as BERT has it, lowercase=True as its uncased models; vocab="vocab.txt"
+        use("byte_level", vocab_size=50265)      as RoBERTa has it: no text is unknown; file="tokenizer.json"
+        use("existing", folder="stores/a/tokenizer"), use("checkpoint", folder="…")   that of a store or an encoder
+    """
 
     store: str = ""  # folder of the prepared store, local or remote; empty for `store` in the work folder
     cache_gb: float = 0  # of disk for stores on remote paths; 0 for nine tenths of what is free
@@ -30,5 +40,6 @@ class Data:
             f"one number for each of the {len(self.sources)} sources, or empty",
         )
         require(all(0 < w < float("inf") for w in self.weights), "data.weights", self.weights, "numbers above 0")
-        require(self.cache_gb >= 0, "data.cache_gb", self.cache_gb, "0 (nine tenths of what is free) or more")
-        require(self.workers >= 0, "data.workers", self.workers, "0 (one each core) or more")
+        cache_gb, workers = self.cache_gb, self.workers
+        require(0 <= cache_gb < float("inf"), "data.cache_gb", cache_gb, "0 (nine tenths of what is free) or more")
+        require(0 <= workers <= MOST_WORKERS, "data.workers", workers, f"0 (one each core) to {MOST_WORKERS}")

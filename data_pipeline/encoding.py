@@ -15,10 +15,11 @@ import numpy as np
 from configuration import variants
 from configuration.variants import Variant
 from data_pipeline.cleaning import comparable
+from data_pipeline.files import atomic_write
 from data_pipeline.sentences import Splitter
 from data_pipeline.sources import Document, Part
 from data_pipeline.store import SPLITS
-from data_pipeline.store_writer import Piece, atomic_write
+from data_pipeline.store_writer import Piece
 from data_pipeline.tokenizers import END, Tokenizer, load_tokenizer
 from data_pipeline.words import WordStarts
 
@@ -31,8 +32,14 @@ def split_of(document: Document, held_out: float) -> str:
     Args:
       held_out: the share of all documents that are held out.
     """
-    digest = hashlib.blake2b(comparable(document.text).encode("utf-8", "replace"), digest_size=8).digest()
-    return "held_out" if int.from_bytes(digest, "big") < held_out * 2**64 else "train"
+    return "held_out" if is_held_out(document.text, held_out) else "train"
+
+
+def is_held_out(text: str, share: float, seed: int = 0) -> bool:
+    """Whether a text is among the `share` of all texts that a hash holds out; white space plays no part."""
+    salt = (seed % (1 << 64)).to_bytes(8, "little")  # of seed 0 it is BLAKE2's default
+    digest = hashlib.blake2b(comparable(text).encode("utf-8", "replace"), digest_size=8, salt=salt).digest()
+    return int.from_bytes(digest, "big") < share * 2**64
 
 
 @dataclasses.dataclass(frozen=True)

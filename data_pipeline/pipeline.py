@@ -14,8 +14,8 @@ import concurrent.futures
 import functools
 import importlib.util
 import itertools
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -39,8 +39,20 @@ def specials_of(tokenizer: Any) -> Specials:
     return Specials(pad=tokenizer.pad_id, cls=tokenizer.cls_id, sep=tokenizer.sep_id)
 
 
-class Examples:
-    """The endless stream of examples of a run, by number.
+class Examples(Protocol):
+    """The endless stream of examples of a run, by number: whatever training can read. Pure functions of the seed."""
+
+    @property
+    def rows(self) -> int: ...  # R, in an epoch
+    @property
+    def length(self) -> int: ...  # L
+    @property
+    def fields(self) -> Collection[str]: ...  # names of the arrays in a batch
+    def batch(self, first: int, size: int) -> Batch: ...  # the examples number first … first + size - 1
+
+
+class PackedText:
+    """`Examples` of a store's text in rows of a format.
 
     Args:
       splits: where the rows come from; several make a mixture (see `mixed`).
@@ -74,6 +86,10 @@ class Examples:
         self.rows = sum(self._rows)  # R of all splits together
         self._mixture = Mixture(weights or self._rows) if len(splits) > 1 else None
 
+    @functools.cached_property
+    def fields(self) -> Collection[str]:
+        return self.batch(0, 1).keys()
+
     def batch(self, first: int, size: int) -> Batch:
         """The examples number `first` to `first + size - 1`; a dict of arrays [size, L]: see `batches`."""
         examples = np.arange(first, first + size)
@@ -93,7 +109,7 @@ class Examples:
 
 
 def mixed(split: Split, weights: Sequence[float]) -> list[Split]:
-    """The `splits` of `Examples` that these weights mix: one for each source, or the split as it is without weights.
+    """The `splits` of `PackedText` that these weights mix: one for each source, or the split as it is without weights.
 
     Args:
       weights: one for each source of the store, in the order of its configuration; or none.
@@ -173,7 +189,7 @@ def evaluation_batches(
     """At most `max_rows` rows of a split, evenly spread and in order; rows of padding fill the last batch.
 
     Raises:
-      As `Examples`.
+      As `PackedText`.
     """
     reader = Reader(split, open_index(split, rows_format, length, isolate), specials)
     rows = reader.index.facts.rows

@@ -18,26 +18,27 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
+from configuration import early, variants
 from configuration import flags as config_flags
-from configuration import variants
 from configuration.locks import alone_in
-from data_pipeline import checkpoint_tokenizer, clean, remote
+from data_pipeline import checkpoint_tokenizer, clean, held_out, overlap, remote
 from data_pipeline.config import Data
 from data_pipeline.encoding import CountWords, EncodePart
 from data_pipeline.errors import DataError
+from data_pipeline.files import atomic_write
+from data_pipeline.progress import shown, waiting
 from data_pipeline.shards import SHARD_BYTES, write_shards
 from data_pipeline.sources import PART_BYTES, Part, Source
 from data_pipeline.store import SPLITS, VERSION, ShardFacts, Store
-from data_pipeline.store_writer import atomic_write, write_manifest
+from data_pipeline.store_writer import open_shards, write_manifest
 from data_pipeline.tokenizers import Tokenizer, load_tokenizer
 from data_pipeline.workers import ordered_map
 
@@ -59,11 +60,12 @@ def prepare(data: Data, output: Path, *, downloads: Path | None = None, progress
     Args:
       output: the store's folder; unfinished work stands beside it as `<output>.preparing`.
       downloads: where sources keep what they fetch; beside the output by default.
-      progress: prints what the sources are, and shows bars.
+      progress: prints what the sources are, and how far each stage is.
 
     Raises:
       ConfigError, DataError: one line on what cannot be used. Nothing unfinished has the output's name.
     """
+    early.quiet()
     downloads = output.parent / "downloads" if downloads is None else downloads
     if store := made_already(data, output):
         _say(progress, f"{output} is prepared already: {_summary(store)}")
@@ -76,7 +78,8 @@ def prepare(data: Data, output: Path, *, downloads: Path | None = None, progress
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            message = f"the disk of {output.parent} is full; free some space and run again, what is finished is kept"
+            file = error.filename or output.parent
+            message = f"the disk of {file} is full; free some space and run again, what is finished is kept"
             raise DataError(message) from None
         raise
     _say(progress, f"prepared {output}: {_summary(store)}")
@@ -164,6 +167,7 @@ def _say(progress: bool, line: str) -> None:
 
 
 def _prepare(data: Data, output: Path, work: Path, downloads: Path, progress: bool) -> Store:
+    check_variants(data)
     try:
         sources = open_sources(data, downloads)
         for source in sources:
@@ -172,13 +176,15 @@ def _prepare(data: Data, output: Path, work: Path, downloads: Path, progress: bo
         workers = data.workers or os.cpu_count() or 1
         made = made_of(data, sources)
         if data.cleaning:
-            with _bar("cleaning", sum(source.size for source in sources), progress) as advance:
+            with shown("cleaning", sum(source.size for source in sources), progress) as advance:
                 sources, made["cleaning"] = clean.clean(sources, data.cleaning, work / "cleaning", workers, advance)
             _say(progress, clean.describe(made["cleaning"]))
+        if few := held_out.check_enough(sources, data.held_out):
+            _say(progress, few)
         tokenizer = make_tokenizer(data, sources, work, workers, progress)
         encode = EncodePart(work / "tokenizer", data.sentences, data.words, data.held_out)
         variants.load("data_pipeline.words", data.words)(tokenizer)  # an error now, not in every worker
-        with _bar("tokenizing", sum(source.size for source in sources), progress) as advance:
+        with shown("tokenizing", sum(source.size for source in sources), progress) as advance:
             shards = write_shards(sources, encode, tokenizer.vocab_size, work, workers, advance)
         check_splits(shards, data.held_out)
     except DataError:
@@ -187,9 +193,25 @@ def _prepare(data: Data, output: Path, work: Path, downloads: Path, progress: bo
     folder = work / "store"
     tokenizer.save(folder / "tokenizer")
     made["sources"] = source_facts(data, sources, shards)
-    write_manifest(folder, vocab_size=tokenizer.vocab_size, shards=shards, tokenizer=tokenizer.fingerprint, made=made)
+    vocab_size = tokenizer.vocab_size
+    opened = {split: open_shards(folder, shards, split, vocab_size) for split in SPLITS}
+    with waiting("comparing held-out with training text", progress):
+        made["overlap"] = overlap.measure(opened["train"], opened["held_out"], tokenizer)
+    if said := overlap.describe(made["overlap"]):
+        _say(progress, said)
+    with waiting("counting tokens and checksums", progress):
+        write_manifest(folder, vocab_size=vocab_size, shards=shards, tokenizer=tokenizer.fingerprint, made=made)
     os.rename(folder, output)
     return Store.open(output)
+
+
+def check_variants(data: Data) -> None:
+    """Raises ConfigError where a step or its options are misspelt: not only after the hours of the steps before."""
+    for rule in data.cleaning:
+        clean.load_rule(rule)
+    variants.load("data_pipeline.sentences", data.sentences)()
+    variants.load("data_pipeline.tokenizers", data.tokenizer)
+    variants.load("data_pipeline.words", data.words)
 
 
 def open_sources(data: Data, downloads: Path) -> list[Source]:
@@ -203,15 +225,10 @@ def open_sources(data: Data, downloads: Path) -> list[Source]:
     return [variants.load("data_pipeline.sources", variant)(downloads) for variant in data.sources]
 
 
-def check_splits(shards: list[ShardFacts], held_out: float) -> None:
-    """Raises DataError where a split has no document."""
+def check_splits(shards: list[ShardFacts], share: float) -> None:
+    """Raises DataError where a split has no document: those without a token count no longer."""
     documents = {split: sum(shard.documents for shard in shards if shard.split == split) for split in SPLITS}
-    if not any(documents.values()):
-        raise DataError("config.data.sources hold no text; check their paths and fields")
-    for split, count in documents.items():
-        if not count:
-            total = sum(documents.values())
-            raise DataError(f"config.data.held_out={held_out} of {total} documents leaves none to {split}; change it")
+    held_out.refuse_empty(documents, share)
 
 
 def source_facts(data: Data, sources: list[Source], shards: list[ShardFacts]) -> list[dict[str, Any]]:
@@ -248,7 +265,14 @@ def make_tokenizer(data: Data, sources: list[Source], work: Path, workers: int, 
     folder = work / "tokenizer"
     if not folder.exists():
         build = variants.load("data_pipeline.tokenizers", data.tokenizer)
-        tokenizer = build(lambda: _word_counts(data, sources, workers, progress))
+        with contextlib.ExitStack() as training:
+
+            def word_counts() -> dict[str, int]:
+                counts = _word_counts(data, sources, workers, progress)
+                training.enter_context(waiting("training the tokenizer", progress))
+                return counts
+
+            tokenizer = build(word_counts)
         unfinished = work / "tokenizer.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         tokenizer.save(unfinished)
@@ -261,7 +285,7 @@ def _word_counts(data: Data, sources: list[Source], workers: int, progress: bool
     total = sum(source.size for source in sources)
     stride = max(1, total // _SAMPLE_BYTES)
     counts: collections.Counter[str] = collections.Counter()
-    with _bar("counting words", total, progress) as advance:
+    with shown("counting words", total, progress) as advance:
         for part_counts in ordered_map(CountWords(data.held_out), _every(stride, sources, advance), workers):
             counts.update(part_counts)
             if len(counts) > _DIFFERENT_WORDS:  # half of the words met once go, by a hash
@@ -276,16 +300,6 @@ def _every(stride: int, sources: list[Source], advance: Any) -> Iterator[Part]:
         advance(part.size)
         if i % stride == 0:
             yield part
-
-
-@contextlib.contextmanager
-def _bar(what: str, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar over bytes of text; gives the function that advances it."""
-    import tqdm
-
-    options = {} if sys.stderr.isatty() else {"mininterval": 30, "maxinterval": 30}  # in a log, a line now and then
-    with tqdm.tqdm(desc=what, total=total or None, unit="B", unit_scale=True, disable=not shown, **options) as bar:
-        yield lambda size: bar.update(size) and None
 
 
 def define_flags() -> None:
@@ -305,7 +319,8 @@ def data_from_flags() -> Data:
     """What the command line's configuration says of the text, with the tokenizer of `init_from` if it has one."""
     config = config_flags.from_flags()
     named = any(name.startswith("data.tokenizer") for name in config_flags.given())
-    words = checkpoint_tokenizer.adopted(Path(config.init_from)) if config.init_from and not named else None
+    source = config.init_from
+    words = checkpoint_tokenizer.adopted(Path(source), config.data.store) if source and not named else None
     return config.data if words is None else dataclasses.replace(config.data, tokenizer=words)
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from data_pipeline.encoding import EncodePart, Task, load_pieces
+from data_pipeline.files import atomic_write
 from data_pipeline.sources import Part, Source
 from data_pipeline.store import SPLITS, ShardFacts
-from data_pipeline.store_writer import Piece, ShardWriter, atomic_write
+from data_pipeline.store_writer import Piece, ShardWriter
 from data_pipeline.workers import ordered_map
 
 SHARD_BYTES = 1 << 30  # of text; about 240 million tokens of English

@@ -7,11 +7,12 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from data_pipeline.errors import DataError
+from data_pipeline.files import atomic_write, named, write_bytes
 from data_pipeline.store import (
     SPLITS,
     Manifest,
@@ -58,12 +59,13 @@ class ShardWriter:
         self._tokens = 0
 
     def __enter__(self) -> "ShardWriter":
-        self._replacing = atomic_write(self._path)
-        self._file = self._replacing.__enter__()
+        self._open = contextlib.ExitStack()
+        self._file = self._open.enter_context(atomic_write(self._path))
         return self
 
     def append(self, piece: Piece) -> None:
-        self._file.write(piece.tokens.astype(token_dtype(self._vocab_size), copy=False).tobytes())
+        with named(self._path):
+            self._file.write(piece.tokens.astype(token_dtype(self._vocab_size), copy=False).tobytes())
         bits = np.concatenate([self._spare_bits, piece.word_starts])
         whole = bits.size // 8 * 8
         self._word_starts.append(np.packbits(bits[:whole], bitorder="little"))
@@ -74,10 +76,12 @@ class ShardWriter:
         self._tokens += piece.tokens.size
 
     def __exit__(self, error: type[BaseException] | None, value: BaseException | None, trace: Any) -> None:
-        if error is None and self._ids:
-            self._finish()
-        self._replacing.__exit__(error, value, trace)
-        if error is None and not self._ids:
+        with self._open:  # the file goes with whatever is raised here
+            if value is not None:
+                raise value
+            if self._ids:
+                self._finish()
+        if not self._ids:
             self._path.unlink()
 
     def _finish(self) -> None:
@@ -100,34 +104,14 @@ def _one_line(text: str) -> str:
     return " ".join(text.encode("utf-8", "replace").decode().splitlines())
 
 
-@contextlib.contextmanager
-def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
-    """A binary file that takes the name `path` when the block ends well, and is removed when it does not.
-
-    Args:
-      durable: waits for the disk, so that the file outlives a loss of power too.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_manifest(
     folder: Path, *, vocab_size: int, shards: Sequence[ShardFacts], tokenizer: str, made: Mapping[str, Any]
 ) -> Manifest:
     """Counts the tokens, describes every file of the folder and writes `manifest.json`: the last step of a store."""
     counts = np.zeros(vocab_size, np.uint64)
-    for facts in shards:
-        if facts.split == "train":
-            counts += count_tokens(Shard(folder / f"{facts.name}.shard", facts, vocab_size, 0))
-    counts.astype("<u8").tofile(folder / "token_counts")
+    for shard in open_shards(folder, shards, "train", vocab_size):
+        counts += count_tokens(shard)
+    write_bytes(folder / "token_counts", counts.astype("<u8").tobytes())
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
     manifest = Manifest(
         vocab_size=vocab_size,
@@ -139,6 +123,12 @@ def write_manifest(
     with atomic_write(folder / "manifest.json") as file:
         file.write(manifest.to_json().encode())
     return manifest
+
+
+def open_shards(folder: Path, shards: Iterable[ShardFacts], split: str, vocab_size: int) -> list[Shard]:
+    """The shards of a split of a store that is being written, in the order of its manifest."""
+    wanted = [facts for facts in in_order(shards) if facts.split == split]
+    return [Shard(folder / f"{facts.name}.shard", facts, vocab_size, 0) for facts in wanted]
 
 
 def in_order(shards: Iterable[ShardFacts]) -> tuple[ShardFacts, ...]:

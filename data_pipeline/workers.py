@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -36,10 +37,10 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
     )
     try:
         iterator = iter(items)
-        running = collections.deque(pool.submit(_call, item) for item in itertools.islice(iterator, workers * 2))
+        running = collections.deque(_submit(pool, item) for item in itertools.islice(iterator, workers * 2))
         while running:
             result = running.popleft().result()
-            running.extend(pool.submit(_call, item) for item in itertools.islice(iterator, 1))
+            running.extend(_submit(pool, item) for item in itertools.islice(iterator, 1))
             yield result
     except BrokenProcessPool:
         raise DataError("a worker process was killed, perhaps for memory; run again with fewer data.workers") from None
@@ -47,10 +48,33 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _submit(pool: concurrent.futures.ProcessPoolExecutor, item: Any) -> "concurrent.futures.Future[Any]":
+    """Starts a process if there are too few. They do not hear Ctrl-C, not even while they import: the parent does."""
+    with _ctrl_c_waits():
+        return pool.submit(_call, item)
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Puts Ctrl-C off, so that no process is left half started, and blocks it for the processes that are started."""
+    if threading.current_thread() is not threading.main_thread():  # handlers run in the main thread alone
+        yield
+        return
+    asked: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGINT, handler)
+        if asked:
+            signal.raise_signal(signal.SIGINT)
+
+
 def _start(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the pool
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

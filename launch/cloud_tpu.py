@@ -6,21 +6,24 @@
     python -m launch.cloud_tpu follow --name=bert --zone=us-west4-a …      the same flags; goes on following
     python -m launch.cloud_tpu stop --name=bert --zone=us-west4-a --workdir=gs://bucket/runs/bert
 
-`start` makes the TPU VM, or takes the one of that name; copies this checkout's commit to every worker and installs its
-pinned packages; starts training there in the background; and follows its log. When the TPU is preempted or under
-maintenance it is made anew, and the run goes on from the newest checkpoint in the work folder. `stop` lets the run save
-and end, and deletes the TPU. `--queued` asks for it as a queued resource. `--dry_run` prints each command, runs none.
+`start` makes the TPU VM, or takes the one of that name; copies this checkout's last commit, in which the configuration
+must be, to every worker and installs its pinned packages; starts training there in the background; and follows its log.
+When the TPU is preempted or under maintenance it is made anew, and the run goes on from the newest checkpoint in the
+work folder. `stop` lets the run save and end, and deletes the TPU. `--queued` asks for it as a queued resource.
+`--dry_run` prints each command, and when it would run where that depends on the answers; it runs none.
 What it drives is the `gcloud` command line, which must be installed and logged in; the exit code is that of the run.
 """
 
 import argparse
 import shlex
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from configuration import early
 from launch.gcloud import Failed, Gcloud
 
 # Software of the TPU VM by kind of chip (cloud.google.com/tpu/docs/runtimes).
@@ -33,14 +36,18 @@ RUNTIMES = {
 GONE = ("", "PREEMPTED", "TERMINATED", "STOPPED", "SUSPENDED", "SUSPENDING", "DELETING", "FAILED")
 FINAL = ("1", "2")  # exit codes of bert_jax.train after which there is something to correct first
 STOPPED = 130
+ROOT = Path(__file__).resolve().parents[1]  # of the checkout
 UV = "0.13.8"  # brings the Python that the packages are pinned for
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; gives the exit code."""
     flags = parse(arguments)
-    tpu = Tpu(flags)
+    early.raise_by_ctrl_c()
     try:
+        if flags.command != "stop":
+            flags.config = committed(flags.config)
+        tpu = Tpu(flags)
         if flags.command == "stop":
             return tpu.stop()
         if flags.command == "start":
@@ -77,7 +84,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", help="configuration file of this checkout")
     parser.add_argument("--detach", action="store_true", help="start, do not follow")
     parser.add_argument("--keep", action="store_true", help="stop: ends the run and keeps the TPU")
-    parser.add_argument("--dry_run", action="store_true", help="print the commands, run none")
+    parser.add_argument("--dry_run", action="store_true", help="print the commands and when they would run, run none")
     parser.add_argument("--poll", type=float, default=30, help="seconds between two looks at the run")
     given = list(sys.argv[1:] if arguments is None else arguments)
     end = given.index("--") if "--" in given else len(given)
@@ -94,6 +101,35 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if flags.spot and flags.reserved:
         parser.error("--spot and --reserved exclude each other")
     return flags
+
+
+def committed(config: str) -> str:
+    """The configuration's path within the checkout, whose last commit is what the TPU gets.
+
+    Raises:
+      Failed: it is not in that commit as it is here. Nothing has been asked for by then.
+    """
+    path = Path(config).resolve()
+    if not path.is_file() or not path.is_relative_to(ROOT):
+        raise Failed(f"--config={config} is no file of the checkout {ROOT}, whose last commit is what the TPU gets")
+    name = path.relative_to(ROOT).as_posix()
+    found = git("show", f"HEAD:{name}")
+    if found.returncode or found.stdout != path.read_bytes():
+        what = "differs from" if not found.returncode else "is not in"
+        raise Failed(f"--config={config} {what} the last commit, which is what the TPU gets: commit it first")
+    changed = [line[3:] for line in git("status", "--porcelain").stdout.decode().splitlines()]
+    if changed:
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        say(f"not committed, so the TPU does not get it: {', '.join(changed[:5])}{more}")
+    return name
+
+
+def git(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    """A question to git about the checkout."""
+    try:
+        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, check=False)
+    except FileNotFoundError:
+        raise Failed("git is not installed, and the TPU gets the checkout's last commit") from None
 
 
 def kind(accelerator: str) -> str:
@@ -120,7 +156,8 @@ class Tpu:
         state = self.state()
         if state in GONE:
             if state:
-                say(f"TPU {self.flags.name} is {state}; making it anew")
+                say(f"TPU {self.flags.name} is {state}; deleting it and making it anew")
+            self.gcloud.note(f"if it is not there, or is {', '.join(filter(None, GONE))}; any other is taken as it is")
             self.delete()
             self.create()
         else:
@@ -148,10 +185,14 @@ class Tpu:
 
     def delete(self) -> None:
         """Deletes the TPU and its place in the queue, whatever there is of them."""
-        name = self.flags.name
-        if self.gcloud.ask("queued-resources", "describe", name, "--format=value(state.state)") or self.flags.queued:
+        name, dry_run = self.flags.name, self.flags.dry_run
+        queued = self.gcloud.ask("queued-resources", "describe", name, "--format=value(state.state)")
+        if queued or self.flags.queued or dry_run:
+            if not self.flags.queued:
+                self.gcloud.note("if that is there: deleted with its TPU")
             self.gcloud.run("queued-resources", "delete", name, "--quiet", "--force", may_fail=True)
-        else:
+        if not (queued or self.flags.queued):
+            self.gcloud.note("otherwise: deleted if it is there")
             self.gcloud.run("tpu-vm", "delete", name, "--quiet", may_fail=True)
 
     # ------------------------------------------------------------ the run
@@ -160,7 +201,7 @@ class Tpu:
         """Copies this checkout's commit to every worker and installs the packages that it pins."""
         with tempfile.TemporaryDirectory() as folder:
             archive = Path(folder) / "bert_jax.tar.gz"
-            self.gcloud.local("git", "archive", "--format=tar.gz", f"--output={archive}", "HEAD")
+            self.gcloud.local("git", "-C", str(ROOT), "archive", "--format=tar.gz", f"--output={archive}", "HEAD")
             self.gcloud.run("tpu-vm", "scp", str(archive), f"{self.flags.name}:", "--worker=all")
         self.ssh(
             "rm -rf bert_jax && mkdir bert_jax && tar -xzf bert_jax.tar.gz -C bert_jax && cd bert_jax"
@@ -222,7 +263,9 @@ class Tpu:
     def stop(self) -> int:
         """Lets the run save and end, then deletes the TPU."""
         self.gcloud.write(self.stop_sign)  # else one that follows would make the TPU anew
-        if self.state() == "READY" or self.flags.dry_run:
+        ready = self.state() == "READY"
+        self.gcloud.note("if it is READY")
+        if ready or self.flags.dry_run:
             wait = "for i in $(seq 60); do kill -0 $(cat run.pid) 2>/dev/null || break; sleep 2; done"
             self.ssh(f"if [ -f run.pid ]; then kill -TERM $(cat run.pid) 2>/dev/null; {wait}; fi", may_fail=True)
         if not self.flags.keep:

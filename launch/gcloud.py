@@ -32,6 +32,11 @@ class Gcloud:
         elif (code := self._start(command).returncode) and not may_fail:
             raise Failed(f"`{shlex.join(command)}` ended with exit code {code}")
 
+    def note(self, condition: str) -> None:
+        """In a dry run: when the commands printed next would run."""
+        if self._dry_run:
+            print(f"# {condition}:")
+
     def ask(self, group: str, verb: str, *arguments: str) -> str:
         """What a command prints; empty if it fails, as it does for what does not exist."""
         command = self._command(group, verb, *arguments)
@@ -63,6 +68,7 @@ class Gcloud:
 
     def remove(self, path: str) -> None:
         """Removes a gs:// object, if there is one."""
+        self.note(f"if {path} is there")
         if self._dry_run or self.exists(path):
             self.local("gcloud", "storage", "rm", path)
 

@@ -19,7 +19,7 @@ from bert_jax.config import Config, Model, Phase
 from bert_jax.reporting.numbers import compact, percent, whole
 from bert_jax.training.setup import data_facts, make_objective, open_examples
 from configuration import cli
-from data_pipeline import clean
+from data_pipeline import clean, overlap
 from data_pipeline.memory import release
 from data_pipeline.store import Split, Store
 
@@ -158,6 +158,8 @@ def terminal(facts: Facts, colours: bool) -> str:
         f"{1 / max(facts['word_starts'], 1e-9):.2f} pieces a word, {percent(facts['unknown'])} of the tokens unknown,"
         f" {whole(facts['never'])} pieces never used"
     )
+    if overlaps := overlap.describe(facts["overlap"]):
+        lines.append(overlaps)
     if facts["cleaning"]:
         lines += ["", clean.describe(facts["cleaning"])]
     for what in ("document", "sentence", "row"):

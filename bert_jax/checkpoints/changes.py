@@ -12,17 +12,26 @@ from bert_jax.objectives import parts_of
 from configuration.flags import from_dict, to_dict
 from configuration.variants import ConfigError
 
+# Of the machine, not of the run: it may also differ between the processes of a run.
+OF_A_MACHINE = ("data.store", "data.cache_gb", "data.workers")
 # What may change freely: it does not touch the weights that come out.
 RESUME_SAFE = (
+    *OF_A_MACHINE,
     "name",
     "checkpoints",
     "evaluation",
+    "evaluators",
+    "eval_every",
+    "eval_rows",
+    "best_metric",
+    "best_mode",
+    "patience",
+    "loggers",
     "log_every",
     "statistics_every",
+    "hooks",
     "examples",
     "mesh",
-    "data.workers",
-    "data.store",
     "model.unroll",
 )
 

@@ -5,8 +5,10 @@ A checkpoint that cannot be read, or that reads otherwise than it was saved, is 
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,12 +21,14 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from bert_jax import config as configs
+from bert_jax import transforms
 from bert_jax.checkpoints.changes import check_same
 from bert_jax.checkpoints.checksums import checksums
 from bert_jax.modeling import bert
 from bert_jax.objectives import parts_of
 from bert_jax.runtime.distributed import any_process
 from bert_jax.runtime.trees import flatten
+from configuration import foreign
 from configuration.flags import from_dict, to_dict
 from configuration.variants import ConfigError
 
@@ -38,13 +42,14 @@ class CheckpointError(ValueError):
 class Checkpointer:
     """Writes and reads the checkpoints of one work folder. A context manager: leaving it waits for the last write."""
 
-    def __init__(self, workdir: Path, settings: configs.Checkpoints, regular: int = 0):
+    def __init__(self, workdir: Path, settings: configs.Checkpoints, regular: int = 0, scored: bool = False):
+        self.workdir = workdir
         self.folder = folder_of(workdir, settings)
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
                 save_decision_policy=policies.AnySavePolicy([]),
-                preservation_policy=kept(settings, regular),
+                preservation_policy=kept(settings, regular, scored),
                 best_fn=loss_of,
                 best_mode="min",
                 cleanup_tmp_directories=True,
@@ -68,21 +73,31 @@ class Checkpointer:
         """The newest step that was written whole, or None."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: Any, config: configs.Config, fingerprint: str, loss: float | None = None) -> None:
+    def save(
+        self,
+        step: int,
+        state: Any,
+        config: configs.Config,
+        fingerprint: str,
+        loss: float | None = None,
+        score: float | None = None,
+    ) -> None:
         """Starts writing; the state may be donated at once. Every process must call it.
 
         Args:
           loss: what `config.checkpoints.keep_best` compares, the lowest being the best.
+          score: of a held-out evaluation of this step, the lowest being the best; then that is what is compared.
 
         Raises:
           CheckpointError: this one, or the one before, could not be written; those before it are as they were.
         """
         if step == self.latest():
             return
-        run = signed({"config": to_dict(config), "store": fingerprint, "checksums": checksums(state)})
+        run = signed({"config": to_dict(config), "store": fingerprint, "checksums": checksums(state), "score": score})
+        metrics = {name: value for name, value in (("loss", loss), ("score", score)) if value is not None}
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(state), run=ocp.args.JsonSave(run))
         try:
-            self._manager.save(step, args=items, metrics=None if loss is None else {"loss": loss}, force=True)
+            self._manager.save(step, args=items, metrics=metrics or None, force=True)
         except Exception as reason:
             raise self._not_written(reason) from reason
 
@@ -160,14 +175,31 @@ class LatestMultiples(policies.PreservationPolicy):
         return [c.step in regular for c in checkpoints]
 
 
-def kept(settings: configs.Checkpoints, regular: int = 0) -> policies.PreservationPolicy:
-    """Which checkpoints stay when a new one is written; among them the newest `regular` of every `every_steps`."""
+@dataclasses.dataclass(frozen=True)
+class LowestScores(policies.PreservationPolicy):
+    """The `n` of the lowest score, of those that were evaluated."""
+
+    n: int
+
+    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+        scores = {c.step: c.metrics["score"] for c in checkpoints if "score" in (c.metrics or {})}
+        best = sorted(scores, key=lambda step: (scores[step], step))[: self.n]
+        return [c.step in best for c in checkpoints]
+
+
+def kept(settings: configs.Checkpoints, regular: int = 0, scored: bool = False) -> policies.PreservationPolicy:
+    """Which checkpoints stay when a new one is written; among them the newest `regular` of every `every_steps`.
+
+    Where they are `scored` by held-out evaluations, the best of them stays, whatever else does.
+    """
     wanted: list[policies.PreservationPolicy] = [policies.LatestN(settings.keep)]
     if regular:
         wanted.append(LatestMultiples(regular, settings.every_steps))
     if settings.keep_every:
         wanted.append(policies.EveryNSteps(settings.keep_every))
-    if settings.keep_best:
+    if scored:
+        wanted.append(LowestScores(max(settings.keep_best, 1)))
+    elif settings.keep_best:
         best = policies.BestN(
             get_metric_fn=loss_of, reverse=True, n=settings.keep_best, keep_checkpoints_without_metrics=False
         )
@@ -177,7 +209,7 @@ def kept(settings: configs.Checkpoints, regular: int = 0) -> policies.Preservati
 
 def loss_of(metrics: Mapping[str, float]) -> float:
     """What makes a checkpoint the best."""
-    return metrics["loss"]
+    return metrics.get("loss", math.inf)
 
 
 def folder_of(workdir: Path, settings: configs.Checkpoints) -> epath.Path:
@@ -185,41 +217,79 @@ def folder_of(workdir: Path, settings: configs.Checkpoints) -> epath.Path:
     return epath.Path(settings.folder) if settings.folder else epath.Path(Path(workdir).absolute()) / FOLDER
 
 
-def restore_params(workdir: Path) -> tuple[configs.Config, dict, int]:
-    """Configuration, parameters (on this process's first device) and step of a folder's newest whole checkpoint.
+def restore_params(workdir: Path, which: str = "", checkpoints: str | None = None) -> tuple[configs.Config, dict, int]:
+    """Configuration, parameters (on this process's first device) and step of a checkpoint of a folder.
 
-    The parameters are the moving average of the weights where the run keeps one (config.average_decay).
+    The parameters are those to evaluate and export: what the run's transforms make of the weights (config.transforms).
+
+    Args:
+      which: the step, or "best" for the best by the held-out evaluations during training; if not given, the newest
+        that is whole.
+      checkpoints: as in `written_in`.
 
     Raises:
-      ConfigError: the folder holds no checkpoint.
-      CheckpointError: none is whole.
+      ConfigError: the folder holds no such checkpoint, or they are elsewhere.
+      CheckpointError: it is not whole.
     """
-    folder, steps = written_in(workdir)
+    folder, steps = written_in(workdir, checkpoints)
+    steps = chosen(folder, steps, which) if which else steps
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def abstract(run: Mapping[str, Any]) -> Any:
         config = from_dict(configs.Config, run["config"])
         params = bert.abstract_params(config.model, parts_of(config))
-        tree = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), params)
-        for name in reversed(weights_to_use(config)):
-            tree = {name: tree}
-        return tree
+        kept = jax.eval_shape(functools.partial(transforms.init, transforms.transforms_of(config)), params)
+        tree = {"params": params, "transforms": kept} if kept else {"params": params}
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), tree)
 
     found = read_newest(folder, steps, abstract)
     if found is None:
         raise ConfigError(f"--workdir={workdir} has no checkpoint; train first: python -m bert_jax.train")
     step, run, tree = found
     config = from_dict(configs.Config, run["config"])
-    for name in weights_to_use(config):
-        tree = tree[name]
-    return config, tree, step
+    params = transforms.apply(transforms.transforms_of(config), tree["params"], tree.get("transforms", {}))
+    return config, params, step
 
 
-def written_in(workdir: Path) -> tuple[epath.Path, list[int]]:
-    """Where the checkpoints of a work folder are, and the steps of those that there are."""
+def written_in(workdir: Path, checkpoints: str | None = None) -> tuple[epath.Path, list[int]]:
+    """Where the checkpoints of a work folder are, and the steps of those that there are.
+
+    Args:
+      checkpoints: where they are, as the user names it; empty for within the work folder, which may be a stranger's;
+        None for wherever its configuration says.
+
+    Raises:
+      ConfigError: they are not within the work folder, but should be.
+    """
     written = (Path(workdir) / "config.json").exists()
-    folder = folder_of(workdir, read_config(workdir).checkpoints if written else configs.Checkpoints())
+    settings = read_config(workdir).checkpoints if written else configs.Checkpoints()
+    if checkpoints == "" and settings.folder and not foreign.lies_in(Path(workdir), settings.folder):
+        raise ConfigError(
+            f"{workdir} names the checkpoints {settings.folder}, which are outside that folder and not opened unless "
+            f"you name them too: --checkpoints={settings.folder}"
+        )
+    folder = folder_of(workdir, dataclasses.replace(settings, folder=checkpoints) if checkpoints else settings)
     return folder, list(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
+
+
+def chosen(folder: epath.Path, steps: list[int], which: str) -> list[int]:
+    """The one of `steps` that --step names, or "best".
+
+    Raises:
+      ConfigError: there is none such.
+    """
+    if which == "best":
+        scores = {step: score for step in steps if (score := read_run(folder / str(step)).get("score")) is not None}
+        if not scores:
+            raise ConfigError(
+                f"--step=best: no checkpoint in {folder} was evaluated during training (config.eval_every); "
+                "leave --step out for the newest"
+            )
+        return [min(scores, key=lambda step: (scores[step], step))]
+    if which not in map(str, steps):
+        known = ", ".join(map(str, sorted(steps)))
+        raise ConfigError(f"--step={which}: there is no such checkpoint in {folder}; there are: best, {known}")
+    return [int(which)]
 
 
 def read_newest(
@@ -305,10 +375,3 @@ def read_config(workdir: Path) -> configs.Config:
         return from_dict(configs.Config, json.loads((Path(workdir) / "config.json").read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ConfigError(f"--workdir={workdir} has no config.json; train first: python -m bert_jax.train") from None
-
-
-def weights_to_use(config: configs.Config) -> tuple[str, ...]:
-    """Where in the state the weights to evaluate and to export are: the average, if one is kept."""
-    if not config.average_decay:
-        return ("params",)
-    return ("opt_state", "inner", "average") if config.guard.on else ("opt_state", "average")

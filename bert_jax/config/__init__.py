@@ -1,5 +1,7 @@
 """Typed configurations: their schema, the command line's changes to them, and what may differ between two runs."""
 
+from bert_jax.config.fine_tuning import FineTuning
+from bert_jax.config.labelled import Labelled, Transfer
 from bert_jax.config.schema import (
     BatchWarmup,
     Checkpoints,
@@ -21,10 +23,13 @@ __all__ = [
     "Data",
     "Dtype",
     "Evaluation",
+    "FineTuning",
     "Guard",
+    "Labelled",
     "Mesh",
     "Model",
     "Phase",
+    "Transfer",
     "Variant",
     "use",
 ]

@@ -9,11 +9,13 @@ import math
 from dataclasses import field
 from typing import Literal
 
+from bert_jax.config.labelled import Labelled, Transfer
 from configuration.variants import Variant, require, use
 from data_pipeline.config import Data
 
 LARGEST = 2**24  # of a dimension: what is larger is a mistake, found before anything is allocated
 LARGEST_STEPS = 2**31 - 1  # the step is an int32
+LARGEST_SEED = 2**32 - 2  # JAX's keys would take the seeds above for smaller ones, and a run uses seed + 1 too
 Dtype = Literal["float32", "bfloat16"]
 
 
@@ -22,10 +24,10 @@ class Model:
     """The encoder. The defaults are BERT-base's (Devlin et al. 2018, section 3)."""
 
     vocab_size: int = 30522  # V, the tokenizer's own size; the table is padded to a multiple of 128
-    layers: int = 12
-    width: int = 768  # D
-    heads: int = 12  # N; the head size H is width / heads
-    mlp_width: int = 3072  # F
+    layers: int = 12  # n, layers of the encoder
+    width: int = 768  # D, numbers of a token's vector between the layers
+    heads: int = 12  # N, attention heads; the head size H is width / heads
+    mlp_width: int = 3072  # F, units of the feed-forward
     max_length: int = 512  # longest row in tokens; the size of an absolute position table
     token_types: int = 2  # T; 0 for none
     embedding_width: int = 0  # E of the tables, with a dense layer from E to D (ALBERT); 0 for D and no such layer
@@ -53,12 +55,13 @@ class Model:
             require(1 <= value <= LARGEST, f"model.{name}", value, f"between 1 and {LARGEST:,}")
         for name in ("norm_epsilon", "init_std"):
             value = getattr(self, name)
-            require(0 <= value < math.inf, f"model.{name}", value, "a number from 0 on")
-        require(1 <= self.unroll <= LARGEST, "model.unroll", self.unroll, "at least 1")
-        require(self.token_types >= 0, "model.token_types", self.token_types, "0 (none) or more")
-        require(self.max_length >= 8, "model.max_length", self.max_length, "at least 8 tokens")
+            require(0 <= value < math.inf, f"model.{name}", value, "a finite number, 0 or more")
+        require(1 <= self.unroll <= LARGEST, "model.unroll", self.unroll, f"between 1 and {LARGEST:,}")
+        for name in ("token_types", "embedding_width"):
+            value = getattr(self, name)
+            require(0 <= value <= LARGEST, f"model.{name}", value, f"0 (none) to {LARGEST:,}")
+        require(8 <= self.max_length <= LARGEST, "model.max_length", self.max_length, f"8 to {LARGEST:,} tokens")
         require(self.width % self.heads == 0, "model.heads", self.heads, f"a divisor of model.width={self.width}")
-        require(self.embedding_width >= 0, "model.embedding_width", self.embedding_width, "0 (model.width) or more")
         if self.sharing == "none":
             require(self.groups == 1, "model.groups", self.groups, "1 without model.sharing")
         else:
@@ -107,7 +110,7 @@ class Phase:
     def __post_init__(self) -> None:
         require(self.steps >= 1, "phases.steps", self.steps, "at least 1")
         require(self.length >= 8, "phases.length", self.length, "at least 8 tokens")
-        require(self.batch_size >= 1, "phases.batch_size", self.batch_size, "at least 1 row")
+        require(1 <= self.batch_size <= LARGEST, "phases.batch_size", self.batch_size, f"1 to {LARGEST:,} rows")
         require(0 < self.learning_rate < math.inf, "phases.learning_rate", self.learning_rate, "a number above 0")
         require(
             self.microbatches >= 1 and self.batch_size % self.microbatches == 0,
@@ -116,7 +119,7 @@ class Phase:
             f"a divisor of batch_size={self.batch_size}",
         )
         warmup, part = self.batch_warmup, self.batch_size // self.microbatches if self.microbatches > 1 else 1
-        require(warmup.tokens >= 0, "phases.batch_warmup.tokens", warmup.tokens, "0 (none) or more")
+        require(0 <= warmup.tokens < 2**63, "phases.batch_warmup.tokens", warmup.tokens, "0 (none) to 2**63 - 1")
         if warmup.tokens:
             require(
                 1 <= warmup.first < self.batch_size and warmup.first % part == 0,
@@ -156,10 +159,12 @@ class Mesh:
 class Checkpoints:
     """When checkpoints are written and which are kept."""
 
-    every_steps: int = 1000
+    every_steps: int = 1000  # steps between two checkpoints
     keep: int = 3  # the newest so many
     keep_every: int = 0  # and those of every so many steps; 0 for none
-    keep_best: int = 0  # and so many of the lowest training loss, a mean over the steps since the one before
+    keep_best: int = (
+        0  # and so many of the lowest mean training loss since the one before; with eval_every, of best_metric
+    )
     folder: str = ""  # where they go, such as gs://bucket/run; empty for `checkpoints` in the work folder
 
     def __post_init__(self) -> None:
@@ -173,7 +178,7 @@ class Checkpoints:
 class Guard:
     """Against loss spikes: an update whose gradient norm is not finite, or an outlier, is not made."""
 
-    on: bool = False
+    on: bool = False  # whether there is a guard
     factor: float = 10.0  # how many times its moving average a norm is an outlier; infinity for none
     decay: float = 0.99  # of that average
     grace: int = 100  # finite norms before any is an outlier
@@ -181,6 +186,9 @@ class Guard:
     most_roll_backs: int = 3  # in a run; then it ends
 
     def __post_init__(self) -> None:
+        require(self.factor > 1, "guard.factor", self.factor, "above 1 (infinity skips what is not finite alone)")
+        require(0 < self.decay < 1, "guard.decay", self.decay, "between 0 and 1")
+        require(1 <= self.grace < LARGEST_STEPS, "guard.grace", self.grace, "at least 1 step")
         require(self.roll_back_after >= 0, "guard.roll_back_after", self.roll_back_after, "0 (never) or more")
         require(self.most_roll_backs >= 1, "guard.most_roll_backs", self.most_roll_backs, "at least 1")
 
@@ -195,17 +203,18 @@ class Evaluation:
     """The held-out evaluation. Its masks depend on `seed` alone."""
 
     length: int = 0  # L, tokens in a row; 0 for that of the last phase
-    batch_size: int = 64  # rows
+    batch_size: int = 64  # rows evaluated at a time
     max_rows: int = 4096  # at most so many rows, evenly spread over the held-out documents
     mask_rate: float = 0.15  # as in BERT, whatever the rate of training
     single_mask_rows: int = 16  # rows whose tokens are masked one at a time, for the pseudo-perplexity
-    seed: int = 0
+    seed: int = 0  # of the masks
 
     def __post_init__(self) -> None:
         require(self.length == 0 or self.length >= 8, "evaluation.length", self.length, "at least 8 tokens, or 0")
-        require(self.batch_size >= 1, "evaluation.batch_size", self.batch_size, "at least 1 row")
-        require(self.max_rows >= 1, "evaluation.max_rows", self.max_rows, "at least 1 row")
-        require(self.single_mask_rows >= 1, "evaluation.single_mask_rows", self.single_mask_rows, "at least 1 row")
+        for name in ("batch_size", "max_rows", "single_mask_rows"):
+            rows = getattr(self, name)
+            require(1 <= rows <= LARGEST, f"evaluation.{name}", rows, f"1 to {LARGEST:,} rows")
+        require(0 <= self.seed <= LARGEST_SEED, "evaluation.seed", self.seed, f"0 to {LARGEST_SEED}")
         require(0 < self.mask_rate < 1, "evaluation.mask_rate", self.mask_rate, "between 0 and 1")
 
 
@@ -213,33 +222,47 @@ class Evaluation:
 class Config:
     """A whole run: text, model, objective, optimizer, phases, mesh."""
 
-    name: str
-    phases: tuple[Phase, ...]
+    name: str  # of the recipe, in reports and exports
+    phases: tuple[Phase, ...]  # of training, one after the other
     data: Data = field(default_factory=Data)
+    labelled: Labelled | None = None  # labelled examples in place of the text; `bert_jax.finetune` writes it
+    transfer: Transfer = field(default_factory=Transfer)
     model: Model = field(default_factory=Model)
     objective: Variant = use("mlm")  # a file of bert_jax/objectives
     optimizer: Variant = use("lamb")  # a file of bert_jax/training/optimizers
     clip_norm: float = 1.0  # of the whole gradient before the optimizer; 0 for none
     guard: Guard = field(default_factory=Guard)
-    average_decay: float = 0.0  # of a moving average of the weights, which is then what is used; 0 for none
+    transforms: tuple[Variant, ...] = ()  # files of bert_jax/transforms: what is evaluated and exported, in this order
     unigram_bias: bool = False  # a fresh head starts at the log shares of the training text's tokens
-    seed: int = 0
+    seed: int = 0  # of fresh weights, the order of the rows, masks and dropout
     resume_from: str = ""  # work folder of another run, whose newest checkpoint training starts from: state and step
     init_from: str = ""  # any folder that bert_jax.load opens, whose weights and tokenizer training starts from
     mesh: Mesh = field(default_factory=Mesh)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    evaluators: tuple[Variant, ...] = (use("masked_language"), use("pseudo_perplexity"))  # files of bert_jax/evaluators
+    eval_every: int = 0  # steps between two evaluations during training, by those that are cheap; 0 for none
+    eval_rows: int = 512  # at most so many rows of the held-out documents for each of them
+    best_metric: str = ""  # the figure that says which checkpoint is the best; empty for the first evaluator's own
+    best_mode: Literal["min", "max"] = "min"  # whether the best has the lowest or the highest one
+    patience: int = 0  # evaluations in a row without a new best, after which training ends; 0 for never
+    loggers: tuple[Variant, ...] = (use("jsonl"), use("tensorboard"))  # files of bert_jax/reporting/loggers
     log_every: int = 10  # steps between two lines of metrics.jsonl
     statistics_every: int = 0  # and of layers.jsonl: LAMB's trust ratio and norms of each layer; 0 for none
+    hooks: tuple[Variant, ...] = ()  # files of bert_jax/training/hooks, called between updates
     examples: tuple[str, ...] = ()  # sentences with [MASK] that the report fills in
 
     def __post_init__(self) -> None:
         require(len(self.phases) >= 1, "phases", self.phases, "at least one phase")
-        require(0 <= self.seed < 2**63, "seed", self.seed, "between 0 and 2**63 - 1")
+        require(0 <= self.seed <= LARGEST_SEED, "seed", self.seed, f"between 0 and {LARGEST_SEED}")
         require(self.steps <= LARGEST_STEPS, "phases", self.steps, f"at most {LARGEST_STEPS:,} steps together")
         require(self.clip_norm >= 0, "clip_norm", self.clip_norm, "0 (no clipping) or more")
         require(self.log_every >= 1, "log_every", self.log_every, "at least 1")
         require(self.statistics_every >= 0, "statistics_every", self.statistics_every, "0 (none) or more")
+        require(self.eval_every >= 0, "eval_every", self.eval_every, "0 (never) or more")
+        require(self.eval_rows >= 1, "eval_rows", self.eval_rows, "at least 1 row")
+        require(self.patience >= 0, "patience", self.patience, "0 (never) or more")
+        require(not self.patience or self.eval_every > 0, "patience", self.patience, "0, or eval_every be above 0")
         for i, phase in enumerate(self.phases):
             require(
                 phase.length <= self.model.max_length,

@@ -1,6 +1,7 @@
 """Opens any folder that holds an encoder."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from bert_jax.formats.table import Params
 from bert_jax.objectives import encoders_of, exported_names
 from configuration import foreign
 from configuration.foreign import FormatError
+from configuration.variants import Variant
 from data_pipeline import checkpoint_tokenizer
 from data_pipeline.tokenizers import Tokenizer
 
@@ -22,21 +24,30 @@ class Opened:
     params: Params
     tokenizer: Tokenizer | None  # None where the folder has none
     family: str  # of PyTorch models it came from, such as "roberta"; "" for none
-    averaged: bool = False  # the parameters are a moving average over a run's updates
+    transforms: tuple[str, ...] = ()  # what a run made of its weights, such as an average, in this order
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of the objective's own, in PyTorch's layout
+    task: Variant | None = None  # that it was fine-tuned on
     encoders: Mapping[str, tuple[config.Model, Params]] = dataclasses.field(default_factory=dict)  # trained beside it
 
 
-def read(path: Path) -> Opened:
+def read(path: Path, step: str = "", store: str = "", checkpoints: str = "") -> Opened:
     """Opens a work folder, a folder of ours, a folder in PyTorch's layout, or Google's TensorFlow checkpoint.
+
+    Args:
+      step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
+      store, checkpoints: of a work folder, where its configuration names such outside the folder, path or URL: the
+        folder may be a stranger's, so they are opened only where the user names them too.
 
     Raises:
       FormatError: there is no such folder, it is none of these, or what is in it does not fit together.
+      ConfigError: the checkpoints are outside the work folder, and not named.
     """
     if not path.is_dir():
         raise FormatError(f"{path} is no folder")
-    if (path / "checkpoints").is_dir():
-        return read_workdir(path)
+    if (path / "checkpoints").is_dir() or checkpoints:
+        return read_workdir(path, step, store, checkpoints)
+    if step:
+        raise FormatError(f"--step={step}: {path} is no work folder of a run, which alone has steps; leave --step out")
     if (path / native.PARAMS).exists():
         model, params, family = native.read(path)
     elif (path / huggingface.CONFIG).exists():
@@ -76,6 +87,17 @@ def read_model(path: Path) -> config.Model:
     return read(path).model  # says what is missing
 
 
+def read_tokenizer(path: Path) -> Tokenizer | None:
+    """The tokenizer of the encoder that `read` gives, or None where there is none.
+
+    Raises:
+      FormatError: there is no such folder, or the tokenizer is damaged.
+    """
+    if not path.is_dir():
+        raise FormatError(f"{path} is no folder")
+    return checkpoint_tokenizer.read(checkpoint_tokenizer.folder_of(path))
+
+
 def read_config(path: Path) -> config.Config:
     """The configuration of a work folder."""
     from bert_jax.checkpoints import manager as checkpoint  # Orbax takes seconds to import
@@ -83,20 +105,21 @@ def read_config(path: Path) -> config.Config:
     return checkpoint.read_config(path)
 
 
-def read_workdir(path: Path) -> Opened:
-    """The newest checkpoint of a work folder, with the heads kept beside it, and the tokenizer of its store."""
+def read_workdir(path: Path, step: str = "", store: str = "", checkpoints: str = "") -> Opened:
+    """A checkpoint of a work folder, with the heads kept beside it, and the tokenizer that it keeps or its store's."""
     from bert_jax.checkpoints import kept  # Orbax takes seconds to import
-    from bert_jax.checkpoints.manager import folder_of, restore_params
+    from bert_jax.checkpoints.manager import restore_params, written_in
 
-    run, params, _ = restore_params(path)
-    params = kept.read(folder_of(path, run.checkpoints)) | params
-    store = Path(run.data.store or path / "store")
-    return Opened(
-        run.model,
-        params,
-        checkpoint_tokenizer.read(store),
-        "",
-        averaged=run.average_decay > 0,
-        names=exported_names(run),
-        encoders=encoders_of(run, params),
-    )
+    run, params, _ = restore_params(path, step, checkpoints)
+    params = kept.read(written_in(path, checkpoints)[0]) | params
+    try:
+        own = checkpoint_tokenizer.is_kept(path) and not store
+        place = path if own else checkpoint_tokenizer.store_of(path, run.data.store, store)
+        tokenizer = checkpoint_tokenizer.read(place)
+    except checkpoint_tokenizer.OutsideError as error:
+        print(f"opened without its tokenizer: {error}", file=sys.stderr)
+        tokenizer = None
+    transforms = tuple(transform.name for transform in run.transforms)
+    task = run.labelled.task if run.labelled else None
+    encoders = encoders_of(run, params)
+    return Opened(run.model, params, tokenizer, "", transforms, exported_names(run), task, encoders)

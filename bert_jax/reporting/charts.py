@@ -38,12 +38,14 @@ MOST_POINTS = 1200  # of a curve; more are thinned, for more than that no eye te
 SMOOTHED_SHARE = 0.04  # of the logged steps go into the mean of the smoothed curve
 
 
-def loss_chart(loss: Curve, baseline: float | None, held_out: float | None, size: Size) -> str:
-    """SVG of the loss in nats over the steps; `baseline` and `held_out` are of the held-out documents."""
+def loss_chart(
+    loss: Curve, baseline: float | None, held_out: float | None, size: Size, evaluations: Curve | None = None
+) -> str:
+    """SVG of the loss in nats over the steps; all but `loss` are of held-out documents, `evaluations` of each step."""
     smooth = smoothed(loss[1])
     ends = f"from {decimals(float(smooth[0]), 2)} to {decimals(float(smooth[-1]), 2)} nat"
     words = f"Training loss over {whole(loss[0][-1])} steps, {ends}."
-    return _svg(lambda axes, colours: _draw_loss(axes, colours, loss, baseline, held_out), size, words)
+    return _svg(lambda axes, colours: _draw_loss(axes, colours, loss, baseline, held_out, evaluations), size, words)
 
 
 def curve_chart(name: str, curve: Curve, number: Number, size: Size) -> str:
@@ -73,6 +75,7 @@ def png(
     throughput: Curve | None = None,
     baseline: float | None = None,
     held_out: float | None = None,
+    evaluations: Curve | None = None,
 ) -> None:
     """Writes the curves as one picture, 2,000 pixels wide, on white."""
     from matplotlib import rc_context
@@ -87,7 +90,7 @@ def png(
         widths = [1.9, 1] if drawn else [1]
         grid = figure.add_gridspec(max(len(drawn), 1), len(widths), width_ratios=widths, wspace=0.06)
         axes = figure.add_subplot(grid[:, 0])
-        _draw_loss(axes, PAPER, loss, baseline, held_out)
+        _draw_loss(axes, PAPER, loss, baseline, held_out, evaluations)
         axes.set_title("Loss (nat per masked token)", loc="left", fontsize=11, fontweight="bold", pad=28)
         above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": 4}
         axes.legend(**above, frameon=False, fontsize=8.5, handlelength=1.8, columnspacing=1.5)
@@ -115,7 +118,14 @@ def smoothed(values: np.ndarray) -> np.ndarray:
     return np.where(weight > 0, (sums[at + half + 1] - sums[at - half]) / np.maximum(weight, 1), np.nan)
 
 
-def _draw_loss(axes: "Axes", colours: Colours, curve: Curve, baseline: float | None, held_out: float | None) -> None:
+def _draw_loss(
+    axes: "Axes",
+    colours: Colours,
+    curve: Curve,
+    baseline: float | None,
+    held_out: float | None,
+    evaluations: Curve | None,
+) -> None:
     steps, loss = curve
     thin = _thinned(len(steps))
     axes.plot(steps[thin], loss[thin], color=colours["faint"], linewidth=0.9, label="single steps")
@@ -123,6 +133,8 @@ def _draw_loss(axes: "Axes", colours: Colours, curve: Curve, baseline: float | N
     if baseline is not None:
         dashed: dict[str, Any] = {"linewidth": 1.5, "linestyle": (0, (5, 3))}
         axes.axhline(baseline, **dashed, color=colours["baseline"], label=f"unigram baseline {decimals(baseline, 2)}")
+    if evaluations is not None:
+        axes.plot(*evaluations, color=colours["mark"], linewidth=1.5, label="held-out rows")
     if held_out is not None:
         dot: dict[str, Any] = {"marker": "o", "markersize": 7, "linestyle": "none", "clip_on": False, "zorder": 5}
         axes.plot(steps[-1:], [held_out], **dot, color=colours["mark"], label=f"held-out {decimals(held_out, 2)}")

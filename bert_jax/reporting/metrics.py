@@ -1,23 +1,26 @@
-"""What a run shows of itself while it trains: metrics.jsonl, TensorBoard events, a progress line.
+"""What a run shows of itself while it trains: the loggers that it lists, and a progress line.
 
 metrics.jsonl in the work folder holds one JSON object a logged step, `step` first, every number in
 full precision (a float's shortest text that reads back as the same float; null where it is not
 finite). Each step stands there once, however often the run was interrupted.
 """
 
+import contextlib
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tqdm import tqdm
 
+from bert_jax.reporting.loggers import LOGGERS, Logger, Run
 from bert_jax.reporting.numbers import compact, duration, ratio
+from configuration.variants import Variant, load, use
 from data_pipeline.errors import DataError
 
 FILE = "metrics.jsonl"
@@ -38,19 +41,34 @@ class MetricsLog:
     array is refused, since reading it could wait unseen. Known names get into the progress line:
     loss [nat], learning_rate, tokens_per_second (padding not counted), step_seconds.
 
-    Opening at `start_step` first drops what an interrupted run logged after it. With
+    Opening at `start_step` makes the loggers drop what an interrupted run logged after it. With
     `enabled=False`, as on every process but the first, nothing is read, written or shown.
     """
 
-    def __init__(self, workdir: Path, start_step: int, total_steps: int, *, enabled: bool = True) -> None:
+    def __init__(
+        self,
+        workdir: Path,
+        start_step: int,
+        total_steps: int,
+        *,
+        loggers: Sequence[Variant] = (use("jsonl"), use("tensorboard")),
+        about: Mapping[str, Any] | None = None,
+        enabled: bool = True,
+    ) -> None:
+        """`about`: the run's configuration, for loggers that show it."""
         self._step = start_step
         self._enabled = enabled
         if not enabled:
             return
         workdir.mkdir(parents=True, exist_ok=True)
-        drop_after(workdir / FILE, start_step)
-        self._events = _Events(workdir / "tensorboard", start_step)
-        self._lines = (workdir / FILE).open("a", encoding="utf-8")
+        run = Run(workdir, start_step, about or {})
+        self._loggers: list[Logger] = []
+        self._open = contextlib.ExitStack()
+        with self._open as opening:
+            for variant in loggers:
+                self._loggers.append(load(LOGGERS, variant)(run))
+                opening.callback(self._loggers[-1].close)
+            self._open = opening.pop_all()
         self._progress: _Bar | _Lines = (_Bar if _is_screen() else _Lines)(start_step, total_steps)
 
     def __call__(self, step: int, values: Mapping[str, float]) -> None:
@@ -67,10 +85,9 @@ class MetricsLog:
                 raise TypeError(f"metric {name} is a {type(value).__name__}; it must be a Python number")
         self._step = step
         if self._enabled:
-            self._lines.write(_line(step, values))
-            self._lines.flush()  # a killed process loses nothing that was logged
+            for logger in self._loggers:
+                logger.write(step, values)
             self._progress.show(step, values)
-            self._events.write(step, values)
 
     def say(self, text: str) -> None:
         """Writes a line to stderr, above the progress bar if there is one."""
@@ -82,10 +99,7 @@ class MetricsLog:
         if self._enabled:
             self._enabled = False
             self._progress.close()
-            try:
-                self._events.close()
-            finally:
-                self._lines.close()
+            self._open.close()
 
     def __enter__(self) -> Self:
         return self
@@ -130,7 +144,8 @@ def drop_after(path: Path, step: int) -> None:
     os.replace(temporary, path)
 
 
-def _line(step: int, values: Mapping[str, float]) -> str:
+def line(step: int, values: Mapping[str, float]) -> str:
+    """A line of metrics.jsonl."""
     finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
     return json.dumps({"step": step, **finite}, allow_nan=False) + "\n"
 
@@ -154,41 +169,6 @@ def _is_record(line: bytes) -> bool:
     except ValueError:  # half a line, or bytes that are no UTF-8
         return False
     return isinstance(record, dict) and isinstance(record.get("step"), int)
-
-
-class _Events:
-    """TensorBoard's event file. Written at once and flushed: no queue that a full disk could block.
-
-    Opened by the first write: the package imports PyTorch where it is installed, and the first step need not wait.
-    """
-
-    def __init__(self, folder: Path, start_step: int) -> None:
-        self._folder, self._start_step = folder, start_step
-        self._writer: Any = None
-
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.proto.summary_pb2 import Summary
-
-        writer = self._writer = self._writer or self._open()
-        tagged = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        writer.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=tagged)))
-        writer.flush()
-
-    def close(self) -> None:
-        if self._writer:
-            self._writer.close()
-
-    def _open(self) -> Any:
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
-
-        self._folder.mkdir(parents=True, exist_ok=True)
-        writer = EventsWriter(str(self._folder / "events"), f".{self._start_step}")
-        if self._start_step:  # TensorBoard then hides what an interrupted run wrote after start_step
-            start = SessionLog(status=SessionLog.START)
-            writer.write_event(Event(wall_time=time.time(), step=self._start_step + 1, session_log=start))
-        return writer
 
 
 class _Pace:

@@ -79,13 +79,16 @@ def training(records: Records, evaluation: Facts) -> str:
     if loss is None:
         return ""
     baseline, held_out = evaluation.get("unigram_loss"), evaluation.get("eval_loss")
+    evaluations = curve(records, "eval_loss")
     legend = [_key("chart-faint", "", "single steps"), _key("chart-line", "", "smoothed")]
     if baseline is not None:
         legend.append(_key("chart-baseline", "dashed", f"unigram baseline {decimals(baseline, 2)}"))
+    if evaluations is not None:
+        legend.append(_key("chart-mark", "", "held-out rows during training"))
     if held_out is not None:
         legend.append(_key("chart-mark", "dot", f"held-out documents {decimals(held_out, 2)}"))
     drawn = "".join(
-        f'<div class="{shown}">{charts.loss_chart(loss, baseline, held_out, size)}</div>'
+        f'<div class="{shown}">{charts.loss_chart(loss, baseline, held_out, size, evaluations)}</div>'
         for shown, size in (("wide", charts.WIDE), ("narrow", charts.NARROW))
     )
     main = figure("Loss", "nat per masked token", f'<ul class="legend">{"".join(legend)}</ul>{drawn}')

@@ -50,8 +50,16 @@ def _tiles(facts: Facts) -> str:
         + tile("Pieces a word", pieces, "", "as the store's word starts say")
         + tile("Unknown", percent(facts["unknown"]), "", "of the tokens")
         + tile("Padding", percent(facts["share_of_padding"]), "", f"of {whole(facts['rows'])} rows")
+        + _overlap(facts["overlap"])
         + "</dl>"
     )
+
+
+def _overlap(found: Facts) -> str:
+    if not found.get("documents"):
+        return ""
+    note = f"most of whose runs of {found['words']} words are in the training text too"
+    return tile("Held-out documents", percent(found["repeated"] / found["documents"]), "repeated", note)
 
 
 def _lengths(facts: Facts) -> str:

@@ -18,7 +18,7 @@ import os
 import sys
 import traceback
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -209,6 +209,14 @@ def _over_all_devices() -> tuple[NamedSharding, Any]:
     return NamedSharding(mesh, PartitionSpec("all")), jax.jit(
         jnp.any, out_shardings=NamedSharding(mesh, PartitionSpec())
     )
+
+
+def of_first_process(numbers: Sequence[float]) -> list[float]:
+    """What process 0 has, in full precision; every process must call it with as many numbers."""
+    if jax.process_count() == 1:
+        return list(numbers)
+    bits = np.array(numbers, np.float64).view(np.uint32)  # JAX would round float64
+    return np.asarray(multihost_utils.broadcast_one_to_all(bits)).astype(np.uint32).view(np.float64).tolist()
 
 
 class Agreement:

@@ -87,7 +87,7 @@ def run(
         )
     if done.returncode:
         return Outcome("failed", None, _last_words(workdir))
-    return Outcome("complete", json.loads((workdir / "evaluation.json").read_text())["eval_loss"])
+    return Outcome("complete", json.loads((workdir / "evaluation.json").read_text(encoding="utf-8"))["eval_loss"])
 
 
 def _watch(

@@ -3,7 +3,8 @@
 `wrap` holds the guard in the optimizer's state. The train step hands it the norm of the gradient before clipping:
     updates, opt_state = optimizer.update(gradients, opt_state, params, norm=norm)
 and reads `counts(opt_state)`. A skipped step leaves parameters, moments, averages and the optimizer's own count of
-steps as they were, bit by bit. Going back to a checkpoint after many in a row is the training loop's business.
+updates as they were, bit by bit; the learning rate follows the run's steps nevertheless (state.make_optimizer), as
+phases and batches do. Going back to a checkpoint after many in a row is the training loop's business.
 """
 
 import math

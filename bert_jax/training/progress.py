@@ -1,4 +1,4 @@
-"""What a run logs while it trains."""
+"""The hook that logs: metrics of the steps, statistics of the layers."""
 
 import time
 from pathlib import Path
@@ -9,9 +9,13 @@ import jax
 from bert_jax.config import Config
 from bert_jax.reporting.layers_log import LayersLog
 from bert_jax.reporting.metrics import MetricsLog, read_metrics
+from bert_jax.training.hooks import Hook, Update
+from configuration.flags import to_dict
+
+APART = ("tokens", "statistics")  # metrics that are no numbers to log
 
 
-class Progress:
+class Progress(Hook):
     """Logs every `log_every` steps, one logged step late, so that reading never makes the devices wait.
 
     A line's time is that when the step before it was done: the devices then have this one to do, however far ahead
@@ -19,12 +23,20 @@ class Progress:
     """
 
     def __init__(self, config: Config, workdir: Path, step: int):
-        self._every, self._steps, self._workdir = config.log_every, config.steps, workdir
+        self._every, self._eval_every, self._steps = config.log_every, config.eval_every, config.steps
+        self._config, self._workdir = config, workdir
         self._open(step)
 
     def _open(self, step: int) -> None:
-        self.log = MetricsLog(self._workdir, step, self._steps, enabled=jax.process_index() == 0)
-        self._waiting: tuple[int, dict[str, jax.Array], list[jax.Array], float] | None = None
+        self.log = MetricsLog(
+            self._workdir,
+            step,
+            self._steps,
+            loggers=self._config.loggers,
+            about=to_dict(self._config),
+            enabled=jax.process_index() == 0,
+        )
+        self._waiting: tuple[Update, list[jax.Array], float] | None = None
         self._tokens: list[jax.Array] = []
         self._before: jax.Array | None = None  # the loss of the step before
         self._layers = LayersLog(self._workdir, step, enabled=jax.process_index() == 0)
@@ -49,19 +61,24 @@ class Progress:
             self.flush()
         self.log.__exit__(*error)
 
-    def step(self, step: int, metrics: dict[str, Any]) -> None:
+    def __call__(self, update: Update) -> None:
         """Notes one update's metrics, still on the device."""
-        self._tokens.append(metrics.pop("tokens"))
+        step, metrics = update.step, update.metrics
+        self._tokens.append(metrics["tokens"])
         if "statistics" in metrics:
-            self._layers(step, metrics.pop("statistics"))
-        if step % self._every == 0 or step in (self._first, self._steps):
+            self._layers(step, metrics["statistics"])
+        if step % self._every == 0 or step in (self._first, self._steps) or self._evaluated(step):
             self._read()
             jax.block_until_ready(self._before)
-            self._waiting = step, metrics, self._tokens, time.perf_counter()
+            self._waiting = update, self._tokens, time.perf_counter()
             self._tokens = []
-            if step == self._first:
+            if step == self._first and not self._evaluated(step):
                 self._read()
         self._before = metrics["loss"]
+
+    def _evaluated(self, step: int) -> bool:
+        """Whether the hook after this one evaluates the step, and its figures are still to come."""
+        return self._eval_every > 0 and (step % self._eval_every == 0 or step == self._steps)
 
     def flush(self) -> None:
         """Logs what was noted and waits, after the devices have done it."""
@@ -71,9 +88,10 @@ class Progress:
     def _read(self) -> None:
         if self._waiting is None:
             return
-        (step, metrics, tokens, now), self._waiting = self._waiting, None
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        elapsed, self._noted_time = now - self._noted_time, now
+        (update, tokens, now), self._waiting = self._waiting, None
+        step, logged = update.step, {name: x for name, x in update.metrics.items() if name not in APART}
+        values = {name: float(value) for name, value in jax.device_get(logged).items()} | update.figures
+        elapsed, self._noted_time = now - self._noted_time, now + update.aside
         self._seconds += elapsed
         values["train_seconds"] = self._seconds
         if step != self._first:  # the first one holds the compilation

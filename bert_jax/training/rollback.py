@@ -7,7 +7,7 @@ meets the same updates and goes back alike, from one after it the rows are left 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 
 from bert_jax.checkpoints.manager import Checkpointer
 from bert_jax.config import Checkpoints, Config, Guard
+from bert_jax.training.hooks import Hook, Update
 from bert_jax.training.start import Start
 from bert_jax.training.state import State, batch_sizes_of
 
@@ -25,40 +26,54 @@ class TrainingError(ValueError):
     """A run that cannot go on. The message names the step, what is wrong and the remedy."""
 
 
-class Watch:
+class GoBack(Exception):
+    """The run must go back before the updates that were skipped up to and with `failed`."""
+
+    def __init__(self, failed: int):
+        super().__init__(failed)
+        self.failed = failed
+
+
+class Watch(Hook):
     """Looks at the loss, the gradient norm and the guard of every update, late enough that no device waits.
 
     A step must be looked at before its checkpoint is written: then none holds a step that came too late.
     """
 
-    def __init__(self, guard: Guard):
-        self._guard = guard
+    def __init__(self, guard: Guard, at: Sequence[int]):
+        """`at`: every so many steps all updates so far are looked at, as at the last one; 0 for never."""
+        self._guard, self._at = guard, [every for every in at if every]
         self._waiting: list[tuple[int, dict[str, jax.Array]]] = []
 
-    def __call__(self, step: int, metrics: dict[str, jax.Array], now: bool) -> int | None:
-        """The update after which the run must go back, if there is one among those looked at; `now`: all so far.
+    def go_back(self, step: int) -> None:
+        """Forgets the updates that wait to be looked at."""
+        self._waiting = []
+
+    def __call__(self, update: Update) -> None:
+        """Looks at the updates that the devices have done.
 
         Raises:
+          GoBack: too many updates in a row were skipped.
           TrainingError: without a guard, a loss or a gradient is not finite.
         """
         wanted = ("skipped_in_a_row",) if self._guard.on else ("loss", "gradient_norm")
-        self._waiting.append((step, {name: metrics[name] for name in wanted}))
+        self._waiting.append((update.step, {name: update.metrics[name] for name in wanted}))
+        now = update.last or any(update.step % every == 0 for every in self._at)
         if not now and len(self._waiting) < TOGETHER + LAG:
-            return None
+            return
         behind = 0 if now else LAG
         ready = jax.device_get(self._waiting[: len(self._waiting) - behind])
         self._waiting = self._waiting[len(self._waiting) - behind :]
         for number, values in ready:
             if self._guard.on:
                 if 0 < self._guard.roll_back_after <= values["skipped_in_a_row"]:
-                    return number
+                    raise GoBack(number)
             elif not all(map(np.isfinite, values.values())):
                 what = " and ".join(f"the {name.replace('_', ' ')} is {values[name]}" for name in wanted)
                 raise TrainingError(
                     f"step {number}: {what}; checkpoints of earlier steps are as they were. Into another --workdir, "
                     "lower config.phases.*.learning_rate, or skip such updates: --config.guard.on=true"
                 )
-        return None
 
 
 def regular_checkpoints(config: Config) -> int:

@@ -12,15 +12,16 @@ from bert_jax.checkpoints import changes
 from bert_jax.config import Config, Phase
 from bert_jax.modeling.kernels import explain, request_for
 from bert_jax.objectives import Objective, Vocabulary
+from bert_jax.reporting import loggers
 from bert_jax.runtime import distributed, sharding
-from bert_jax.training import state_sharding
+from bert_jax.training import labelled, state_sharding, transfer
 from bert_jax.training.state import abstract_state, batch_sizes_of, statistics_of
 from configuration import flags as config_flags
-from configuration.variants import ConfigError, load, module
+from configuration.variants import ConfigError, load
 from data_pipeline import pipeline
 from data_pipeline.store import Store
+from data_pipeline.tokenizers import trained_size
 
-OF_A_MACHINE = ("data.store", "data.cache_gb", "data.workers")  # may differ between the processes of a run
 INPUT_WAIT, TO_DEVICE = "wait for input", "copy to the device"  # what a trace calls them
 
 
@@ -32,11 +33,17 @@ def check(config: Config) -> jax.sharding.Mesh:
     """
     mesh = sharding.make_mesh(config.mesh)
     state_sharding.check(config, mesh)
+    transfer.check(config)
     abstract_state(config, mesh)
     if config.statistics_every:
         statistics_of(config)
     load("bert_jax.objectives", config.objective)(config.model, Vocabulary(config.model.vocab_size, 0, 0, 0, 0))
-    module("data_pipeline.rows", config.data.rows.name)
+    loggers.check(config.loggers)
+    for length in {config.evaluation_length, *(phase.length for phase in config.phases)}:
+        load("data_pipeline.rows", config.data.rows)(length, config.model.isolate_documents)
+    for package, named in (("training.hooks", config.hooks), ("evaluators", config.evaluators)):
+        for variant in named:
+            load(f"bert_jax.{package}", variant)
     kernels(config, mesh)
     return mesh
 
@@ -72,12 +79,22 @@ def open_store(config: Config, workdir: Path) -> Store:
     return store
 
 
+def check_trained_vocabulary(config: Config) -> None:
+    """Raises ConfigError if the tokenizer that is to be trained will not have the model's number of pieces."""
+    size = trained_size(config.data.tokenizer)
+    if size is not None and size != config.model.vocab_size and not config.init_from:
+        raise ConfigError(
+            f"config.model.vocab_size is {config.model.vocab_size}, but config.data.tokenizer will have {size} pieces: "
+            f"set --config.model.vocab_size={size}, or --config.data.tokenizer.vocab_size"
+        )
+
+
 def check_processes(config: Config, store: Store) -> None:
     """Raises ConfigError if the processes of this run have another configuration, store or code than process 0."""
     if jax.process_count() == 1:
         return
     own = changes.flatten(config_flags.to_dict(config))
-    facts = {f"config.{name}": repr(value) for name, value in own.items() if name not in OF_A_MACHINE}
+    facts = {f"config.{name}": repr(value) for name, value in own.items() if name not in changes.OF_A_MACHINE}
     sources = hashlib.sha256()
     for package in ("bert_jax", "configuration", "data_pipeline"):
         for file in sorted((Path(__file__).parents[2] / package).rglob("*.py")):
@@ -99,16 +116,27 @@ def vocabulary_of(store: Store) -> Vocabulary:
 
 def check_fields(config: Config, objective: Objective, examples: pipeline.Examples) -> None:
     """Raises ConfigError if the rows lack a field that the objective needs."""
-    if objective.needs and (missing := set(objective.needs) - examples.batch(0, 1).keys()):
+    if objective.needs and (missing := set(objective.needs) - set(examples.fields)):
         raise ConfigError(
             f"config.objective is {config.objective.name}, which needs the fields {', '.join(sorted(missing))} of a "
             f"batch; config.data.rows={config.data.rows.name} does not give them: name another row format"
         )
 
 
-def open_examples(config: Config, store: Store, phase: int) -> pipeline.Examples:
+def open_data(config: Config, workdir: Path) -> Any:
+    """What training reads: the store, or the labelled set, which has of a store what training asks.
+
+    Raises:
+      ConfigError: as `open_store` and `labelled.open_set`.
+    """
+    return labelled.open_set(config, workdir) if config.labelled else open_store(config, workdir)
+
+
+def open_examples(config: Config, store: Store | labelled.LabelledSet, phase: int) -> pipeline.Examples:
     """The endless stream of training rows of one phase."""
-    return pipeline.Examples(
+    if isinstance(store, labelled.LabelledSet):
+        return store.rows("train", config.seed + phase)
+    return pipeline.PackedText(
         pipeline.mixed(store.split("train"), config.data.weights),
         config.data.rows,
         config.phases[phase].length,
@@ -120,7 +148,7 @@ def open_examples(config: Config, store: Store, phase: int) -> pipeline.Examples
 
 
 def data_facts(config: Config, store: Store) -> dict[str, Any]:
-    """What the report says of the text: documents, tokens, sources, padding and row lengths."""
+    """What the report says of the text: documents, tokens, sources, overlap, padding and row lengths."""
     facts = pipeline.row_facts(
         store.split("train"), config.data.rows, config.phases[-1].length, isolate=config.model.isolate_documents
     )
@@ -135,6 +163,7 @@ def data_facts(config: Config, store: Store) -> dict[str, Any]:
         "row_lengths": histogram(np.asarray(facts.row_lengths), bins=16),
         "sources": store.manifest.made.get("sources", []),
         "cleaning": store.manifest.made.get("cleaning", {}),
+        "overlap": store.manifest.made.get("overlap", {}),
     }
 
 

@@ -1,7 +1,8 @@
 """The train state, {step, params, opt_state}: abstract shapes and sharded initialisation.
 
 A run that may roll back (config.guard) also has "roll_backs": how many were `done`, and `skipped_rows`, int32
-[phases], the rows of each phase's text that they leave out.
+[phases], the rows of each phase's text that they leave out. One with transforms of the weights (config.transforms) has
+"transforms": {name: state}.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from bert_jax import transforms
 from bert_jax.config import Config, Phase
 from bert_jax.modeling import bert
 from bert_jax.objectives import parts_of
-from bert_jax.training import averaging, guard, state_sharding
+from bert_jax.training import guard, state_sharding, transfer
 from configuration.variants import ConfigError, load, module
 from data_pipeline import batch_sizes
 from data_pipeline.batch_sizes import BatchSizes
@@ -47,14 +49,18 @@ def batch_sizes_of(phase: Phase) -> BatchSizes:
     return batch_sizes.warm_up(warmup.first, phase.batch_size, warmup.increment, warmup.tokens // phase.length)
 
 
-def make_optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
-    """The optimizer that the config names, on the phases' learning rates, with the average and the guard it asks for.
+def make_optimizer(config: Config, skipped: jax.Array | int = 0) -> optax.GradientTransformationExtraArgs:
+    """The optimizer that the config names, on the phases' learning rates, with the guard if it asks for one.
 
     Its `update` takes the norm of the gradient before clipping as `norm`.
+
+    Args:
+      skipped: int32 [], updates that the guard has skipped before the next one: the optimizer does not count them, but
+        they were steps of the run, whose learning rate is that of the step.
     """
-    optimizer = load("bert_jax.training.optimizers", config.optimizer)(learning_rate(config))
-    if config.average_decay:
-        optimizer = averaging.wrap(optimizer, config.average_decay)
+    rate = learning_rate(config)
+    optimizer = load("bert_jax.training.optimizers", config.optimizer)(lambda made: rate(made + skipped))
+    optimizer = transfer.wrap(optimizer, config)
     if config.guard.on:
         options = config.guard
         optimizer = guard.wrap(optimizer, factor=options.factor, decay=options.decay, grace=options.grace)
@@ -74,14 +80,16 @@ def statistics_of(config: Config) -> Callable[[Any, Any, Any], dict[str, Any]]:
             "statistics of its layers; set it to 0, or take lamb"
         )
     statistics = load("bert_jax.training.optimizers", config.optimizer, "statistics")
-    wrappers = config.guard.on + (config.average_decay > 0)
 
     def of_layers(gradients: Any, opt_state: Any, params: Any) -> dict[str, Any]:
-        for _ in range(wrappers):
-            opt_state = opt_state.inner
-        return statistics(gradients, opt_state, params)
+        return statistics(gradients, opt_state.inner if config.guard.on else opt_state, params)
 
     return of_layers
+
+
+def kept_transforms(config: Config, params: Any) -> State:
+    """What a fresh state keeps for the transforms of the weights; nothing in a run without any."""
+    return {"transforms": transforms.init(transforms.transforms_of(config), params)} if config.transforms else {}
 
 
 def no_roll_backs(config: Config) -> State:
@@ -102,9 +110,10 @@ def abstract_state(config: Config, mesh: jax.sharding.Mesh) -> State:
         "step": jax.ShapeDtypeStruct((), jnp.int32),
         "params": params,
         "opt_state": jax.eval_shape(optimizer.init, params),
+        **jax.eval_shape(lambda params: kept_transforms(config, params), params),
         **jax.eval_shape(lambda: no_roll_backs(config)),
     }
-    shardings = state_sharding.state_shardings(axes, optimizer, params, mesh)
+    shardings = state_sharding.state_shardings(axes, optimizer, transforms.transforms_of(config), params, mesh)
     shardings |= jax.tree.map(lambda _: shardings["step"], no_roll_backs(config))
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
 
@@ -128,9 +137,11 @@ def init_state(
         params = bert.init(config.model, key, parts_of(config))
         if bias is not None:
             params["mlm_head"]["bias"] = jnp.asarray(bias)
+        if config.transfer.fresh_layers and "layers" in imported:
+            imported = imported | {"layers": transfer.with_fresh_layers(config, params["layers"], imported["layers"])}
         params |= imported
         fresh = {"step": jnp.zeros((), jnp.int32), "params": params, "opt_state": optimizer.init(params)}
-        return fresh | no_roll_backs(config)
+        return fresh | kept_transforms(config, params) | no_roll_backs(config)
 
     shardings = jax.tree.map(lambda x: x.sharding, abstract_state(config, mesh))
     given = {name: jax.tree.map(place, part, shardings["params"][name]) for name, part in (imported or {}).items()}

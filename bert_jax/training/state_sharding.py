@@ -1,6 +1,7 @@
 """Where each array of the train state lies on the mesh, from its parameters' logical axes."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from bert_jax import config as configs
 from bert_jax.runtime.sharding import RULES, batch_shards, everywhere
+from bert_jax.transforms import Transform
 from configuration.variants import ConfigError
 
 
@@ -66,23 +68,30 @@ def parameter_shardings(axes: Any, params: Any, mesh: jax.sharding.Mesh) -> dict
     return jax.tree_util.tree_map_with_path(place, axes, params)
 
 
-def state_shardings(axes: Any, optimizer: optax.GradientTransformation, params: Any, mesh: Any) -> dict:
-    """Shardings of the train state: moments as their parameters, everything else on every device.
+def state_shardings(
+    axes: Any, optimizer: optax.GradientTransformation, transforms: Mapping[str, Transform], params: Any, mesh: Any
+) -> dict:
+    """Shardings of the train state: moments and averages as their parameters, everything else on every device.
 
     `params` are abstract. (Compiling `optimizer.init` alone would replicate the moments.)
     """
     shardings = parameter_shardings(axes, params, mesh)
-    opt_state = optax.tree_utils.tree_map_params(
-        optimizer,
-        lambda leaf, sharding: leaf if _masked(leaf) else sharding,
-        jax.eval_shape(optimizer.init, params),
-        shardings,
-        transform_non_params=lambda _: everywhere(mesh),
-        is_leaf=_masked,
-    )
-    return {"step": everywhere(mesh), "params": shardings, "opt_state": opt_state}
+
+    def like_parameters(keeper: Any) -> Any:
+        return optax.tree_utils.tree_map_params(
+            keeper,
+            lambda leaf, sharding: leaf if _masked(leaf) else sharding,
+            jax.eval_shape(keeper.init, params),
+            shardings,
+            transform_non_params=lambda _: everywhere(mesh),
+            is_leaf=_masked,
+        )
+
+    kept = {name: like_parameters(transform) for name, transform in transforms.items()}
+    fixed = {"step": everywhere(mesh), "params": shardings, "opt_state": like_parameters(optimizer)}
+    return fixed | ({"transforms": kept} if kept else {})
 
 
 def _masked(leaf: Any) -> bool:
-    """Whether another part of a composed optimizer keeps this parameter's moments."""
+    """Whether nothing of this parameter is kept here, as where another part of a composed optimizer has its moments."""
     return isinstance(leaf, optax.MaskedNode)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bert_jax import transforms
 from bert_jax.config import Config, Phase
 from bert_jax.objectives import Batch, Objective
 from bert_jax.runtime import sharding
@@ -16,6 +17,26 @@ from bert_jax.training.state import State, abstract_state, learning_rate, make_o
 Metrics = dict[str, Any]  # of float32 and int32 scalars, and "statistics"
 CORRUPTION, DROPOUT = 0, 1  # streams of the run's random key
 OPTIMIZER = "optimizer"  # what a trace calls clipping and the update
+
+
+class Updates:
+    """The updates of all phases, each compiled when it is first called.
+
+    Those that also give the layers' statistics are programs of their own, for the steps that want them.
+    """
+
+    def __init__(self, config: Config, objective: Objective, mesh: jax.sharding.Mesh):
+        compiled = lambda statistics: [
+            jit_train_step(config, phase, objective, mesh, statistics) for phase in config.phases
+        ]
+        self._every = config.statistics_every
+        self._plain = compiled(False)
+        self._with_statistics = compiled(True) if self._every else []
+
+    def __call__(self, step: int, phase: int, state: State, batch: Batch, constants: Any) -> tuple[State, Metrics]:
+        """Update number `step`, counted from 1."""
+        wanted = self._every and step % self._every == 0
+        return (self._with_statistics if wanted else self._plain)[phase](state, batch, constants)
 
 
 def jit_train_step(
@@ -35,7 +56,7 @@ def make_train_step(
     Random draws depend on (seed, step, row of the global batch) alone. With `statistics` the metrics hold those of
     every layer too, under that name.
     """
-    optimizer, rate = make_optimizer(config), learning_rate(config)
+    rate, transforming = learning_rate(config), transforms.transforms_of(config)
     of_layers = statistics_of(config) if statistics else None
     part = phase.batch_size // phase.microbatches  # rows; a batch that still grows has fewer parts as large
 
@@ -44,23 +65,31 @@ def make_train_step(
         corrupted = jax.named_scope("corrupt")(objective.corrupt)(batch, jax.random.fold_in(key, CORRUPTION))
         parts = max(1, batch["tokens"].shape[0] // part)
         dropout_key = jax.random.fold_in(key, DROPOUT)
-        gradients, summed = accumulate(objective, state["params"], constants, corrupted, dropout_key, parts)
+        shown = lambda params: transforms.apply(transforming, params, state.get("transforms", {}), in_step=True)
+        params, through = jax.vjp(shown, state["params"])
+        gradients, summed = accumulate(objective, params, constants, corrupted, dropout_key, parts)
+        (gradients,) = through(gradients)
         gradients, norm = clipped(gradients, config.clip_norm)
-        made = state["step"] - guard.counts(state["opt_state"]).get("skipped", 0)
+        skipped = guard.counts(state["opt_state"]).get("skipped", 0)
+        optimizer = make_optimizer(config, skipped)
         updates, opt_state = jax.named_scope(OPTIMIZER)(optimizer.update)(
             gradients, state["opt_state"], state["params"], norm=norm
         )
         params = optax.apply_updates(state["params"], updates)
         metrics: Metrics = {
             **summed,
-            "learning_rate": jnp.asarray(rate(made), jnp.float32),
+            "learning_rate": jnp.asarray(rate(state["step"]), jnp.float32),
             "gradient_norm": norm,
             "tokens": (batch["segments"] > 0).sum(),
             **guard.counts(opt_state),
         }
         if of_layers:
             metrics["statistics"] = of_layers(gradients, state["opt_state"], state["params"])
-        return state | {"step": state["step"] + 1, "params": params, "opt_state": opt_state}, metrics
+        new = state | {"step": state["step"] + 1, "params": params, "opt_state": opt_state}
+        if transforming:
+            made = guard.counts(opt_state)["skipped"] == skipped if config.guard.on else True
+            new["transforms"] = transforms.update(transforming, state["transforms"], params, made)
+        return new, metrics
 
     return train_step
 

@@ -12,10 +12,14 @@ The second is for isolated documents: every piece looks the way a text looks at 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from data_pipeline.pieces import IndexReader, Pieces
+    from data_pipeline.row_index import RowIndex
 
 
 class Offsets(Protocol):
@@ -36,13 +40,25 @@ class Spans(NamedTuple):
     documents: np.ndarray  # int64 [P], the document of each piece, counted within the shard
 
 
+class Arranged(NamedTuple):
+    """Rows as a format arranges them when they are read."""
+
+    pieces: "Pieces"
+    fields: Mapping[str, np.ndarray]  # what it adds to the batch, such as labels: [B, …]
+
+
+Arrange = Callable[["IndexReader", np.ndarray, np.ndarray], Arranged]  # reader, rows int64 [B], draws uint64 [B]
+
+
 @dataclasses.dataclass(frozen=True)
 class RowFormat:
     """What a file of this folder builds: `build(length, isolate, *, options) -> RowFormat`."""
 
     spans: Callable[[Any], Iterator[Spans]]  # the rows of a shard (an `Offsets`), some at a time, in order
     opening: Literal["row", "piece"]  # what begins with [CLS]
-    pair: Literal["", "nsp", "sop"] = ""  # rows are pairs of two pieces, labelled so
+    one_text: bool = False  # the pieces of a row see each other, and token types count them
+    arrange: Arrange | None = None  # what is drawn anew each epoch, with labels; None: rows are as in the index
+    check: Callable[["RowIndex"], None] = lambda index: None  # raises DataError where rows cannot be arranged
 
 
 def specials(counts: np.ndarray, opening: str) -> np.ndarray:

@@ -21,12 +21,13 @@ import numpy as np
 from data_pipeline.permutation import hashed
 from data_pipeline.rows import Offsets, RowFormat, Spans
 from data_pipeline.rows._greedy import greedy_rows
+from data_pipeline.rows._labels import labelled
 
 
 def build(length: int, isolate: bool, *, label: Literal["nsp", "sop"] = "nsp") -> RowFormat:
     """Pairs of `length` tokens together. The parts of a pair always attend to each other, whatever `isolate`."""
     del isolate
-    return RowFormat(functools.partial(_pairs, room=length - 3), "row", pair=label)
+    return labelled(functools.partial(_pairs, room=length - 3), label)
 
 
 def _pairs(shard: Offsets, room: int) -> Iterator[Spans]:

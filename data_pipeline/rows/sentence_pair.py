@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from data_pipeline.rows import Offsets, RowFormat, Spans
+from data_pipeline.rows._labels import labelled
 from data_pipeline.rows._units import NO_UNITS, Units, sentences
 from data_pipeline.rows.segment_pair import pairs
 
@@ -20,7 +21,7 @@ from data_pipeline.rows.segment_pair import pairs
 def build(length: int, isolate: bool, *, label: Literal["nsp", "sop"] = "nsp") -> RowFormat:
     """Pairs of `length` tokens together. The parts of a pair always attend to each other, whatever `isolate`."""
     del isolate
-    return RowFormat(functools.partial(_pairs, room=(length - 3) // 2), "row", pair=label)
+    return labelled(functools.partial(_pairs, room=(length - 3) // 2), label)
 
 
 def _pairs(shard: Offsets, room: int) -> Iterator[Spans]:

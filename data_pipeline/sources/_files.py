@@ -1,10 +1,12 @@
 """Finding files and reading them in blocks that end where a record does."""
 
+import contextlib
 import glob
+import gzip
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from data_pipeline.errors import DataError
 from data_pipeline.sources import LONGEST_DOCUMENT, PART_BYTES
@@ -37,7 +39,10 @@ def find(option: str, paths: Paths, suffixes: tuple[str, ...]) -> list["epath.Pa
 def _matches(option: str, path: str, suffixes: tuple[str, ...]) -> list["epath.Path"]:
     from etils import epath
 
-    place = epath.Path(path).expanduser()
+    try:
+        place = epath.Path(path).expanduser()
+    except KeyError as error:
+        raise DataError(f"{option}={path!r}: no files are read by {error.args[0]}; give a local copy") from None
     if glob.has_magic(path):
         found, wanted = _glob(str(place)), "matches no file"
     elif place.is_dir():
@@ -92,6 +97,21 @@ def blocks(file: IO[bytes], last_end: Callable[[bytes], int], *, cut_long: bool)
         rest = block[end:]
     if rest:
         yield offset, rest
+
+
+@contextlib.contextmanager
+def unpacked(name: str, file: Any) -> Iterator[Any]:
+    """An open file's bytes, unpacked where its name ends with .gz or .zst."""
+    if name.endswith(".gz"):
+        with gzip.open(file) as opened:
+            yield opened
+    elif name.endswith(".zst"):
+        import pyarrow
+
+        with pyarrow.input_stream(file, compression="zstd") as opened:
+            yield opened
+    else:
+        yield file
 
 
 def _cut(block: bytes) -> int:

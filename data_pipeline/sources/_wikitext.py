@@ -4,6 +4,8 @@ import html
 import re
 from collections.abc import Callable
 
+from data_pipeline.sources._templates import expand
+
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.S)
 _OPENING = re.compile(  # elements whose contents are not prose
     r"<(ref|math|chem|ce|gallery|timeline|score|imagemap|syntaxhighlight|source|graph|mapframe|templatestyles|hiero|"
@@ -23,6 +25,7 @@ _QUOTES = re.compile(r"'{2,5}")
 _SWITCH = re.compile(r"__[A-Z]+__")
 _EMPTY_BRACKETS = re.compile(r"[ ]?[(（][\s,;，；]*[)）]")
 _LEFT_OVER = re.compile(r"\[\[|\]\]|\{\{|\}\}|\{\||\|\}")
+_PIPE = "\0"  # stands for "|" within a link, which does not part the arguments of a template
 _DEEPEST = 40  # levels of nesting; what is deeper is no article
 
 _ENDINGS = frozenset(  # headings after which no prose comes, in the language of the larger Wikipedias
@@ -80,10 +83,12 @@ def _without_unread(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Prose only: no templates, tables, references, files, categories, markup or closing lists of links."""
+    """Prose only: no tables, references, files, categories, markup or closing lists of links, and no templates but
+    those that are part of a sentence."""
     text = _COMMENT.sub("", text)
     text = _without_unread(text)
-    text = _innermost_first(_TEMPLATE, "", text)
+    text = _LINK.sub(lambda match: match[0].replace("|", _PIPE), text.replace(_PIPE, ""))
+    text = _innermost_first(_TEMPLATE, lambda match: expand(match[0][2:-2]), text).replace(_PIPE, "|")
     text = _innermost_first(_TABLE, "", text)
     text = _innermost_first(_LINK, _link, text)
     text = _WEB_LINK.sub(lambda match: match[1].strip(), text)

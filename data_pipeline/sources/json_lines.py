@@ -1,12 +1,10 @@
 """JSON-lines: one object a line with the text in one of its fields; plain, gzip or zstd by the name's end."""
 
-import contextlib
 import functools
 import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from data_pipeline.errors import DataError
 from data_pipeline.sources import Document, Part, Source, _files
@@ -44,7 +42,7 @@ def _parts(files: tuple[tuple[str, int], ...], text_field: str, id_field: str) -
     from etils import epath
 
     for name, size in files:
-        with epath.Path(name).open("rb") as packed, _unpacked(name, packed) as file:
+        with epath.Path(name).open("rb") as packed, _files.unpacked(name, packed) as file:
             done = 0
             try:
                 for offset, block in _files.blocks(file, functools.partial(_last_line, name), cut_long=False):
@@ -54,20 +52,6 @@ def _parts(files: tuple[tuple[str, int], ...], text_field: str, id_field: str) -
                     done = position
             except (EOFError, gzip.BadGzipFile, OSError) as error:
                 raise DataError(f"{name} cannot be unpacked: {error}; fetch it again") from None
-
-
-@contextlib.contextmanager
-def _unpacked(name: str, file: Any) -> Iterator[Any]:
-    if name.endswith(".gz"):
-        with gzip.open(file) as unpacked:
-            yield unpacked
-    elif name.endswith(".zst"):
-        import pyarrow
-
-        with pyarrow.input_stream(file, compression="zstd") as unpacked:
-            yield unpacked
-    else:
-        yield file
 
 
 def _last_line(name: str, block: bytes) -> int:

@@ -40,7 +40,7 @@ def build(
     del downloads
     if not name:
         raise DataError("tfds.name is empty; give a dataset such as 'wikipedia/20230601.en'")
-    builder = _builder(name, data_dir)
+    builder = open_builder(name, data_dir)
     try:
         facts = builder.info.splits[split]
     except ValueError as error:
@@ -60,7 +60,7 @@ def build(
     )
 
 
-def _builder(name: str, data_dir: str) -> Any:
+def open_builder(name: str, data_dir: str) -> Any:
     """The builder of a dataset that is prepared."""
     import tensorflow_datasets
 
@@ -69,7 +69,7 @@ def _builder(name: str, data_dir: str) -> Any:
         builder.download_and_prepare()
     except tensorflow_datasets.core.DatasetNotFoundError:
         raise DataError(f"tfds.name={name!r} is no dataset of TensorFlow Datasets; check the name") from None
-    except (OSError, ValueError, tensorflow_datasets.download.DownloadError) as error:
+    except (ImportError, OSError, ValueError, tensorflow_datasets.download.DownloadError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f"tfds dataset {name} cannot be fetched and built: {reason}") from None
     return builder
@@ -82,7 +82,7 @@ def _parts(name: str, data_dir: str, split: str, text_field: str, id_field: str)
 def _documents(name: str, data_dir: str, split: str, text_field: str, id_field: str) -> Iterator[Document]:
     import tensorflow_datasets
 
-    examples = _builder(name, data_dir).as_dataset(split=split, shuffle_files=False)
+    examples = open_builder(name, data_dir).as_dataset(split=split, shuffle_files=False)
     for i, example in enumerate(tensorflow_datasets.as_numpy(examples)):
         text = _text(example[text_field])
         if text.strip():

@@ -10,6 +10,8 @@ and, where the package's own do not fit,
 
     words(lines, continued) -> bytes                lines cut where the ids can be cut: the words in UTF-8, CUT
                                                     after each, and the word END after each line
+    GIVEN = "…"                                     where it trains, to `vocab_size` pieces: the option that names a
+                                                    file to read instead
     SENTENCES_ALONE = True                          where a sentence's ids never depend on what stands before it
     word_encoder(backend) -> (word -> ids)          what the backend gives for such a word
 
@@ -28,19 +30,26 @@ import hashlib
 import itertools
 import json
 import os
+import re
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from configuration import variants
+from configuration import foreign, variants
+from configuration.foreign import FormatError
+from configuration.variants import Variant
 from data_pipeline.errors import DataError
+from data_pipeline.files import write_bytes
+from data_pipeline.tokenizers import _definition
 
 WordCounts = Callable[[], Mapping[str, int]]
 
 END = "\0"  # the word that stands for the end of a line; never part of a text
 CUT = b"\xff"  # after each word; never part of UTF-8
+_KIND = re.compile(r"\w+(\.\w+)*")
 _REMEMBERED_WORDS = 1 << 19  # about 100 MB
 
 
@@ -55,6 +64,14 @@ class Specials:
     mask: str = "[MASK]"
 
 
+@dataclasses.dataclass(frozen=True)
+class _Description:
+    """The contents of `kind.json`."""
+
+    kind: str
+    specials: Specials
+
+
 class Tokenizer:
     """Text to ids and back. V is the size of the vocabulary, special tokens included.
 
@@ -62,33 +79,35 @@ class Tokenizer:
       kind: the name of its file in this package.
       definition: the text of a `tokenizer.json`.
       specials: the special tokens, all in the vocabulary.
+      name: what messages call it, such as its file.
 
     Raises:
-      DataError: a special token that the vocabulary lacks.
+      FormatError: the definition is damaged, or its vocabulary lacks a special token.
     """
 
-    def __init__(self, kind: str, definition: str, specials: Specials = Specials()):
-        import tokenizers
-
+    def __init__(self, kind: str, definition: str, specials: Specials = Specials(), name: str = "the tokenizer"):
         self.kind = kind
         self.definition = definition
         self.specials = specials
-        self._backend = tokenizers.Tokenizer.from_str(definition)
-        self._file = variants.module("data_pipeline.tokenizers", kind)
+        self._backend = _definition.opened(definition, name)
+        self._file = _file_of(kind, name)
         self._words_of: Callable[[Sequence[str], Sequence[bool]], bytes] = getattr(self._file, "words", words)
         self.vocab_size: int = self._backend.get_vocab_size()
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
-            self._special_id(piece) for piece in dataclasses.astuple(specials)
+            self._special_id(piece, name) for piece in dataclasses.astuple(specials)
         )
 
     @functools.cached_property
     def _words(self) -> "_Words":
         return _Words(getattr(self._file, "word_encoder", word_encoder)(self._backend))
 
-    def _special_id(self, piece: str) -> int:
-        token_id = self._backend.token_to_id(piece)
+    def _special_id(self, piece: str, name: str) -> int:
+        try:
+            token_id = self._backend.token_to_id(piece)
+        except UnicodeEncodeError:  # JSON can write halves of surrogate pairs, which no vocabulary has
+            token_id = None
         if token_id is None:
-            raise DataError(f"the tokenizer's vocabulary lacks the special token {piece}; give another tokenizer")
+            raise FormatError(f"the vocabulary of {name} lacks the special token {piece!r}; give another tokenizer")
         return token_id
 
     def encode(self, text: str) -> list[int]:
@@ -98,6 +117,11 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text, on all cores."""
         return [encoding.ids for encoding in self._backend.encode_batch(list(texts), add_special_tokens=False)]
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """`encode`, and where each piece stands in the text as it is given: [start, end) in characters."""
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        return encoding.ids, encoding.offsets
 
     @property
     def sentences_alone(self) -> bool:
@@ -184,8 +208,8 @@ class Tokenizer:
         """Writes what `load_tokenizer` reads."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tokenizer.json").write_text(self.definition, encoding="utf-8")
-        (folder / "kind.json").write_text(self._description(), encoding="utf-8")
+        write_bytes(folder / "tokenizer.json", self.definition.encode())
+        write_bytes(folder / "kind.json", self._description().encode())
 
     def export_huggingface(self, folder: str | os.PathLike[str], max_length: int, token_types: bool = True) -> None:
         """Writes the files that `transformers.AutoTokenizer` opens, with the same ids.
@@ -203,9 +227,17 @@ class Tokenizer:
             "clean_up_tokenization_spaces": False,
             "model_input_names": ["input_ids", *(["token_type_ids"] if token_types else []), "attention_mask"],
         }
-        (folder / "tokenizer.json").write_text(self.definition, encoding="utf-8")
+        write_bytes(folder / "tokenizer.json", self.definition.encode())
         for file, contents in (("tokenizer_config", configuration | names), ("special_tokens_map", names)):
-            (folder / f"{file}.json").write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+            write_bytes(folder / f"{file}.json", (json.dumps(contents, indent=2) + "\n").encode())
+
+
+def _file_of(kind: str, name: str) -> types.ModuleType:
+    """The file of a kind of tokenizer."""
+    file = variants.module("data_pipeline.tokenizers", kind) if _KIND.fullmatch(kind) else None
+    if not all(hasattr(file, function) for function in ("starts_word", "surface")):
+        raise FormatError(f"{name} is of the kind {kind!r}, which is no kind of tokenizer; give another tokenizer")
+    return cast(types.ModuleType, file)
 
 
 def words(lines: Sequence[str], continued: Sequence[bool]) -> bytes:
@@ -266,16 +298,29 @@ class _Words:
         return np.fromiter(map(self._numbers.__getitem__, words), np.int64, len(words))
 
 
+def trained_size(variant: Variant) -> int | None:
+    """The number of pieces of a tokenizer that is to be trained; None for one that is read.
+
+    Raises:
+      ConfigError: no such kind of tokenizer, or an option that it does not have.
+    """
+    variants.load("data_pipeline.tokenizers", variant)
+    file = variants.module("data_pipeline.tokenizers", variant.name)
+    options = variants.options_of(file.build) | variants.check_types(file.build, variant)
+    return options["vocab_size"] if hasattr(file, "GIVEN") and not options[file.GIVEN] else None
+
+
 def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
     """Opens what `Tokenizer.save` wrote.
 
     Raises:
       DataError: no tokenizer in the folder.
+      FormatError: one of its files is damaged.
     """
     folder = Path(folder)
-    try:
-        description = json.loads((folder / "kind.json").read_text(encoding="utf-8"))
-        definition = (folder / "tokenizer.json").read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise DataError(f"{error.filename} is missing: {folder} holds no tokenizer; prepare the store again") from None
-    return Tokenizer(description["kind"], definition, Specials(**description["specials"]))
+    kind, definition = folder / "kind.json", folder / "tokenizer.json"
+    for file in (kind, definition):
+        if not file.exists():
+            raise DataError(f"{file} is missing: {folder} holds no tokenizer; prepare the store again")
+    description = foreign.typed(_Description, foreign.read_json(kind), str(kind))
+    return Tokenizer(description.kind, foreign.read_text(definition), description.specials, str(definition))

@@ -1,46 +1,74 @@
-"""Byte-level BPE with a given `tokenizer.json`, as RoBERTa has it (Liu et al. 2019, section 4.4).
+"""Byte-level BPE, as RoBERTa has it (Liu et al. 2019, section 4.4), trained here or given as a `tokenizer.json`.
 
-A word carries the space before it, and the first word of a text has none unless the file says so.
+A word carries the space before it. The first word of a text is taken to have one too in a tokenizer trained here, and
+in a given one where its file says so.
 In a corpus every run of whitespace counts as one space.
 """
 
+import dataclasses
 import json
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
 
-from data_pipeline.errors import DataError
-from data_pipeline.tokenizers import CUT, END, Specials, Tokenizer, WordCounts
+from configuration import foreign
+from configuration.foreign import FormatError
+from data_pipeline.tokenizers import CUT, END, Specials, Tokenizer, WordCounts, _definition
+from data_pipeline.tokenizers._training import learn_bpe, words_to_learn
 
+GIVEN = "file"  # the option that names one
+_STEPS = ("model", "pre_tokenizer")
 _SPACE_SIGN = "Ġ"  # how a space is written in the vocabulary
 _CUT = "\ud800"  # in no text: half of a surrogate pair
 _CUT_BYTES = _CUT.encode("utf-8", "surrogatepass")
 
 
-def build(word_counts: WordCounts, *, file: str = "") -> Tokenizer:
-    """Reads a tokenizer; nothing is trained.
+def build(word_counts: WordCounts, *, file: str = "", vocab_size: int = 32000, lowercase: bool = False) -> Tokenizer:
+    """Trains a tokenizer, or reads `file`.
 
     Args:
-      file: a `tokenizer.json`.
+      file: a `tokenizer.json`; the other options are then its own.
+      vocab_size: pieces, special tokens included.
+      lowercase: folds upper case.
 
     Raises:
-      DataError: the file cannot be read, is no byte-level BPE, or lacks a special token.
+      DataError: the text does not support so large a vocabulary, or it is less than the bytes need.
+      FormatError: the file cannot be read, is no byte-level BPE, or lacks a special token.
     """
-    del word_counts
-    option = f"config.data.tokenizer.options.file={file!r}"
     if not file:
-        raise DataError(f"{option}: give the tokenizer.json of a byte-level BPE tokenizer")
-    try:
-        with open(os.path.expanduser(file), encoding="utf-8") as opened:
-            definition = json.load(opened)
-    except OSError as error:
-        raise DataError(f"{option}: {error.strerror}") from None
-    except ValueError:
-        raise DataError(f"{option} is not JSON") from None
+        return Tokenizer("byte_level", _learnt(word_counts(), vocab_size, lowercase))
+    option = f"config.data.tokenizer.options.file={file!r}"
+    definition = foreign.read_json(Path(os.path.expanduser(file)), option)
     if not _is_byte_level(definition):
-        raise DataError(f"{option} is no byte-level BPE tokenizer; it must have a BPE model and cut text by ByteLevel")
-    plain = json.dumps(definition | {"truncation": None, "padding": None}, ensure_ascii=False)
-    return Tokenizer("byte_level", plain, _specials(definition))
+        raise FormatError(
+            f"{option} is no byte-level BPE tokenizer; it must have a BPE model and cut text by ByteLevel"
+        )
+    vocabulary = foreign.typed(_Vocabulary, definition, option)
+    plain = json.dumps(definition | {"truncation": None, "padding": None})
+    specials = _specials(vocabulary)
+    whole = _definition.completed(plain, dataclasses.astuple(specials), specials.cls, specials.sep, option)
+    tokenizer = Tokenizer("byte_level", whole, specials, option)
+    _definition.check_words(tokenizer, option)
+    return tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    vocab: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Added:
+    content: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Vocabulary:
+    """The pieces in a tokenizer.json."""
+
+    model: _Model
+    added_tokens: list[_Added]
 
 
 def starts_word(piece: str) -> bool:
@@ -69,15 +97,31 @@ def words(lines: Sequence[str], continued: Sequence[bool]) -> bytes:
     return joined.encode("utf-8", "surrogatepass").replace(_CUT_BYTES, CUT)
 
 
-def _is_byte_level(definition: Any) -> bool:
-    if not isinstance(definition, dict):
-        return False
-    model, cut = definition.get("model") or {}, definition.get("pre_tokenizer") or {}
-    return model.get("type") == "BPE" and cut.get("type") == "ByteLevel" and definition.get("normalizer") is None
+def _learnt(counts: Mapping[str, int], vocab_size: int, lowercase: bool) -> str:
+    """The `tokenizer.json` of a tokenizer that is trained."""
+    import tokenizers
+    from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+    backend = tokenizers.Tokenizer(cast(Any, models.BPE()))
+    backend.normalizer = cast(Any, normalizers.Lowercase() if lowercase else None)
+    backend.pre_tokenizer = cast(Any, pre_tokenizers.ByteLevel(add_prefix_space=True))
+    backend.decoder = cast(Any, decoders.ByteLevel())
+    specials = Specials()
+    # As in RoBERTa, [MASK] takes the space before it: the word that it stands for has its own.
+    mask = tokenizers.AddedToken(specials.mask, lstrip=True, normalized=False, special=True)
+    marked = [specials.pad, specials.unk, specials.cls, specials.sep, mask]
+    words = words_to_learn(counts, lambda word: [word])
+    learn_bpe(backend, words, vocab_size, pre_tokenizers.ByteLevel.alphabet(), specials=marked)
+    return _definition.with_specials(backend, [], specials.cls, specials.sep)
 
 
-def _specials(definition: dict[str, Any]) -> Specials:
-    vocabulary = set(definition["model"]["vocab"]) | {token["content"] for token in definition["added_tokens"]}
+def _is_byte_level(definition: Mapping[str, Any]) -> bool:
+    types = [part.get("type") if isinstance(part := definition.get(name), dict) else part for name in _STEPS]
+    return types == ["BPE", "ByteLevel"]
+
+
+def _specials(file: "_Vocabulary") -> Specials:
+    vocabulary = set(file.model.vocab) | {token.content for token in file.added_tokens}
     usual = {
         "pad": ("<pad>", "[PAD]"),
         "unk": ("<unk>", "[UNK]"),

@@ -13,6 +13,7 @@ def build(word_counts: WordCounts, *, folder: str = "") -> Tokenizer:
 
     Raises:
       DataError: there is none.
+      FormatError: it is damaged.
     """
     del word_counts
     return load_tokenizer(os.path.expanduser(folder))

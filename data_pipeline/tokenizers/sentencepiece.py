@@ -6,19 +6,22 @@ normaliser is ours: NFKC, control and invisible formatting characters removed, e
 whitespace one space. It keeps the zero-width joiners, which Persian and Indic spelling needs.
 """
 
-import collections
 import dataclasses
 import functools
-import hashlib
 import io
-import itertools
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
+from configuration import foreign
+from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts, _sentencepiece_model
+from data_pipeline.tokenizers import _definition as definitions
+from data_pipeline.tokenizers._training import LONGEST_WORD, words_to_learn
 
 # Written out, so that the Unicode version of a library plays no part.
 _INVISIBLE = (
@@ -29,13 +32,11 @@ _SPACES = (
     r"[\x{09}-\x{0D}\x{1C}-\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}"
     r"\x{2581}\x{3000}]+"
 )
+GIVEN = "model"  # the option that names a file
 _SPACE_SIGN = "▁"
 _RUNS = re.compile(f"{_SPACE_SIGN}?(?:[A-Za-z]+|[^A-Za-z]+)")
 _CROSSES_RUNS = re.compile(r"[A-Za-z][!-@\[-`{-~]|[!-@\[-`{-~][A-Za-z]")
 _REMEMBERED_RUNS = 1 << 17  # about 40 MB
-_LONGEST_WORD = 500  # characters; longer ones are cut for training
-_TRAINING_CHARACTERS = 4_000_000  # of different words, the commonest first: more changes little and costs minutes
-_WEIGHTED_CHARACTERS = 40_000_000  # of all words: the trainer writes a word out as often as it counts, 13 bytes each
 _SEEDS_PER_PIECE = 10  # candidates that unigram training starts from
 _LEAST_SEEDS = 100_000  # a text with so many supports any vocabulary that asks for fewer
 _THREADS = 16  # fixed, since the rounding of the trainer's sums depends on it
@@ -59,12 +60,13 @@ def build(
       model: a SentencePiece `.model` file; the other options are then its own.
 
     Raises:
-      DataError: the text does not support so large a vocabulary, or the model cannot be read or exported.
+      DataError: the text does not support so large a vocabulary.
+      FormatError: the model cannot be read or exported.
     """
     if model:
         return _given(model)
     normalizer = _normalizer(lowercase)
-    words = _normalised(word_counts(), normalizer)
+    words = words_to_learn(word_counts(), lambda word: normalizer.normalize_str(word).split(" "))
     proto = _train(words, vocab_size, algorithm, character_coverage)
     return Tokenizer("sentencepiece", _definition(proto, normalizer, Specials()))
 
@@ -83,7 +85,8 @@ def word_encoder(backend: Any) -> Callable[[str], list[int]]:
     A text has far fewer such runs than words. The ids are the same: every piece lies within one run, so the best
     pieces of a word are the best ones of each run. (Scores are float32, whose sums in float64 are exact.)
     """
-    normalize, tokenize = backend.normalizer.normalize_str, backend.model.tokenize
+    normalize = backend.normalizer.normalize_str if backend.normalizer else str
+    tokenize = backend.model.tokenize
     specials = {token.content for token in backend.get_added_tokens_decoder().values()}
     pieces = backend.get_vocab(with_added_tokens=False).keys() - specials
     printable = {chr(code) for code in range(0x21, 0x7F)}
@@ -149,32 +152,10 @@ def _broken_up(specials: Iterable[str]) -> list[Any]:
     ]
 
 
-def _normalised(counts: Mapping[str, int], normalizer: Any) -> list[tuple[str, int]]:
-    """The words that training sees and their weights, in an order that does not depend on how they were counted."""
-    normalised: collections.Counter[str] = collections.Counter()
-    for word, count in counts.items():
-        for part in normalizer.normalize_str(word).split(" "):
-            for start in range(0, len(part), _LONGEST_WORD):
-                normalised[part[start : start + _LONGEST_WORD]] += count
-    # Words of one count in the order of a hash: what is left out must not be the end of the alphabet.
-    ordered = sorted(normalised.items(), key=lambda item: (-item[1], hashlib.sha256(item[0].encode()).digest()))
-    characters = itertools.accumulate(len(word) for word, _ in ordered)
-    return _weighed([item for item, total in zip(ordered, characters, strict=True) if total <= _TRAINING_CHARACTERS])
-
-
-def _weighed(words: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Counts made smaller alike, none below 1, where they would make the trainer's memory grow with the text."""
-    weighted = sum(len(word) * count for word, count in words)
-    share = min(1.0, _WEIGHTED_CHARACTERS / max(1, weighted))
-    return [(word, max(1, round(count * share))) for word, count in words]
-
-
 def _train(words: list[tuple[str, int]], vocab_size: int, algorithm: str, coverage: float) -> Any:
     """The trained model, as the library's protocol buffer."""
     import sentencepiece
 
-    if not words:
-        raise DataError("there is no word to train a tokenizer on; config.data.sources holds no text")
     specials = Specials()
     model = io.BytesIO()
     try:
@@ -216,32 +197,51 @@ def _vocabulary_error(message: str, vocab_size: int) -> Exception:
 def _given(path: str) -> Tokenizer:
     from google.protobuf.message import DecodeError
 
+    option = f"config.data.tokenizer.options.model={path!r}"
+    written = foreign.read_bytes(Path(os.path.expanduser(path)), option)
     try:
-        with open(os.path.expanduser(path), "rb") as file:
-            proto = _sentencepiece_model.parse(file.read())
-    except OSError as error:
-        raise DataError(f"config.data.tokenizer.options.model={path!r}: {error.strerror}") from None
+        proto = _sentencepiece_model.parse(written)
     except DecodeError:
         proto = None
     if proto is None or not proto.pieces:
-        raise DataError(f"config.data.tokenizer.options.model={path!r} is not a SentencePiece model")
+        raise FormatError(f"{option} is not a SentencePiece model")
+    _check_pieces(proto, option)
     _check_given(proto, path)
     specials = _given_specials(proto)
-    return Tokenizer("sentencepiece", _definition(proto, _given_normalizer(proto), specials), specials)
+    definition = _definition(proto, _given_normalizer(proto), specials)
+    tokenizer = Tokenizer("sentencepiece", definition, specials, option)
+    definitions.check_words(tokenizer, option)
+    return tokenizer
+
+
+def _check_pieces(proto: Any, option: str) -> None:
+    """What the trainer always does, and a damaged model may not."""
+    pieces = [piece.piece for piece in proto.pieces]
+    texts = [piece for piece in pieces if isinstance(piece, str)]  # what is not UTF-8 comes as bytes
+    unknown = [piece.piece for piece in proto.pieces if piece.type == piece.UNKNOWN]
+    charsmap = proto.normalizer_spec.precompiled_charsmap
+    if len(texts) < len(pieces) or not all(texts) or len(max(texts, key=len)) > LONGEST_WORD:
+        raise FormatError(f"{option} is damaged: a piece is empty, not UTF-8, or above {LONGEST_WORD} characters")
+    if len(set(texts)) < len(texts) or len(unknown) != 1:
+        raise FormatError(f"{option} is damaged: it has a piece twice, or {len(unknown)} unknown pieces instead of 1")
+    if not all(math.isfinite(piece.score) for piece in proto.pieces):
+        raise FormatError(f"{option} is damaged: a piece's score is not a number")
+    if charsmap:
+        definitions.check_charsmap(charsmap, option)
 
 
 def _check_given(proto: Any, path: str) -> None:
     """What the ids of a text being those of its words asks of a model."""
     unfit = next((p.piece for p in proto.pieces if _SPACE_SIGN in p.piece.lstrip(_SPACE_SIGN)), None)
     if proto.trainer_spec.model_type not in (1, 2):
-        raise DataError(f"{path}: its pieces are neither unigram nor BPE; give a model of one of these")
+        raise FormatError(f"{path}: its pieces are neither unigram nor BPE; give a model of one of these")
     if unfit is not None:
-        raise DataError(f"{path}: the piece {unfit!r} goes across words; give a model trained with split_by_whitespace")
+        raise FormatError(f"{path}: the piece {unfit!r} goes across words; train it with split_by_whitespace")
     if proto.trainer_spec.treat_whitespace_as_suffix:
-        raise DataError(f"{path}: whitespace ends its pieces; give a model trained without treat_whitespace_as_suffix")
+        raise FormatError(f"{path}: whitespace ends its pieces; train it without treat_whitespace_as_suffix")
     spec = proto.normalizer_spec
     if not (spec.add_dummy_prefix and spec.remove_extra_whitespaces and spec.escape_whitespaces):
-        raise DataError(f"{path}: it keeps whitespace as it is; give a model trained with the default whitespace rules")
+        raise FormatError(f"{path}: it keeps whitespace as it is; train it with the default whitespace rules")
 
 
 def _given_normalizer(proto: Any) -> Any:
@@ -275,7 +275,7 @@ def _given_specials(proto: Any) -> Specials:
 def _definition(proto: Any, normalizer: Any, specials: Specials) -> str:
     """The `tokenizer.json` of a SentencePiece model."""
     import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers, processors
+    from tokenizers import decoders, models, pre_tokenizers
 
     pieces = [piece.piece for piece in proto.pieces]
     model: Any
@@ -289,14 +289,7 @@ def _definition(proto: Any, normalizer: Any, specials: Specials) -> str:
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
-    tokenizer.add_special_tokens([specials.pad, specials.unk, specials.cls, specials.sep, specials.mask])
-    cls, sep = specials.cls, specials.sep
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{cls}:0 $A:0 {sep}:0",
-        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
-        special_tokens=[(cls, tokenizer.token_to_id(cls)), (sep, tokenizer.token_to_id(sep))],
-    )
-    return tokenizer.to_str()
+    return definitions.with_specials(tokenizer, dataclasses.astuple(specials), specials.cls, specials.sep)
 
 
 def _merges(vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:

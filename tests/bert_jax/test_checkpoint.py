@@ -117,6 +117,7 @@ def test_a_step_is_written_once(saved, abstract, states, tmp_path) -> None:
         ({"phases": (dataclasses.replace(CONFIG.phases[0], steps=8),)}, "store", "phases.0.steps 9 → 8"),
         ({}, "another store", "the store 'store' → 'another stor'"),
         ({"log_every": 7, "mesh": Mesh(fsdp=2)}, "store", ""),
+        ({"data": dataclasses.replace(CONFIG.data, store="elsewhere", cache_gb=9.5, workers=3)}, "store", ""),
     ],
 )
 def test_changes_are_shown_and_refused_where_they_make_another_run(

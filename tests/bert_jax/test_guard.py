@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax.training import averaging, guard
+from bert_jax.training import guard
 from bert_jax.training.optimizers import lamb
 from configuration.variants import ConfigError
 
@@ -30,8 +30,8 @@ def norm_of(grads):
 
 @pytest.fixture(scope="module")
 def guarded():
-    """An averaging LAMB under guard, compiled once."""
-    optimizer = guard.wrap(averaging.wrap(lamb.build(lambda step: 0.1 / (1 + step)), 0.9), factor=4.0, grace=GRACE)
+    """LAMB under guard, compiled once."""
+    optimizer = guard.wrap(lamb.build(lambda step: 0.1 / (1 + step)), factor=4.0, grace=GRACE)
     return optimizer, jax.jit(lambda grads, state, params, norm: optimizer.update(grads, state, params, norm=norm))
 
 

@@ -97,6 +97,13 @@ def test_the_page_is_whole_and_users_text_stays_text(facts):
     assert not re.search(r"https?://(?!www\.w3\.org)", html)
 
 
+def test_what_the_training_text_repeats_of_the_held_out_text(facts):
+    assert not facts["overlap"]  # of a store that was not prepared of text
+    more = {**facts, "overlap": {"words": 8, "documents": 200, "repeated": 30}}
+    assert "15.0% of 200 held-out documents have most of their runs of 8 words" in inspection.terminal(more, False)
+    assert "most of whose runs of 8 words are in the training text too" in Page(page(more)).text
+
+
 def test_the_command(recipe, tmp_path):
     command = [sys.executable, "-m", "data_pipeline.prepare", f"--inspect={recipe.parent / 'store'}"]
     done = subprocess.run(
@@ -112,5 +119,5 @@ def test_the_command(recipe, tmp_path):
     clean = f"import sys, data_pipeline.prepare; print({known})"
     assert subprocess.run([sys.executable, "-c", clean], capture_output=True, text=True).stdout.strip() == "[]"
     nothing = subprocess.run(command[:3], capture_output=True, text=True)
-    assert nothing.returncode == 1
+    assert nothing.returncode == 2
     assert "give --config and --output to prepare a store, or --inspect to show one" in nothing.stderr

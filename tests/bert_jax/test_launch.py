@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,10 +106,24 @@ def put(path: Path, text: str) -> None:
 
 
 @pytest.fixture
-def gcloud(tmp_path, monkeypatch) -> StandIn:
+def checkout(tmp_path, monkeypatch) -> Path:
+    """A repository with a committed configuration, from which the launcher starts."""
+    root = tmp_path / "checkout"
+    for name in ("demo.py", "mine.py"):
+        put(root / "configs" / name, "config = 1\n")
+    put(root / ".gitignore", "ignored.py\n")
+    git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True)
+    monkeypatch.setattr(cloud_tpu, "ROOT", root.resolve())
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def gcloud(tmp_path, monkeypatch, checkout) -> StandIn:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("STAND_IN", str(tmp_path))
-    monkeypatch.chdir(ROOT)
     return StandIn(tmp_path)
 
 
@@ -200,20 +215,71 @@ def test_a_queued_resource_that_fails(gcloud, capfd) -> None:
     assert "error: the queued resource bert is FAILED; stop it and start again" in capfd.readouterr().err
 
 
-def test_a_dry_run_prints_each_command_and_runs_none(tmp_path, monkeypatch, capfd) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))  # nothing there
+def test_a_dry_run_prints_each_command_and_runs_none(tmp_path, checkout, monkeypatch, capfd) -> None:
+    only_git(tmp_path, monkeypatch)
     assert cloud_tpu.main(["start", *RUN, "--dry_run"]) == 0
     lines = capfd.readouterr().out.splitlines()
-    commands = ["tpu-vm describe", "queued-resources describe", "tpu-vm delete", "tpu-vm create", "git archive"]
-    commands += ["tpu-vm scp", "tpu-vm ssh", "storage rm", "tpu-vm ssh"]
+    commands = ["tpu-vm describe", "# if it is not there, or is PREEMPTED, TERMINATED, ", "queued-resources describe"]
+    commands += ["# if that is there", "queued-resources delete", "# otherwise", "tpu-vm delete", "tpu-vm create"]
+    commands += ["archive", "tpu-vm scp", "tpu-vm ssh", "# if gs://bucket/run/stopped is there", "storage rm"]
+    commands += ["tpu-vm ssh"]
     assert len(lines) == len(commands)
     assert all(command in printed for command, printed in zip(commands, lines, strict=True)), lines
     assert cloud_tpu.main(["stop", *WHERE, "--dry_run"]) == 0
-    assert len(capfd.readouterr().out.splitlines()) == 5
+    lines = capfd.readouterr().out.splitlines()
+    commands = ["storage cp", "tpu-vm describe", "# if it is READY", "tpu-vm ssh", "queued-resources describe"]
+    commands += ["# if that is there", "queued-resources delete", "# otherwise", "tpu-vm delete"]
+    assert all(command in printed for command, printed in zip(commands, lines, strict=True)), lines
+    assert cloud_tpu.main(["stop", *WHERE, "--dry_run", "--keep"]) == 0
+    assert "delete" not in capfd.readouterr().out
 
 
-def test_no_gcloud_is_one_line(tmp_path, monkeypatch, capfd) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+def only_git(folder: Path, monkeypatch) -> None:
+    """A path on which there is no gcloud."""
+    git = shutil.which("git")
+    assert git
+    (folder / "git").symlink_to(git)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+def test_the_configuration_is_named_as_the_workers_find_it(gcloud, checkout, monkeypatch, capfd) -> None:
+    monkeypatch.chdir(checkout / "configs")
+    gcloud.answers["states"] = ["READY"]
+    assert gcloud.run("start", *RUN, "--config=mine.py") == 0
+    assert "worker.sh gs://bucket/run gs://bucket/store configs/mine.py >" in gcloud.calls[-1]
+    put(checkout / "notes.txt", "not committed")
+    assert gcloud.run("start", *RUN, "--config=mine.py") == 0
+    assert "not committed, so the TPU does not get it: notes.txt\n" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry_run"]], ids=["", "dry"])
+@pytest.mark.parametrize("command", ["start", "follow"])
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("mine.py", "config = 2\n", "--config=mine.py differs from the last commit"),
+        ("other.py", "config = 2\n", "--config=other.py is not in the last commit"),
+        ("ignored.py", "config = 2\n", "--config=ignored.py is not in the last commit"),
+        ("none.py", None, "--config=none.py is no file of the checkout"),
+        ("../../outside.py", "config = 2\n", "--config=../../outside.py is no file of the checkout"),
+    ],
+)
+def test_a_configuration_that_is_not_committed_is_refused_first(
+    gcloud, checkout, monkeypatch, capfd, command, dry, name, text, message
+) -> None:
+    monkeypatch.chdir(checkout / "configs")
+    if text is not None:
+        put(checkout / "configs" / name, text)
+    assert gcloud.run(command, *RUN, f"--config={name}", *dry) == 1
+    said = capfd.readouterr()
+    assert said.err.startswith(f"error: {message}")
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+    assert gcloud.calls == []
+
+
+def test_no_gcloud_is_one_line(tmp_path, checkout, monkeypatch, capfd) -> None:
+    only_git(tmp_path, monkeypatch)
     assert cloud_tpu.main(["start", *RUN]) == 1
     assert capfd.readouterr().err == "error: gcloud is not installed: https://cloud.google.com/sdk/docs/install\n"
 

@@ -19,7 +19,7 @@ from configuration.variants import ConfigError, use
 
 
 def test_the_update_tells_and_the_report_draws_them(tmp_path):
-    config = make_config(statistics_every=1, guard=Guard(on=True), average_decay=0.9)
+    config = make_config(statistics_every=1, guard=Guard(on=True), transforms=(use("average", decay=0.9),))
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
     update = jit_train_step(config, PHASE, mlm.build(config.model, VOCABULARY), mesh, statistics=True)
     state, norms = init_state(config, mesh), []

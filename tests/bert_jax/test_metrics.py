@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_jax.reporting import metrics
+from bert_jax.reporting.loggers import tensorboard
 from bert_jax.reporting.metrics import MetricsLog, drop_after, read_metrics
 from data_pipeline.errors import DataError
 
@@ -71,7 +72,7 @@ def steps(workdir: Path) -> list[int]:
 
 @given(st.floats())
 def test_every_float_reads_back_as_itself(value):
-    line = metrics._line(7, {"loss": value})
+    line = metrics.line(7, {"loss": value})
     loss = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))["loss"]
     assert loss == value if math.isfinite(value) else loss is None
 
@@ -176,13 +177,14 @@ def test_an_error_inside_closes_the_files_and_stays_the_error(tmp_path, monkeypa
     def full():
         raise OSError(28, "No space left on device")
 
+    close = tensorboard.Events.close
+    monkeypatch.setattr(tensorboard.Events, "close", lambda self: (close(self), full()))
     log = MetricsLog(tmp_path, 0, 10)
-    close = log._events.close
-    monkeypatch.setattr(log._events, "close", lambda: (close(), full()))
+    lines = log._loggers[0]
     log(1, VALUES)
     with pytest.raises(KeyboardInterrupt), log:
         raise KeyboardInterrupt
-    assert log._lines.closed
+    assert lines.file.closed
     assert steps(tmp_path) == [1]
     log.close()
 
@@ -191,9 +193,10 @@ def test_an_error_while_closing_is_not_hidden(tmp_path, monkeypatch):
     def full():
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(tensorboard.Events, "close", lambda self: full())
     with pytest.raises(OSError, match="No space left"), MetricsLog(tmp_path, 0, 10) as log:
-        monkeypatch.setattr(log._events, "close", full)
-    assert log._lines.closed
+        pass
+    assert log._loggers[0].file.closed
 
 
 # ---------------------------------------------------------------- TensorBoard

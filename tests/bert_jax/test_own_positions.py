@@ -3,14 +3,11 @@
 import dataclasses
 import math
 
-import attention_reference as reference
 import jax
 import jax.numpy as jnp
-import kernel_checks as checks
 import numpy as np
 import pytest
 import test_train_step as tiny
-from plugins import near
 
 from bert_jax.config import Mesh, use
 from bert_jax.modeling import bert
@@ -66,12 +63,6 @@ def test_the_nearer_counts_more() -> None:
     np.testing.assert_array_equal(own[:, 1:], after[:, 1:])
     before, after = (bert.encode(SLOPES, params, b) for b in (batch, batch | {"tokens": changed}))
     assert (before[:, 1:] != after[:, 1:]).any()
-
-
-def test_the_kernel_does_what_the_definition_says() -> None:
-    scale = 0.4
-    attend = lambda q, k, v, seeing: near.attend(q, k, v, seeing, scale=scale)
-    checks.only_what_is_visible_counts(attend, "window", reference.inputs(0), scale)
 
 
 def test_the_kernel_in_the_encoder() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import random
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import runs
+
+from bert_jax import pretrain as pretraining
+from configuration import flags as config_flags
+from configuration.variants import ConfigError, use
+from data_pipeline.tokenizers import trained_size
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -114,9 +121,29 @@ def test_running_it_again_trains_nothing_and_changes_nothing(run) -> None:
     before = exported(workdir)
     again = pretrain(workdir, text)
     assert again.returncode == 0, again.stderr
-    assert "going on from the checkpoint of step 6" in again.stderr
+    assert "the run is finished: its newest checkpoint is of step 6, the last of config.phases" in again.stderr
+    assert "going on" not in again.stderr
     after = exported(workdir)
     assert all((after[name] == before[name]).all() for name in before)
+
+
+def test_what_no_other_stage_needs_does_not_cost_the_report(run, tmp_path) -> None:
+    """An export into a folder that holds something else, and an example without a mask."""
+    workdir, text, _ = run
+    again = tmp_path / "run"
+    shutil.copytree(workdir, again)
+    (again / "huggingface" / "mine.txt").write_text("not of an export")
+    (again / "report.html").unlink()
+    examples = '["no mask here", "the [MASK] sees a river ."]'
+    failed = pretrain(again, text, **{"examples": examples})
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
+    assert failed.stderr.splitlines()[-1].startswith("error: --output=")
+    assert "this failed, the rest goes on: --text='no mask here' has no [MASK] to fill in" in failed.stderr
+    assert "the [MASK] sees a river ." in (again / "report.html").read_text()
+    assert "Next:" not in failed.stdout
+    (again / "huggingface" / "mine.txt").unlink()
+    assert pretrain(again, text).returncode == 0
 
 
 def test_another_configuration_is_refused_and_nothing_is_touched(run) -> None:
@@ -128,12 +155,48 @@ def test_another_configuration_is_refused_and_nothing_is_touched(run) -> None:
     assert files == {path: path.stat().st_mtime_ns for path in (workdir / "checkpoints").rglob("*")}
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective.mask_rate": "2"}, "config.objective.mask_rate is 2"),
+        ({"objective.masking": "token"}, "bert_jax.objectives.masking has no variant 'token'"),
+        ({"objective.masking": "whole_words", "objective.masking.longest": "x"}, "longest"),
+        (
+            {"objective.replacement": "mask", "objective.replacement.masked": "1.5"},
+            "config.objective.replacement.masked is 1.5",
+        ),
+        ({"data.rows.stride": "3"}, "data_pipeline.rows.full_sentences has no option 'stride'"),
+        ({"data.rows": "sentence_pair", "data.rows.label": "nap"}, "label='nap'"),
+        ({"evaluators": '[{"name": "masked", "options": {}}]'}, "bert_jax.evaluators has no variant 'masked'"),
+        ({"hooks": '[{"name": "no_such_hook", "options": {}}]'}, "bert_jax.training.hooks has no variant"),
+        ({"model.vocab_size": "130"}, "set --config.model.vocab_size=8000"),
+        ({"data.tokenizer": "wordpiece"}, "set --config.model.vocab_size=30522"),
+        ({"data.tokenizer.size": "30"}, "data_pipeline.tokenizers.sentencepiece has no option 'size'"),
+    ],
+)
+def test_what_needs_no_store_is_checked_before_text_is_prepared(tmp_path, monkeypatch, changes, message) -> None:
+    def prepares(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the text is prepared")
+
+    monkeypatch.setattr("data_pipeline.prepare.open_sources", prepares)
+    config = config_flags.override(config_flags.read(f"{ROOT}/configs/demo.py"), changes)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        pretraining.pretrain(config, tmp_path / "run", 0.0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("options", "size"), [({"vocab_size": 77}, 77), ({"vocab": "a.txt"}, None), ({}, 30522)])
+def test_the_size_of_a_tokenizer_that_is_to_be_trained(options, size) -> None:
+    assert trained_size(use("wordpiece", **options)) == size
+    assert trained_size(use("existing", folder="a")) is None
+
+
 def slow(*values: object):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(
-    ("content", "changes", "message"),
+    ("content", "changes", "message"),  # a field that cannot be is bad usage, exit code 2
     [
         (b"", {}, "text.txt"),
         (b"\xff\xfe\x00binary\x00\x01", {}, "text.txt"),
@@ -162,7 +225,7 @@ def test_bad_input_is_one_clear_line(
         text.write_bytes(content)
     refused = pretrain(tmp_path / "run", text, **changes)
     errors = [line for line in refused.stderr.splitlines() if "error" in line.lower()]
-    assert refused.returncode == 1
+    assert refused.returncode == (2 if message.startswith(("config.phases", "there is no field")) else 1)
     assert len(errors) == 1, refused.stderr
     assert message in errors[0]
     assert "Traceback" not in refused.stderr

@@ -262,6 +262,16 @@ def test_a_loss_above_the_baseline_is_said_to_be(tmp_path):
     assert "1.50 above unigram’s 6.00" in " ".join(read(run).text.split())
 
 
+def test_evaluations_during_training_are_a_line_of_the_loss(tmp_path, html):
+    assert "held-out rows during training" not in html
+    run = write_run(tmp_path)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    evaluated = [line | {"eval_loss": line["loss"] + 1} if line["step"] % 50 == 0 else line for line in lines]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in evaluated))
+    assert "held-out rows during training" in write_report(run).read_text()
+    assert write_png(run, tmp_path / "curves.png").exists()
+
+
 def test_the_same_folder_gives_the_same_page(tmp_path):
     run = write_run(tmp_path)
     assert write_report(run).read_bytes() == write_report(run).read_bytes()
@@ -299,3 +309,13 @@ def test_the_command(tmp_path):
     failed = subprocess.run([*command[:-1], f"--workdir={tmp_path / 'nowhere'}"], capture_output=True, text=True)
     assert failed.returncode == 1
     assert failed.stderr == f"error: {tmp_path / 'nowhere'} is no folder; give the work folder of a run as --workdir\n"
+
+
+def test_the_page_names_fonts_for_chinese_japanese_and_korean(tmp_path):
+    text = write_report(write_run(tmp_path, "東京 한국 北京")).read_text(encoding="utf-8")
+    (body,) = re.findall(r"\n  font: 1rem/1.6 ([^;]*);", text)
+    fonts = [name.strip().strip('"') for name in body.split(",")]
+    assert fonts[-1] == "sans-serif"
+    for system in ({"PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo"}, {"Noto Sans CJK SC"}):
+        assert system <= set(fonts)
+    assert {"Microsoft YaHei", "Yu Gothic", "Malgun Gothic"} <= set(fonts)

@@ -33,9 +33,10 @@ CONFIG = Config(
     ),
     optimizer=use("adamw"),
     guard=Guard(on=True, roll_back_after=2, most_roll_backs=2),
-    average_decay=0.9,
+    transforms=(use("average", decay=0.9),),
     checkpoints=Checkpoints(every_steps=3, keep=1),
     log_every=1,
+    hooks=(use("plugins.note", every=3),),
 )
 
 
@@ -62,10 +63,11 @@ def run(monkeypatch, folder, store, poison=(), moved=0, kill=0, stop=0, config=C
 
     Args:
       moved: rows from number 32 on are those so many places later in the text.
-      kill, stop: the step after which the process dies, or gets SIGTERM.
+      kill, stop: the step after which the process dies, or during which it gets SIGTERM.
     """
     make_mesh = sharding.make_mesh
-    open_examples, make_objective, note = setup.open_examples, setup.make_objective, train.Progress.step
+    open_examples, make_objective, note = setup.open_examples, setup.make_objective, train.Progress.__call__
+    update = train.Updates.__call__
 
     class Poisoned:
         def __init__(self, config, store, phase):
@@ -86,18 +88,22 @@ def run(monkeypatch, folder, store, poison=(), moved=0, kill=0, stop=0, config=C
 
         return objective._replace(loss=loss)
 
-    def step(progress, number, metrics):
-        note(progress, number, metrics)
-        if number == kill:
+    def step(progress, done):
+        note(progress, done)
+        if done.step == kill:
             raise Killed
+
+    def updates(self, number, *arguments):
         if number == stop:
             os.kill(os.getpid(), signal.SIGTERM)
+        return update(self, number, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(train, "open_examples", Poisoned)
         patch.setattr(sharding, "make_mesh", lambda mesh: make_mesh(mesh, jax.devices()[:1]))
         patch.setattr(train, "make_objective", poisoned)
-        patch.setattr(train.Progress, "step", step)
+        patch.setattr(train.Progress, "__call__", step)
+        patch.setattr(train.Updates, "__call__", updates)
         config = dataclasses.replace(config, data=Data(store=str(store)))
         return train.train(config, folder)
 
@@ -139,6 +145,7 @@ def test_it_goes_back_and_leaves_out_what_it_read_since(poisoned, store, tmp_pat
     assert [step for step, *_ in losses(poisoned)] == list(range(1, 11))
     got, wanted = newest(poisoned), newest(tmp_path)
     assert {name for name in got if got[name] != wanted[name]} == {"roll_backs.done", "roll_backs.skipped_rows"}
+    assert (poisoned / "noted.txt").read_text().splitlines() == ["3 3", "6 6", "back to 6", "9 9", "10 10 last"]
 
 
 def test_interrupted_it_ends_as_the_run_left_alone(poisoned, store, tmp_path, monkeypatch):
@@ -174,7 +181,7 @@ def test_the_average_is_what_is_read(poisoned):
     config, params, _ = restore_params(poisoned)
     folder = epath.Path(poisoned / "checkpoints" / "10")
     state = read_state(folder, abstract_state(config, sharding.make_mesh(config.mesh)), newest(poisoned))
-    jax.tree.map(np.testing.assert_array_equal, params, state["opt_state"].inner.average)
+    jax.tree.map(np.testing.assert_array_equal, params, state["transforms"]["average"]["average"])
     assert not np.array_equal(params["mlm_head"]["bias"], state["params"]["mlm_head"]["bias"])
 
 

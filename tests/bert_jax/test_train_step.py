@@ -13,9 +13,9 @@ import pytest
 from bert_jax.config import Config, Guard, Mesh, Model, Phase
 from bert_jax.objectives import Vocabulary, mlm, normalized
 from bert_jax.runtime import sharding
-from bert_jax.training import averaging, state_sharding
+from bert_jax.training import state_sharding
 from bert_jax.training.state import abstract_state, init_state, learning_rate, phase_at
-from bert_jax.training.step import accumulate, clipped, jit_train_step
+from bert_jax.training.step import accumulate, clipped, jit_train_step, make_train_step
 from configuration.variants import ConfigError, load, use
 
 V, L, B = 101, 37, 8
@@ -95,16 +95,11 @@ def test_microbatches_do_not_depend_on_the_mesh(mesh: Mesh) -> None:
 @pytest.mark.slow
 def test_guard_and_average_on_a_split_mesh_leave_the_run_alone(alone: tuple[dict, list[float]]) -> None:
     mesh = Mesh(data=1, fsdp=2, tensor=2)
-    config = make_config(mesh, guard=Guard(on=True), average_decay=0.9)
+    config = make_config(mesh, guard=Guard(on=True), transforms=(use("average", decay=0.9),))
     state, losses = run(config, devices=4, steps=10)
     np.testing.assert_allclose(losses, alone[1], rtol=1e-5)
-    average = averaging.average(state["opt_state"])
+    average = state["transforms"]["average"]["average"]
     assert jax.tree.structure(average) == jax.tree.structure(state["params"])
-    laid_out = abstract_state(config, sharding.make_mesh(mesh, jax.devices()[:4]))
-    for a, p in zip(
-        jax.tree.leaves(averaging.average(laid_out["opt_state"])), jax.tree.leaves(laid_out["params"]), strict=True
-    ):
-        assert a.sharding == p.sharding
 
 
 @pytest.mark.parametrize("parts", [pytest.param(2, marks=pytest.mark.slow), 4, pytest.param(8, marks=pytest.mark.slow)])
@@ -229,3 +224,32 @@ def test_the_step_is_traced_on_its_mesh() -> None:
     step.trace(abstract_state(config, mesh), make_batch(0))
     assert seen[0].shape == mesh.shape
     assert seen[0].abstract_device.platform == jax.default_backend()
+
+
+def test_the_learning_rate_follows_the_phases_after_skipped_updates() -> None:
+    """A poisoned loss skips three updates of the first phase; the second one still begins with its own rate."""
+    constant = use("linear", warmup=0, end=1.0)
+    phases = tuple(dataclasses.replace(PHASE, steps=4, learning_rate=rate, schedule=constant) for rate in (1e-2, 1e-5))
+    config = make_config(phases=phases, optimizer=use("adamw", weight_decay=0.0), guard=Guard(on=True))
+    mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
+    built = load("bert_jax.objectives", config.objective)(config.model, VOCABULARY)
+
+    def loss(params, constants, batch, key):
+        value, metrics = built.loss(params, constants, batch, key)
+        return value * batch["poison"].max(), metrics
+
+    objective = built._replace(loss=loss)
+    state, moved, rates = init_state(config, mesh), [], []
+    update = jax.jit(make_train_step(config, phases[0], objective))
+    for step in range(6):
+        batch = make_batch(step)
+        batch["poison"] = np.full(batch["tokens"].shape, np.inf if step < 3 else 1.0, np.float32)
+        before = state["params"]
+        state, metrics = update(state, batch)
+        differences = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), before, state["params"])
+        moved.append(max(jax.tree.leaves(differences)))
+        rates.append(float(metrics["learning_rate"]))
+    np.testing.assert_allclose(rates, [1e-2] * 4 + [1e-5] * 2, rtol=1e-6)
+    assert moved[:3] == [0, 0, 0]
+    assert moved[3] == pytest.approx(1e-2, rel=0.01)
+    assert 1e-6 < moved[4] < 2e-5

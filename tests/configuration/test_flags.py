@@ -1,14 +1,15 @@
 """Overrides from the command line: right values land, wrong ones are one clear line."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bert_jax.config import Config, Phase
+from bert_jax.config import Config, Data, Phase
 from configuration import flags as config_flags
-from configuration.variants import ConfigError, use
+from configuration.variants import ConfigError, load, use
 
 CONFIG = Config("small", (Phase(steps=10, length=128, batch_size=8, learning_rate=1e-3),))
 FILES = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
@@ -32,6 +33,14 @@ FILES = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 )
 def test_a_field_takes_its_value(field: str, text: str, read) -> None:
     assert read(config_flags.override(CONFIG, {field: text}))
+
+
+def test_a_list_of_variants_takes_names_and_then_their_options() -> None:
+    given = {"transforms": "average,prune", "transforms.0.decay": "0.9", "loggers": "jsonl"}
+    config = config_flags.override(CONFIG, given)
+    assert config.transforms == (use("average", decay=0.9), use("prune"))
+    assert config.loggers == (use("jsonl"),)
+    assert config_flags.override(config, {"transforms": ""}).transforms == ()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +111,7 @@ def test_a_missing_flag_is_called_missing() -> None:
         "from configuration import flags; from configuration import cli; cli.run(dict, flags.config_flag)",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "error: --config=… is missing; --help lists the flags\n")
+    assert (done.returncode, done.stderr) == (2, "error: --config=… is missing; --help lists the flags\n")
 
 
 @pytest.mark.parametrize(
@@ -116,12 +125,51 @@ def test_a_missing_flag_is_called_missing() -> None:
         ("model.layers", "1000000000000"),
         ("model.unroll", "0"),
         ("model.unroll", "-2"),
+        ("model.max_length", "1000000000000"),
+        ("model.token_types", "-1"),
+        ("model.token_types", "1000000000000"),
+        ("model.embedding_width", "-1"),
+        ("model.embedding_width", "1000000000000"),
+        ("model.dropout", "NaN"),
+        ("model.attention_dropout", "NaN"),
+        ("data.held_out", "NaN"),
+        ("data.weights", "[NaN]"),
+        ("data.cache_gb", "NaN"),
+        ("data.cache_gb", "Infinity"),
+        ("data.workers", "-1"),
+        ("data.workers", "1000000000000"),
+        ("phases.0.batch_size", "1000000000000"),
+        ("phases.0.batch_warmup.tokens", "-1"),
+        ("phases.0.batch_warmup.tokens", "9223372036854775808"),
+        ("phases.0.microbatches", "0"),
+        ("mesh.data", "0"),
+        ("mesh.tensor", "-2"),
+        ("checkpoints.every_steps", "0"),
+        ("checkpoints.keep", "0"),
+        ("guard.factor", "NaN"),
+        ("guard.factor", "1"),
+        ("guard.decay", "1"),
+        ("guard.grace", "0"),
+        ("guard.grace", "1000000000000"),
+        ("guard.roll_back_after", "-1"),
+        ("guard.most_roll_backs", "0"),
+        ("evaluation.batch_size", "0"),
+        ("evaluation.batch_size", "1000000000000"),
+        ("evaluation.max_rows", "1000000000000"),
+        ("evaluation.single_mask_rows", "1000000000000"),
+        ("evaluation.mask_rate", "NaN"),
+        ("evaluation.seed", "-1"),
+        ("evaluation.seed", "9223372036854775808"),
+        ("log_every", "0"),
+        ("statistics_every", "-1"),
         ("phases.0.learning_rate", "Infinity"),
         ("phases.0.learning_rate", "NaN"),
         ("phases.0.steps", "1000000000000"),
         ("seed", "-1"),
         ("seed", "9223372036854775808"),
+        ("seed", "4294967295"),
         ("clip_norm", "NaN"),
+        ("clip_norm", "-1"),
     ],
 )
 def test_values_that_would_fail_late_are_refused_at_once(field, value):
@@ -136,5 +184,44 @@ def test_values_that_would_fail_late_are_refused_at_once(field, value):
 def test_a_file_that_assigns_something_else_is_told_so(tmp_path, line):
     path = tmp_path / "mine.py"
     path.write_text(f"from bert_jax.config import Config, Data, Model\n{line}\n")
-    with pytest.raises(ConfigError, match=r"mine.py: `config` is .*; the file must assign a bert_jax.config.Config"):
+    with pytest.raises(ConfigError, match=r"mine.py.* `config`.*; the file must assign a bert_jax.config.Config"):
         config_flags.read(str(path))
+
+
+SMALL = "from bert_jax.config import Config, Data, Model, Phase, use\nphases = (Phase(10, 32, 4, 1e-3),)\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("data", "data = Data(held_out=0.1)"),
+        ("model", "model = Model(layers=2)"),
+        ("optimizer", "optimizer = use('x')"),
+        ("examples", "examples = ('a [MASK]',)"),
+    ],
+)
+def test_a_part_beside_the_config_is_not_left_out_silently(tmp_path, name, line):
+    path = tmp_path / "mine.py"
+    for config, after in (("Config('a', phases)", line), (f"Config('a', phases, {name}={name})", "")):
+        path.write_text(f"{SMALL}{line}\nconfig = {config}\n{after}\n")
+        if after:
+            with pytest.raises(
+                ConfigError, match=rf"mine.py: `{name}` is not what `config` holds: write Config\({name}="
+            ):
+                config_flags.read(str(path))
+        else:
+            config_flags.read(str(path))
+
+
+def test_name_is_an_option_of_a_variant_and_its_field_alone_the_variant():
+    config = dataclasses.replace(CONFIG, data=Data(sources=(use("tfds", name="old", split="train"),)))
+    changed = config_flags.override(config, {"data.sources.0.name": "wikipedia/20230601.en"})
+    assert changed.data.sources == (use("tfds", name="wikipedia/20230601.en", split="train"),)
+    changed = config_flags.override(config, {"data.sources.0": "text_files", "data.sources.0.paths": "a.txt"})
+    assert changed.data.sources == (use("text_files", paths="a.txt"),)
+    wrong = config_flags.override(config, {"optimizer.name": "adamw"}).optimizer
+    message = (
+        "lamb has no option 'name'.*; another variant is chosen by its field alone, such as --config.optimizer=adamw"
+    )
+    with pytest.raises(ConfigError, match=message):
+        load("bert_jax.training.optimizers", wrong)

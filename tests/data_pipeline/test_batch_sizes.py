@@ -34,7 +34,7 @@ def test_every_step_takes_what_follows_the_one_before(first, last, increment, ex
 def test_the_stream_has_no_gap(tmp_path, monkeypatch, hosts, through):
     monkeypatch.setattr(pipeline, "_through_tf_data", through)
     split = store(tmp_path, [[5] * (d % 4 + 1) for d in range(90)]).split("train")
-    examples = pipeline.Examples([split], use("full_sentences"), 16, SPECIALS, seed=3)
+    examples = pipeline.PackedText([split], use("full_sentences"), 16, SPECIALS, seed=3)
     sizes = batch_sizes.warm_up(4, 12, 4, 24)  # 3 steps of 4, 2 of 8 (1.5 rounded), then 12
     assert sizes.stages == ((0, 0, 4), (3, 12, 8), (5, 28, 12))
     for start, begin in ((0, 0), (4, 20)):  # from the start, and resumed within a stage
@@ -57,6 +57,6 @@ def test_sizes_that_cannot_be(tmp_path):
         with pytest.raises(DataError, match="batch sizes"):
             BatchSizes(stages)
     split = store(tmp_path, [[5] * 9] * 30).split("train")
-    examples = pipeline.Examples([split], use("full_sentences"), 16, SPECIALS)
+    examples = pipeline.PackedText([split], use("full_sentences"), 16, SPECIALS)
     with pytest.raises(DataError, match="6 rows cannot be shared out to 4 hosts"):
         pipeline.batches(examples, batch_sizes.warm_up(4, 8, 2, 9), 0, process_count=4)

@@ -1,6 +1,8 @@
 """A disk that really fills up while text is prepared; needs the right to mount one."""
 
 import os
+import re
+import shutil
 import subprocess
 
 import numpy as np
@@ -29,6 +31,41 @@ def disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
+def stopped_by(data, output):
+    """What stops a preparation; "" for nothing."""
+    try:
+        prepare(data, output, progress=False)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def test_every_file_that_fills_the_disk_is_named(tmp_path, disk):
+    folder, resize = disk
+    random = np.random.default_rng(1)
+    words = np.array(["river", "mill", "school", "door", "winter"])
+    paragraphs = (" ".join(words[random.integers(0, 5, 40)]) + "." for _ in range(900))
+    (tmp_path / "text.txt").write_text("\n\n".join(paragraphs))
+    data = Data(
+        sources=(use("text_files", paths=str(tmp_path / "text.txt")),),
+        cleaning=(use("exact_duplicates"),),
+        tokenizer=use("sentencepiece", vocab_size=23),
+        workers=1,
+    )
+    named = set()
+    resize("8k")
+    pages = 2  # of 4 kB
+    while message := stopped_by(data, folder / "store"):
+        said = re.fullmatch(rf"the disk of {folder}/store\.preparing/(\S+) is full; free .*", message)
+        assert said is not None, message
+        named.add(said[1].rsplit("/")[-1])
+        shutil.rmtree(folder / "store.preparing", ignore_errors=True)
+        pages += 4
+        resize(f"{4 * pages}k")
+    assert Store.open(folder / "store", verify="checksums").split("train").documents > 800
+    assert len(named) >= 3, named
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_disk_that_fills_up(tmp_path, disk, workers):
@@ -44,7 +81,7 @@ def test_a_disk_that_fills_up(tmp_path, disk, workers):
         tokenizer=use("existing", folder=str(tmp_path / "tokenizer")),
         workers=workers,
     )
-    with pytest.raises(DataError, match=r"the disk of .*disk is full; free some space and run again, what is finished"):
+    with pytest.raises(DataError, match=r"the disk of .*/disk/\S+ is full; free some space and run again"):
         prepare(data, folder / "store", progress=False)
     assert not (folder / "store").exists()
     resize("200m")

@@ -10,7 +10,7 @@ import pytest
 from texts import FIRST, SPECIALS, numbered, store
 
 from configuration.variants import ConfigError, use
-from data_pipeline import assembly, pipeline, row_index
+from data_pipeline import assembly, pieces, pipeline, row_index
 from data_pipeline.errors import DataError
 from data_pipeline.store import Split, Store
 from data_pipeline.store_writer import ShardWriter, _piece, write_manifest
@@ -31,7 +31,7 @@ def train(text_store):
 
 
 def examples(split, rows=FULL, length=LENGTH, **options):
-    return pipeline.Examples([split], rows, length, SPECIALS, **options)
+    return pipeline.PackedText([split], rows, length, SPECIALS, **options)
 
 
 def assert_same(a, b):
@@ -153,7 +153,8 @@ def test_a_change_of_batch_size_leaves_no_gap_in_the_stream(train):
 def test_giving_memory_back_while_reading_changes_nothing(train, monkeypatch, rows):
     whole = examples(train, rows).batch(0, 64)
     monkeypatch.setattr(assembly, "_KEPT", 1)
-    monkeypatch.setattr(assembly, "_TOUCHES", 9)
+    for module in (assembly, pieces):
+        monkeypatch.setattr(module, "TOUCHES", 9)
     assert_same(whole, examples(train, rows).batch(0, 64))
 
 
@@ -212,7 +213,7 @@ class TestMixture:
     @pytest.fixture
     def stream(self, text_store):
         splits = [text_store.split("train"), text_store.split("held_out")]
-        return pipeline.Examples(splits, FULL, LENGTH, SPECIALS, weights=[3, 1])
+        return pipeline.PackedText(splits, FULL, LENGTH, SPECIALS, weights=[3, 1])
 
     def test_has_the_weights_over_any_stretch(self, stream, train):
         from_second = stream.batch(0, 400)["tokens"][:, 1] >= FIRST + train.tokens
@@ -226,7 +227,7 @@ class TestMixture:
             assert len({tuple(row) for row in second[epoch * rows : (epoch + 1) * rows]}) == rows
 
     def test_is_the_same_however_it_is_cut_into_batches(self, stream):
-        whole = stream.batch(65_500, 72)  # over the end of the pattern
+        whole = stream.batch(65_500, 72)
         parts = [stream.batch(65_500 + 9 * i, 9) for i in range(8)]
         assert_same(whole, {name: np.concatenate([part[name] for part in parts]) for name in whole})
 
@@ -245,7 +246,7 @@ class TestMixture:
                 shards.append(writer.facts)
         write_manifest(tmp_path, vocab_size=vocab_size, shards=shards, tokenizer="", made={})
         split = Store.open(tmp_path).split("train")
-        stream = pipeline.Examples(pipeline.mixed(split, weights), FULL, LENGTH, SPECIALS, weights=weights)
+        stream = pipeline.PackedText(pipeline.mixed(split, weights), FULL, LENGTH, SPECIALS, weights=weights)
         ends = FIRST + np.cumsum([sum(map(sum, documents)) for documents in sources])
         chosen = np.searchsorted(ends, stream.batch(0, 3000)["tokens"][:, 1], side="right")
         for source, weight in enumerate(weights):
@@ -255,7 +256,7 @@ class TestMixture:
         for hosts in (2, 4):
             parts = [next(pipeline.batches(stream, 16, 3, process_index=h, process_count=hosts)) for h in range(hosts)]
             assert_same({name: np.concatenate([p[name] for p in parts]) for name in parts[0]}, stream.batch(48, 16))
-        again = pipeline.Examples(pipeline.mixed(split, weights), FULL, LENGTH, SPECIALS, weights=weights)
+        again = pipeline.PackedText(pipeline.mixed(split, weights), FULL, LENGTH, SPECIALS, weights=weights)
         assert_same(next(pipeline.batches(again, 16, 9)), stream.batch(16 * 9, 16))
 
         assert pipeline.mixed(split, ()) == [split]
@@ -263,12 +264,10 @@ class TestMixture:
             with pytest.raises(DataError, match=rf"config\.data\.weights is .* {reason} to train on"):
                 pipeline.mixed(split, wrong)
 
-    @pytest.mark.parametrize(
-        ("weights", "message"), [([1, 0], "above 0"), ([1, 1e-6], "weight 1e-06 of split 1 is below")]
-    )
+    @pytest.mark.parametrize(("weights", "message"), [([1, 0], "above 0"), ([1, 1e-30], "too small beside them")])
     def test_weights_that_make_no_mixture(self, train, weights, message):
         with pytest.raises(DataError, match=message):
-            pipeline.Examples([train, train], FULL, LENGTH, SPECIALS, weights=weights)
+            pipeline.PackedText([train, train], FULL, LENGTH, SPECIALS, weights=weights)
 
 
 class TestIndex:

@@ -17,7 +17,7 @@ import pytest
 
 from bert_jax.config import Data
 from configuration.variants import ConfigError, use
-from data_pipeline import encoding, prepare, shards
+from data_pipeline import encoding, held_out, prepare, shards
 from data_pipeline.encoding import split_of
 from data_pipeline.errors import DataError
 from data_pipeline.sources import Document, _files
@@ -218,7 +218,14 @@ def test_two_runs_into_one_folder(tmp_path):
     assert run(data(file), tmp_path / "store").split("train").documents > 0  # the lock went with its process
 
 
-@pytest.mark.parametrize("where", ["encoding.np.savez", "shards.ShardWriter.append", "prepare.write_manifest"])
+FULL_AT = {
+    "encoding.np.savez": r"parts/00000-000000\.npz",
+    "shards.ShardWriter.append": r"store\.preparing/store/\S+\.shard",
+    "prepare.write_manifest": "",
+}
+
+
+@pytest.mark.parametrize("where", FULL_AT)
 def test_a_full_disk(tmp_path, small_parts, monkeypatch, where):
     file = corpus(tmp_path)
     whole = contents(run(data(file), tmp_path / "whole").path)
@@ -228,7 +235,7 @@ def test_a_full_disk(tmp_path, small_parts, monkeypatch, where):
 
     with monkeypatch.context() as patch:
         patch.setattr(f"data_pipeline.{where}", full)
-        with pytest.raises(DataError, match=r"the disk of .* is full; free some space and run again") as caught:
+        with pytest.raises(DataError, match=rf"the disk of \S*{FULL_AT[where]} is full; free some space") as caught:
             run(data(file), tmp_path / "store")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "store").exists()
@@ -242,7 +249,7 @@ def test_text_that_cannot_be_used(tmp_path):
     cases = {
         r"config\.data\.sources is empty": Data(),
         r"none\.txt' does not exist": data(tmp_path / "none.txt"),
-        "there is no word to train a tokenizer on": data(tmp_path / "blank.txt"),
+        r"config\.data\.sources hold no text": data(tmp_path / "blank.txt"),
         r"latin\.txt is not UTF-8: byte 0xe9 at offset 9": data(tmp_path / "latin.txt"),
         "vocab_size=5000 is more than the text supports": data(file, vocab_size=5000),
         r"config\.data\.held_out=1e-09 of 300 documents leaves none to held_out": data(file, held_out=1e-9),
@@ -255,6 +262,54 @@ def test_text_that_cannot_be_used(tmp_path):
             assert not (tmp_path / "store.preparing").exists()
     with pytest.raises(ConfigError, match="has no variant 'text_file'; did you mean 'text_files'"):
         run(Data(sources=(use("text_file"),)), tmp_path / "store")
+
+
+def test_too_few_held_out_documents_are_said_before_tokenizing(tmp_path, monkeypatch, capsys):
+    file = corpus(tmp_path, documents=20)
+    texts = file.read_text().split("\n\n")
+    count = lambda share: sum(split_of(Document("", text), share) == "held_out" for text in texts)
+    none, one = (next(s for s in np.linspace(0.5, 1e-6, 5000).tolist() if count(s) == n) for n in (0, 1))
+    monkeypatch.setattr(prepare, "make_tokenizer", dies_at_once)
+    with pytest.raises(DataError, match=rf"held_out={none} of 20 documents leaves none to held_out"):
+        run(data(file, held_out=none), tmp_path / "store")
+    with pytest.raises(DataError, match=r"held_out=0.9+ of 20 documents leaves none to train"):
+        run(data(file, held_out=0.9999999), tmp_path / "store")
+    capsys.readouterr()
+    with pytest.raises(Killed):
+        prepare.prepare(data(file, held_out=one), tmp_path / "store")
+    assert "holds out 1 of 20 documents, on which all held-out figures will rest" in capsys.readouterr().out
+
+
+def test_whether_enough_is_held_out_takes_no_more_than_the_first_parts(tmp_path, small_parts):
+    source = prepare.open_sources(data(corpus(tmp_path)), tmp_path)[0]
+    read = []
+
+    def parts():
+        for part in source.parts():
+            read.append(part)
+            yield part
+
+    assert held_out.check_enough([dataclasses.replace(source, parts=parts)], 0.1) == ""
+    assert len(read) < len(list(source.parts())) / 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cleaning": (use("length", leest=3),)},
+        {"cleaning": (use("characters", letters=2.0),)},
+        {"sentences": use("englisch")},
+        {"sentences": use("english", quick=True)},
+        {"tokenizer": use("sentencepiece", size=60)},
+        {"tokenizer": use("wordpiece", vocab_size="60")},
+        {"words": use("pieces", all=True)},
+    ],
+    ids=str,
+)
+def test_a_misspelt_step_is_said_before_the_first(tmp_path, monkeypatch, wrong):
+    monkeypatch.setattr(prepare, "open_sources", dies_at_once)
+    with pytest.raises(ConfigError, match=r"has no (variant|option)|is not |must be a share"):
+        run(dataclasses.replace(data(corpus(tmp_path)), **wrong), tmp_path / "store")
 
 
 def test_a_document_far_above_the_block_size(tmp_path, monkeypatch):

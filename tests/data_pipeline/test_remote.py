@@ -44,7 +44,7 @@ def upload(local, name):
 
 
 def batch(opened):
-    return pipeline.Examples([opened.split("train")], use("full_sentences"), 37, SPECIALS).batch(3, 8)
+    return pipeline.PackedText([opened.split("train")], use("full_sentences"), 37, SPECIALS).batch(3, 8)
 
 
 def test_the_same_batches_as_from_the_local_store(local, url):

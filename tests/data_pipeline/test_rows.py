@@ -91,7 +91,7 @@ def test_sentences_without_tokens_and_documents_without_sentences_make_no_piece(
 @pytest.mark.parametrize("name", ["rows", "starts", "lengths", "documents"])
 def test_a_flipped_bit_in_the_index_is_found_and_the_index_made_again(tmp_path, capsys, name):
     split = texts.store(tmp_path, [[3, 4, 5], [6, 7], [8]] * 20).split("train")
-    read = lambda: pipeline.Examples([split], use("full_sentences"), 37, texts.SPECIALS).batch(0, 8)
+    read = lambda: pipeline.PackedText([split], use("full_sentences"), 37, texts.SPECIALS).batch(0, 8)
     wanted = read()
     (file,) = tmp_path.rglob(f"{name}.bin")
     damaged = bytearray(file.read_bytes())

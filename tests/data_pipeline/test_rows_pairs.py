@@ -93,7 +93,7 @@ def split(tmp_path_factory):
 @pytest.mark.parametrize("name", ["segment_pair", "sentence_pair"])
 class TestLabels:
     def examples(self, split, name, label, seed=0):
-        return pipeline.Examples([split], use(name, label=label), LENGTH, SPECIALS, seed=seed)
+        return pipeline.PackedText([split], use(name, label=label), LENGTH, SPECIALS, seed=seed)
 
     def test_order(self, split, name):
         stream = self.examples(split, name, "sop")
@@ -139,12 +139,12 @@ class TestLabels:
 def test_next_sentences_of_one_document_alone(tmp_path):
     split = store(tmp_path, [[5] * 40]).split("train")
     with pytest.raises(DataError, match="rows of two documents at least; give more text or label"):
-        pipeline.Examples([split], use("segment_pair"), LENGTH, SPECIALS)
+        pipeline.PackedText([split], use("segment_pair"), LENGTH, SPECIALS)
 
 
 def test_an_unknown_label(split):
     with pytest.raises(ConfigError, match=r"segment_pair\.label='nps'"):
-        pipeline.Examples([split], use("segment_pair", label="nps"), LENGTH, SPECIALS)
+        pipeline.PackedText([split], use("segment_pair", label="nps"), LENGTH, SPECIALS)
 
 
 def corpus_of(rng, documents, sentences, mean):
@@ -160,7 +160,7 @@ def corpus_of(rng, documents, sentences, mean):
 def test_next_sentence_labels_cannot_be_told_from_lengths(tmp_path, documents, sentences, mean, length):
     """Tables of all lengths, learned on one half of the rows, guess the other's labels no better than the majority."""
     text = corpus_of(np.random.default_rng(0), documents, sentences, mean)
-    stream = pipeline.Examples([store(tmp_path, text).split("train")], use("segment_pair"), length, SPECIALS)
+    stream = pipeline.PackedText([store(tmp_path, text).split("train")], use("segment_pair"), length, SPECIALS)
     batch = stream.batch(0, stream.rows)  # one epoch: no row stands in both halves
     labels, b = batch["pair_label"], batch["token_types"].sum(1) - 1
     a = (batch["segments"] > 0).sum(1) - 3 - b

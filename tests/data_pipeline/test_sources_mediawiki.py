@@ -3,6 +3,7 @@
 import bz2
 import html
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,54 @@ MARKUP = [
     ("Text.\n==See also==\n* [[A]]\n===More===\nx\n== Work ==\nMore.\n==Notes==\n{{reflist}}", "Text.\nWork\nMore."),
     ("<!-- hidden -->Shown<!-- open", "Shown"),
     ("x<sup>2</sup> is <math>x \\cdot x</math>big &amp; 5&nbsp;km<br/>next", "x2 is big & 5 km\nnext"),
-    ("Owl ({{lang|la|bubo}}) and ( , ; ) eagle (real).", "Owl and eagle (real)."),
+    ("Owl ({{lang|la|bubo}}) and ( , ; ) eagle (real).", "Owl (bubo) and eagle (real)."),
     ("__NOTOC__[[Star Wars: A New Hope]] and [[Star Wars: A New Hope|film]]", "Star Wars: A New Hope and film"),
     ("{{unclosed [[open ''text'' '''''here'''''", None),
 ]  # fmt: skip
+
+
+TEMPLATES = [
+    ("{{convert|5|km}} long", "5 km long"),
+    ("{{Convert|5|km|mi|abbr=on}}, {{cvt|2.5|sqmi|km2|0}}", "5 km, 2.5 sq mi"),
+    ("{{convert|5|to|10|km|mi}}, {{convert|5|-|10|m}}, {{convert|3|x|4|ft}}", "5 to 10 km, 5–10 m, 3 × 4 ft"),
+    ("{{convert|6|ft|2|in|m}} tall at {{convert|20|C}}", "6 ft 2 in tall at 20 °C"),
+    ("{{convert}}, {{convert|km}}, {{convert|1,234.5}}.", ", , 1,234.5."),
+    ("{{lang|la|bubo}}, {{Lang-de|Eule}}, {{langx|fr|hibou|lit=x}}", "bubo, Eule, hibou"),
+    ("{{lang|fr|texte=le hibou}} {{lang|1=la|2=bubo}}", "le hibou bubo"),
+    ("{{nowrap|a b}} {{small|c}} {{Abbr|d|long}} {{nobr| e }}", "a b c d e"),
+    ("{{lang|la|[[Bubo bubo|the ''owl'']]}}s", "the owls"),
+    ("{{nowrap|{{convert|5|{{nowrap|km}}}} and {{lang|la|{{small|x}}}}}}", "5 km and x"),
+    ("{{transl|ru|sova}} {{transliteration|ru|ISO|sova}}", "sova sova"),
+    ("{{circa|1850}}{{snd}}{{c.|1850|1860}}{{mdash}}x", "c. 1850 – c. 1850–1860—x"),
+    ("{{frac|1|2}} {{frac|3|1|2}} {{sfrac|5}}", "1/2 3 1/2 1/5"),
+    ("{{val|5|u=kg}} {{formatnum:5000}} {{US$|5}} {{USS|Enterprise|CV-6}}", "5 kg 5000 US$5 USS Enterprise"),
+    ("{{blockquote|text=She said so.|author=A}}", "She said so."),
+    ("{{Infobox|name={{lang|la|x}}|length={{convert|5|km}}}}A{{cite|x}}{{fact|date=May}}B{{anchor|c}}", "AB"),
+    ("{{unknown|{{convert|5|km}}}}{{#if:x|y|z}}{{!}}{{lang}}{{lang|la}}{{}}{{|}}", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("markup", "expected"), TEMPLATES)
+def test_templates_that_are_part_of_a_sentence(markup, expected):
+    assert plain(markup) == expected
+
+
+def test_templates_without_end_take_no_longer_than_the_text():
+    """The square of these lengths would take hours."""
+    started = time.process_time()
+    for text in (
+        "{{lang|la|" * 20_000 + "}}" * 20_000,
+        "{{convert" + "|5|to" * 300_000 + "}}",
+        "{{convert" + "|5|km" * 300_000 + "}}",
+        "{{frac" + "|" * 1_000_000 + "}}",
+        "{{lang|la|" + "[[a|" * 300_000 + "}}",
+        "{{lang|la|" + "a = " * 300_000 + "}}",
+        "{{" + "_ " * 500_000 + "}}",
+        "{{nowrap|x}}" * 100_000,
+        "{{chem|" + "{|}" * 300_000 + "}}",
+    ):
+        assert len(plain(text)) <= len(text)
+    assert time.process_time() - started < 60
 
 
 @pytest.mark.parametrize(("markup", "expected"), MARKUP)

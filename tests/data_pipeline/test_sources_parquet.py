@@ -49,3 +49,54 @@ def test_bad_tables(tmp_path):
     path.write_bytes(b"PAR1 this is no table at all, whatever its name says")
     with pytest.raises(DataError, match=r"a\.parquet cannot be read as Parquet"):
         build(path)
+
+
+def test_a_column_that_is_there_twice(tmp_path):
+    table = pyarrow.table([pyarrow.array(["one"]), pyarrow.array(["two"])], names=["text", "text"])
+    writer.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet has 2 columns 'text'; give each its own name"):
+        build(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("column", ["text", "key"])
+def test_text_that_is_not_utf8(tmp_path, column):
+    texts = [f"document {i}".encode() for i in range(101)]
+    columns = {"text": list(texts), "key": list(texts)}
+    columns[column][90] = b"caf\xe9"
+    unchecked = {}
+    for name, values in columns.items():
+        binary = pyarrow.array(values, pyarrow.binary())
+        unchecked[name] = pyarrow.Array.from_buffers(pyarrow.string(), 101, binary.buffers())
+    path = write(tmp_path / "a.parquet", unchecked)
+    with pytest.raises(DataError, match=rf"a\.parquet: row group 2: column '{column}' of row 90 is not UTF-8"):
+        read(build(path, id_column="key"))
+
+
+def test_a_damaged_row_group(tmp_path):
+    path = write(tmp_path / "a.parquet", {"text": TEXTS})
+    group = writer.ParquetFile(path).metadata.row_group(1).column(0)
+    start, size = group.dictionary_page_offset, group.total_compressed_size
+    data = bytearray(path.read_bytes())
+    for damage in (b"\xff" * size, bytes(size), data[start : start + size // 2] + b"\x55" * (size - size // 2)):
+        path.write_bytes(data[:start] + damage + data[start + size :])
+        source = build(path)
+        with pytest.raises(DataError, match=r"a\.parquet: row group 1") as caught:
+            read(source)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0.05, 0.5, 0.99])
+def test_a_file_that_is_cut(tmp_path, kept):
+    path = write(tmp_path / "a.parquet", {"text": TEXTS})
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read as Parquet") as caught:
+        build(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_cut_after_it_was_found(tmp_path):
+    path = write(tmp_path / "a.parquet", {"text": TEXTS})
+    source = build(path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read as Parquet"):
+        read(source)

@@ -69,3 +69,16 @@ def test_what_is_not_there(tmp_path):
         build(tmp_path, split="dev")
     with pytest.raises(DataError, match=r"has no feature 'body' \(text, title\); set tfds\.text_field"):
         build(tmp_path, text_field="body")
+
+
+def test_a_dataset_that_the_library_ships_can_be_opened(tmp_path):
+    assert tensorflow_datasets.builder("lm1b", data_dir=tmp_path).url_infos  # without fetching anything
+
+
+def test_a_package_that_a_dataset_lacks_is_one_line(tmp_path, monkeypatch):
+    def lacks(self):
+        raise ModuleNotFoundError("No module named 'mwparserfromhell'")
+
+    monkeypatch.setattr(TinyCorpus, "download_and_prepare", lacks)
+    with pytest.raises(DataError, match="tiny_corpus cannot be fetched and built: No module named 'mwparserfromhell'"):
+        build(tmp_path)

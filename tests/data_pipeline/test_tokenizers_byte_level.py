@@ -7,7 +7,8 @@ import tokenizers
 from hypothesis import given, settings
 from tests.data_pipeline import hostile
 
-from data_pipeline.errors import DataError
+from configuration.foreign import FormatError
+from data_pipeline import checkpoint_tokenizer
 from data_pipeline.tokenizers import byte_level, load_tokenizer
 
 SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -75,14 +76,47 @@ def test_word_starts(tokenizer):
     assert "".join(pieces).lstrip("Ġ") == "oneĠmore"
 
 
+NASTY = [*hostile.EXAMPLES, *(f"{a} {b}" for a in hostile.EXAMPLES[:14] for b in hostile.EXAMPLES[:14])]
+NASTY += ["a<mask> b", "<s></s>", "<mask><mask>", " <pad>x", "<unk>", "x <mask>"]
+
+
+@pytest.mark.parametrize("known", ["as special tokens", "in the vocabulary alone", "beside a checkpoint"])
+def test_a_file_that_sets_no_special_tokens_around_a_text(tmp_path, known):
+    transformers = pytest.importorskip("transformers")
+    library = tokenizers.ByteLevelBPETokenizer()
+    library.train_from_iterator(hostile.EXAMPLES, 400, special_tokens=SPECIALS)
+    if known == "in the vocabulary alone":  # what `save_model` keeps
+        library.save_model(str(tmp_path))
+        library = tokenizers.ByteLevelBPETokenizer(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt"))
+    library.save(str(tmp_path / "tokenizer.json"))
+    names = dict(zip(("cls", "pad", "sep", "unk", "mask"), SPECIALS, strict=True))
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({f"{k}_token": v for k, v in names.items()}))
+    if known == "beside a checkpoint":
+        tokenizer = checkpoint_tokenizer.read(tmp_path)
+    else:
+        tokenizer = byte_level.build(dict, file=str(tmp_path / "tokenizer.json"))
+    tokenizer.export_huggingface(tmp_path / "exported", max_length=64)
+    exported = transformers.AutoTokenizer.from_pretrained(tmp_path / "exported")
+    assert len(NASTY) >= 200
+    for text in NASTY:
+        assert exported(text)["input_ids"] == [tokenizer.cls_id, *tokenizer.encode(text), tokenizer.sep_id]
+    assert exported("a <mask>")["input_ids"][-2] == tokenizer.mask_id
+    pair = exported("a", "b")
+    a, b = tokenizer.encode("a"), tokenizer.encode("b")
+    assert pair["input_ids"] == [tokenizer.cls_id, *a, tokenizer.sep_id, *b, tokenizer.sep_id]
+    assert pair["token_type_ids"] == [0, 0, 0, 1, 1]
+
+
+def test_a_file_that_is_whole_stays_as_it_is(file, tokenizer):
+    assert json.loads(tokenizer.definition) == json.loads(file.read_text())
+
+
 def test_bad_files(tmp_path):
-    with pytest.raises(DataError, match=r"file='': give the tokenizer\.json"):
-        byte_level.build(dict)
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(FormatError, match="No such file"):
         byte_level.build(dict, file=str(tmp_path / "none"))
     (tmp_path / "a").write_text("{")
-    with pytest.raises(DataError, match="is not JSON"):
+    with pytest.raises(FormatError, match="cannot be read as JSON"):
         byte_level.build(dict, file=str(tmp_path / "a"))
     (tmp_path / "a").write_text(json.dumps({"model": {"type": "WordPiece"}}))
-    with pytest.raises(DataError, match="is no byte-level BPE tokenizer"):
+    with pytest.raises(FormatError, match="is no byte-level BPE tokenizer"):
         byte_level.build(dict, file=str(tmp_path / "a"))

@@ -12,8 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.data_pipeline import hostile
 
+from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
-from data_pipeline.tokenizers import Specials, Tokenizer, load_tokenizer, sentencepiece
+from data_pipeline.tokenizers import Specials, Tokenizer, _training, load_tokenizer, sentencepiece
 
 TEXT = " ".join(hostile.EXAMPLES[2:10]) + (
     " The river ran past the old mill, where nobody had ground any corn for fifty years; the miller's house was now"
@@ -162,7 +163,7 @@ def test_training_does_not_depend_on_the_order_of_the_words(tokenizer):
 def test_training_on_a_text_without_end_costs_no_more(monkeypatch):
     """The trainer's memory grows with the counts; beyond a bound their proportions are kept, not their sizes."""
     seen, real = [], sentencepiece._train
-    monkeypatch.setattr(sentencepiece, "_WEIGHTED_CHARACTERS", 100_000)
+    monkeypatch.setattr(_training, "_WEIGHTED_CHARACTERS", 100_000)
     monkeypatch.setattr(sentencepiece, "_train", lambda words, *rest: seen.append(words) or real(words, *rest))
     long, longer = (
         sentencepiece.build(lambda n=n: {word: n * count for word, count in word_counts().items()}, vocab_size=120)
@@ -235,14 +236,14 @@ def test_a_given_model_without_a_mask_gets_one_at_the_end(tmp_path):
 
 
 def test_given_models_that_cannot_be_used(tmp_path):
-    with pytest.raises(DataError, match=r"model='.*none.model': No such file"):
+    with pytest.raises(FormatError, match=r"model='.*none.model' cannot be read: No such file"):
         sentencepiece.build(word_counts, model=str(tmp_path / "none.model"))
     (tmp_path / "text.model").write_text("not a model")
-    with pytest.raises(DataError, match="is not a SentencePiece model"):
+    with pytest.raises(FormatError, match="is not a SentencePiece model"):
         sentencepiece.build(word_counts, model=str(tmp_path / "text.model"))
     across = given_model(tmp_path / "across.model", split_by_whitespace=False)
-    with pytest.raises(DataError, match="goes across words"):
+    with pytest.raises(FormatError, match="goes across words"):
         sentencepiece.build(word_counts, model=across)
     suffixes = given_model(tmp_path / "suffix.model", treat_whitespace_as_suffix=True)
-    with pytest.raises(DataError, match=r"suffix\.model: "):
+    with pytest.raises(FormatError, match=r"suffix\.model: "):
         sentencepiece.build(word_counts, model=suffixes)

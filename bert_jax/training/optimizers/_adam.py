@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from bert_jax.training.optimizers import Tree, require
 
@@ -20,30 +21,22 @@ class AdamState(NamedTuple):
 def init(params: Tree) -> AdamState:
     """No updates yet, all moments zero."""
 
-    def zeros() -> Tree:
-        return jax.tree.map(lambda p: jnp.zeros_like(p, jnp.float32), params)
-
+    zeros = lambda: optax.tree.zeros_like(params, dtype=jnp.float32)
     return AdamState(jnp.zeros([], jnp.int32), zeros(), zeros())
 
 
 def accumulate(grads: Tree, state: AdamState, b1: float, b2: float, averaging: bool = True) -> AdamState:
     """The moments with one more gradient. Without `averaging` the gradient enters `mu` whole, not times 1 - b1."""
-    fresh = 1 - b1 if averaging else 1.0
-
-    def first(m: jax.Array, g: jax.Array) -> jax.Array:
-        return b1 * m + fresh * g.astype(jnp.float32)
-
-    def second(v: jax.Array, g: jax.Array) -> jax.Array:
-        return b2 * v + (1 - b2) * jnp.square(g.astype(jnp.float32))
-
-    mu, nu = jax.tree.map(first, state.mu, grads), jax.tree.map(second, state.nu, grads)
-    return AdamState(state.step + 1, mu, nu)
+    grads = optax.tree.cast(grads, jnp.float32)
+    mu = optax.tree.update_moment(grads, state.mu, b1, 1) if averaging else optax.tree.add_scale(grads, b1, state.mu)
+    return AdamState(state.step + 1, mu, optax.tree.update_moment(grads, state.nu, b2, 2))
 
 
 def corrected(state: AdamState, b1: float, b2: float) -> tuple[Tree, Tree]:
     """The moments without their bias towards the zeros that they start from.
 
-    1 - b^t is taken as -expm1(t ln b): at b2 = 0.999 the plain difference keeps four digits of float32.
+    1 - b^t is taken as -expm1(t ln b): at b2 = 0.999 the plain difference, which optax.tree.bias_correction takes,
+    keeps four digits of float32.
     """
     step = state.step.astype(jnp.float32)
     first, second = -jnp.expm1(step * math.log(b1)), -jnp.expm1(step * math.log(b2))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bert_jax.training.optimizers import EXCLUDED, Path, Tree, _adam, is_excluded
+from bert_jax.training.optimizers import EXCLUDED, Path, Tree, _adam, has_gradient, is_excluded
 
 
 def build(
@@ -20,7 +20,7 @@ def build(
     """AdamW; the decay is multiplied by the learning rate.
 
     Args:
-      learning_rate: updates already made -> rate.
+      learning_rate: the state's count of updates -> rate.
       bias_correction: False is the optimizer of Google's BERT, whose moments keep their bias towards zero.
       b1, b2: decay of the moments.
       eps: added to the square root of the second moment.
@@ -38,8 +38,10 @@ def build(
         mu, nu = _adam.corrected(state, b1, b2) if bias_correction else (state.mu, state.nu)
 
         def leaf(path: Path, m: jax.Array, v: jax.Array, p: jax.Array) -> jax.Array:
-            decay = 0.0 if is_excluded(path, exclude) else weight_decay
-            return -rate * (m / (jnp.sqrt(v) + eps) + decay * p)
+            step = m / (jnp.sqrt(v) + eps)
+            if weight_decay and not is_excluded(path, exclude):
+                step += weight_decay * has_gradient(path, v) * p
+            return -rate * step
 
         return jax.tree_util.tree_map_with_path(leaf, mu, nu, params), state
 

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bert_jax.training.optimizers import EXCLUDED, Path, Tree, _adam, is_excluded, is_stacked, layer_norm
+from bert_jax.training.optimizers import EXCLUDED, Path, Tree, _adam, has_gradient, is_excluded, is_stacked, layer_norm
 
 LambVariant = Literal["paper", "nvidia", "albert", "nezha"]
 
@@ -40,7 +40,7 @@ def build(
     """LAMB. Its state is `_adam.AdamState`; `statistics` takes the same options.
 
     Args:
-      learning_rate: updates already made -> rate.
+      learning_rate: the state's count of updates -> rate.
       variant: which definition, see the top of this file.
       b1, b2: decay of the moments.
       eps: added to the square root of the second moment.
@@ -121,11 +121,12 @@ def _steps(
 
     def leaf(path: Path, m: jax.Array, v: jax.Array, p: jax.Array, g: jax.Array) -> _Step:
         excluded = is_excluded(path, exclude)
-        direction = m / (jnp.sqrt(v) + eps) + (0.0 if excluded else weight_decay) * p
+        decay = weight_decay * has_gradient(path, v) * p
+        direction = m / (jnp.sqrt(v) + eps) + (0.0 if excluded else decay)
         update_norm, parameter_norm = layer_norm(path, direction), layer_norm(path, p)
         ratio_norm, moves = update_norm, update_norm > 0
         if variant == "nezha":
-            ratio_norm = layer_norm(path, m / jnp.sqrt(v + eps) + weight_decay * p)
+            ratio_norm = layer_norm(path, m / jnp.sqrt(v + eps) + decay)
             moves = layer_norm(path, g) > 0
         ratio = jnp.where((parameter_norm > 0) & moves, parameter_norm / ratio_norm, 1.0)
         if variant == "nezha":

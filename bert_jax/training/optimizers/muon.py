@@ -3,6 +3,12 @@
 https://kellerjordan.github.io/posts/muon. The matrices are the kernels of the layers, one a layer; embeddings,
 norms, biases and heads follow AdamW. With `consistent_rms` (Liu et al. 2025, arXiv 2502.16982, section 2.2) both
 halves move by steps of like size, so that one learning rate and one weight decay, AdamW's, serve both.
+
+The momentum is optax's, which corrects its bias towards zero; Jordan's own code does not. With m_t = beta m_(t-1) +
+(1 - beta) g_t, and since the orthogonalization ignores the size of its input, the first steps differ with `nesterov`
+(and converge as beta^t goes to zero) and are the same without:
+    Jordan   orthogonalize(beta m_t + (1 - beta) g_t)
+    optax    orthogonalize(beta m_t / (1 - beta^(t+1)) + (1 - beta) g_t / (1 - beta^t))
 """
 
 import math
@@ -11,7 +17,7 @@ import jax
 import optax
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
-from bert_jax.training.optimizers import EXCLUDED, Path, Tree, adamw, is_stacked, names_of, require
+from bert_jax.training.optimizers import EXCLUDED, Path, Tree, adamw, has_gradient, is_stacked, names_of, require
 
 
 def build(
@@ -30,7 +36,7 @@ def build(
     """Optax's Muon for the layers' kernels, AdamW for the rest.
 
     Args:
-      learning_rate: updates already made -> rate, for both.
+      learning_rate: the state's count of updates -> rate, for both.
       beta, nesterov: Muon's momentum.
       newton_schulz_steps: iterations of the orthogonalization.
       consistent_rms: root mean square of Muon's update at a learning rate of 1; 0.2 is about AdamW's.
@@ -55,7 +61,7 @@ def build(
             weight_dimension_numbers=_dimensions,
         ),
         optax.stateless(lambda updates, _: _rescale(updates, consistent_rms)),
-        optax.add_decayed_weights(weight_decay),
+        optax.stateless(lambda updates, params: _decayed(updates, params, weight_decay)),
         optax.scale_by_learning_rate(learning_rate),
     )
     both = optax.partition({"muon": muon, "adam": adam}, _labels)
@@ -77,10 +83,11 @@ def _labels(params: Tree) -> Tree:
 def _axes(path: Path, x: jax.Array) -> MuonDimensionNumbers:
     """Which axes a kernel sums over and which it writes; what is left, the layers, is a batch of matrices.
 
-    query, key and value [n,D,N,H] are D x NH, attention.output [n,N,H,D] is NH x D, mlp's are as they stand.
+    By the kernel's name: `output` joins heads, [n,N,H,D] is NH x D; any other, such as query, key and value, may
+    write heads, [n,D,N,H] is D x NH. Kernels of two axes are as they stand.
     """
-    inputs = 2 if names_of(path)[-3:-1] == ("attention", "output") else 1
     axes = tuple(range(1, x.ndim))
+    inputs = len(axes) - 1 if names_of(path)[-2] == "output" else 1
     return MuonDimensionNumbers(reduction_axis=axes[:inputs], output_axis=axes[inputs:])
 
 
@@ -98,3 +105,12 @@ def _rescale(updates: Tree, rms: float) -> Tree:
         return x * (rms * math.sqrt(max(fan_in, fan_out)))
 
     return jax.tree_util.tree_map_with_path(leaf, updates)
+
+
+def _decayed(updates: Tree, params: Tree, weight_decay: float) -> Tree:
+    """The updates with the decay of all matrices that have had a gradient: without one the update is zero."""
+
+    def leaf(path: Path, x: jax.Array, p: jax.Array) -> jax.Array:
+        return x + weight_decay * has_gradient(path, x) * p
+
+    return jax.tree_util.tree_map_with_path(leaf, updates, params)

@@ -1,9 +1,9 @@
 """Learning-rate schedules, one a file: `build(steps, peak, *, warmup=0.1, ...) -> optax.Schedule`.
 
-A schedule is a function: updates already made -> learning rate of the next (float32). It spans the `steps`
-updates of one phase and stays at its end value after them. Warm-up goes linearly from 0 to `peak`;
-`warmup` is a share of the steps below 1 and a number of steps from 1 on. The first update of a warm-up
-has rate 0, as in Google's BERT and in Hugging Face's schedules.
+A schedule is a function: steps already done -> learning rate of the next (float32). It spans the `steps`
+of one phase and stays at its end value after them. Steps whose update the guard has skipped count.
+Warm-up goes linearly from 0 to `peak`; `warmup` is a share of the steps below 1 and a number of steps from 1 on.
+The first update of a warm-up has rate 0, as in Google's BERT and in Hugging Face's schedules.
 """
 
 from collections.abc import Callable

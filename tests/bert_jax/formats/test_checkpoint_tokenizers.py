@@ -9,7 +9,6 @@ import pytest
 
 from configuration.foreign import FormatError
 from data_pipeline import checkpoint_tokenizer
-from data_pipeline.errors import DataError
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "old", "mill", "##s", "cafe", "Cafe", "é", "水", ","]
 TEXT = "The old mills, Café 水水 [MASK] xyz"
@@ -67,10 +66,10 @@ def test_special_tokens_of_other_names(folder):
 def test_what_is_wrong_is_one_clear_line(folder, tmp_path):
     assert checkpoint_tokenizer.read(tmp_path / "nowhere") is None
     (folder / "vocab.txt").write_text("the\nold\n")
-    with pytest.raises(DataError, match=r"vocab.txt' lacks \[UNK\], \[CLS\], \[SEP\]"):
+    with pytest.raises(FormatError, match=r"vocab.txt' lacks \[UNK\], \[CLS\], \[SEP\]"):
         checkpoint_tokenizer.read(folder)
     (folder / "vocab.txt").write_bytes(b"\xff\xfe\n")
-    with pytest.raises(DataError, match="is not UTF-8"):
+    with pytest.raises(FormatError, match="is not UTF-8"):
         checkpoint_tokenizer.read(folder)
     (folder / "tokenizer.json").write_text('{"model": {"type": "WordLevel"}}')
     with pytest.raises(FormatError, match="of the kind 'WordLevel'"):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from bert_jax.training.optimizers import adamw, muon
 
@@ -67,3 +68,44 @@ def test_the_rest_follows_adamw(trees):
             matrix = path[0] == "layers" and path[-1] == "kernel"
             assert np.array_equal(update, trees.flatten(plain)[path]) != matrix, path
         params = optax.apply_updates(params, mine)
+
+
+@pytest.mark.parametrize(("nesterov", "corrected"), [(True, True), (False, True), (False, False)])
+def test_momentum_equals_float64_reference(trees, nesterov, corrected):
+    """Optax's momentum as the top of muon.py writes it; without Nesterov its bias correction drops out."""
+    beta, decay, path = 0.9, 0.1, ("layers", "mlp", "up", "kernel")
+    optimizer = muon.build(lambda _: RATE, beta=beta, nesterov=nesterov, weight_decay=decay)
+    params = jax.tree.map(jnp.asarray, trees.normal(0))
+    state, update = optimizer.init(params), jax.jit(optimizer.update)
+    wanted = np.float64(trees.flatten(params)[path])
+    m = np.zeros_like(wanted)
+    for t in range(1, 6):
+        grads = trees.normal(t)
+        updates, state = update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        g = np.float64(trees.flatten(grads)[path])
+        m = beta * m + (1 - beta) * g
+        direction = m / (1 - beta**t) if corrected else m
+        if nesterov:
+            direction = beta * m / (1 - beta ** (t + 1)) + (1 - beta) * g / (1 - beta**t)
+        step = np.stack([newton_schulz(matrix) for matrix in direction])
+        wanted -= RATE * (0.2 * np.sqrt(37) * step + decay * wanted)
+    np.testing.assert_allclose(trees.flatten(params)[path], wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_kernels_of_other_stacks_are_taken_by_their_names():
+    """Heads are joined in `output`, of whatever attention, and written by all others."""
+    random = np.random.default_rng(0)
+    matrix = random.normal(size=(2, 15, 37)).astype(np.float32)
+    kernels = {
+        "output": matrix.reshape(2, 3, 5, 37),
+        "query": matrix.reshape(2, 15, 37, 1),
+        "mlp": matrix,
+    }
+    grads = {"decoder": {"layers": {"cross": {name: {"kernel": kernel} for name, kernel in kernels.items()}}}}
+    optimizer = muon.build(lambda _: RATE, weight_decay=0.0)
+    updates, _ = optimizer.update(grads, optimizer.init(grads), grads)
+    got = {name: leaf["kernel"].reshape(2, 15, 37) for name, leaf in updates["decoder"]["layers"]["cross"].items()}
+    wanted = np.stack([-RATE * 0.2 * np.sqrt(37) * newton_schulz(np.float64(x)) for x in matrix])
+    for name, update in got.items():
+        np.testing.assert_allclose(update, wanted, rtol=1e-3, atol=1e-4, err_msg=name)

@@ -88,3 +88,41 @@ def test_a_stack_of_layers_moves_as_its_layers_alone(trees, case):
         for path, value in trees.flatten(alone).items():
             within = trees.flatten(trees.layer(stacked, i))[path]
             np.testing.assert_allclose(value, within, rtol=0, atol=rounding * np.abs(within).max(), err_msg=str(path))
+
+
+def test_a_tensor_without_gradient_stays(trees, case):
+    """A leaf, and one layer of a leaf, that no loss reads; the others move as if they had a gradient too."""
+    gradients = [trees.normal(t) for t in range(1, 6)]
+    for grads in gradients:
+        grads["embeddings"]["word"]["embedding"][:] = 0
+        grads["mlm_head"]["dense"]["kernel"][:] = 0
+        for leaf in jax.tree.leaves(grads["layers"]):
+            leaf[1] = 0
+    before, (after, _) = trees.normal(0), case.run(trees.normal(0), gradients)
+    still = [("embeddings", "word", "embedding"), ("mlm_head", "dense", "kernel")]
+    for path, value in trees.flatten(after).items():
+        moved = np.asarray(value) != trees.flatten(before)[path]
+        if path[0] == "layers":
+            assert not moved[1].any(), path
+            assert moved[0].any(), path
+        else:
+            assert moved.any() == (path not in still), path
+
+
+def test_numbers_without_gradient_decay_within_a_tensor_that_has_one(trees, case):
+    """The word embeddings of tokens that no batch has, as in the papers; gradients may be as small as 1e-18."""
+    gradients = [trees.normal(t) for t in range(1, 4)]
+    for grads in gradients:
+        grads["embeddings"]["word"]["embedding"][5:] = 0
+        grads["embeddings"]["word"]["embedding"][:5] *= 1e-18
+    before, (after, _) = trees.normal(0), case.run(trees.normal(0), gradients)
+    tables = [np.abs(tree["embeddings"]["word"]["embedding"][5:]) for tree in (before, after)]
+    assert (tables[1] < tables[0]).mean() > 0.99
+
+
+def test_a_late_first_gradient_is_followed(trees, case):
+    """Zero gradients at first leave the weights alone, not the count of updates."""
+    blank = jax.tree.map(np.zeros_like, trees.normal(0))
+    before, (after, _) = trees.normal(0), case.run(trees.normal(0), [blank, blank, trees.normal(1)])
+    for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        assert (old != new).any()

@@ -71,6 +71,16 @@ def test_without_a_baseline_nothing_stands_for_it():
     assert "var(--chart-mark)" not in svg
 
 
+def test_evaluations_during_training_are_a_line_of_their_own():
+    line = lambda **given: [
+        path.get("d", "").count("L")
+        for path in parse(charts.loss_chart((STEPS, LOSS), None, None, charts.WIDE, **given)).iter("path")
+        if "stroke: var(--chart-mark)" in path.get("style", "")
+    ]
+    assert line() == []
+    assert line(evaluations=(np.array([250.0, 500.0, 750.0]), np.array([8.0, 7.0, 6.5]))) == [2]
+
+
 def test_what_is_not_finite_leaves_a_gap():
     loss = LOSS.copy()
     loss[40:45] = np.nan

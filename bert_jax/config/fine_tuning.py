@@ -1,0 +1,48 @@
+"""The configuration of fine-tuning: a task, its labelled text and a recipe, for any encoder."""
+
+import dataclasses
+from dataclasses import field
+
+from bert_jax.config.labelled import Transfer
+from bert_jax.config.schema import Dtype, Mesh
+from configuration.variants import Variant, require, use
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuning:
+    """A task and how an encoder learns it.
+
+    The defaults are what Mosbach et al. 2021 (arXiv 2006.04884) and Zhang et al. 2021 (arXiv 2006.05987) found stable
+    on small sets: AdamW with bias correction, warm-up over a tenth of the updates, then a line to zero, several epochs.
+    """
+
+    name: str  # of the task, in tables and pages
+    task: Variant  # a file of bert_jax/tasks
+    source: Variant  # a file of data_pipeline/labelled
+    init_from: str = ""  # any folder that bert_jax.load opens: the encoder
+    dev_share: float = 0.1  # of the training texts, kept for evaluation by a hash where the source has no dev split
+    length: int = 128  # L, tokens in a row; longer texts are cut, or read in windows, as the task says
+    batch_size: int = 32  # examples in a batch, on average: several share a row
+    epochs: float = 4  # passes over the training examples
+    learning_rate: float = 3e-5  # the peak
+    schedule: Variant = use("linear", warmup=0.1)  # a file of bert_jax/training/schedules
+    optimizer: Variant = use("adamw", weight_decay=0.01)  # a file of bert_jax/training/optimizers
+    clip_norm: float = 1.0  # of the whole gradient before the optimizer; 0 for none
+    transfer: Transfer = field(default_factory=Transfer)
+    dropout: float = 0.1  # of the encoder and before the head
+    attention_dropout: float = 0.1  # of the attention probabilities
+    packed: bool = True  # several examples a row, isolated; False for one
+    evaluations: int = 4  # of the dev examples during training, evenly spread; the best weights are kept
+    patience: int = 0  # evaluations in a row without a new best, after which training ends; 0 for never
+    best_metric: str = ""  # the figure that says which weights are the best; empty for the task's own
+    dtype: Dtype = "float32"  # of the computation
+    seed: int = 0  # of the head, the order of the examples and dropout
+    mesh: Mesh = field(default_factory=Mesh)
+
+    def __post_init__(self) -> None:
+        require(self.length >= 8, "length", self.length, "at least 8 tokens")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1 example")
+        require(0 < self.epochs < 10_000, "epochs", self.epochs, "above 0")
+        require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "a number above 0")
+        require(self.evaluations >= 0, "evaluations", self.evaluations, "0 (the last weights are taken) or more")
+        require(self.patience >= 0, "patience", self.patience, "0 (never) or more")

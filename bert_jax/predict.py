@@ -1,0 +1,148 @@
+"""A fine-tuned model's answers.
+
+    python -m bert_jax.predict --workdir=runs/polarity --text="A moving film."
+    python -m bert_jax.predict --workdir=runs/polarity --input=reviews.jsonl --output=answers.jsonl
+
+The input is JSON-lines with the columns that the task reads or, for a task of one text, a text a line. Each line of the
+output is what was given with what the model answers, as "predicted".
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from bert_jax.checkpoints.manager import read_config, restore_params
+from bert_jax.config import Config
+from bert_jax.evaluators import task_scores
+from bert_jax.formats import folder
+from bert_jax.runtime import compilation_cache
+from bert_jax.tasks import load_task
+from bert_jax.training.labelled import LabelledSet
+from configuration import cli
+from configuration.foreign import FormatError
+from configuration.variants import ConfigError, use
+from data_pipeline.errors import DataError
+from data_pipeline.labelled import Record
+
+GIVEN = "given"  # the split that is predicted
+
+
+def predict_flags() -> None:
+    """--text, --input, --output"""
+    flags.DEFINE_multi_string("text", [], "A text; several make a list, and a task with two texts takes two.")
+    flags.DEFINE_string("input", "", "JSON-lines with the task's columns, or one text a line.")
+    flags.DEFINE_string("output", "", "JSON-lines with the answers; if not given, they are printed.")
+
+
+def main() -> dict[str, Any]:
+    """The command."""
+    if bool(cli.FLAGS.text) == bool(cli.FLAGS.input):
+        raise ConfigError("give either --text, or --input with a file")
+    predictor = load(Path(cli.FLAGS.workdir))
+    columns = predictor.columns
+    records = from_texts(cli.FLAGS.text, columns) if cli.FLAGS.text else from_file(Path(cli.FLAGS.input), columns)
+    answers = predictor(records)
+    lines = [
+        json.dumps({**r.values, "predicted": a}, ensure_ascii=False) for r, a in zip(records, answers, strict=True)
+    ]
+    if cli.FLAGS.output:
+        cli.write_text(Path(cli.FLAGS.output), "\n".join(lines) + "\n")
+        print(f"{len(lines):,} answers are in {cli.FLAGS.output}")
+    else:
+        print("\n".join(lines))
+    return {"answers": len(lines)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """A fine-tuned model."""
+
+    config: Config
+    params: Any
+    data: LabelledSet  # without records
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What a record must have."""
+        return self.data.task.text
+
+    def __call__(self, records: Sequence[Record]) -> list[dict[str, Any]]:
+        """The answer to each record."""
+        data = dataclasses.replace(self.data, records={GIVEN: records})
+        data._kept[GIVEN] = data.task.encode(records, data.tokenizer, data.length, False)
+        outputs = task_scores.read(task_scores.reader(self.config, data), data, GIVEN, self.params)
+        return data.task.answers(outputs, data.encoded(GIVEN), records)
+
+
+def load(workdir: Path) -> Predictor:
+    """The best checkpoint of a fine-tuning run, or of the seed that was best on dev.
+
+    Raises:
+      ConfigError: it is no work folder of such a run.
+    """
+    if (workdir / "scores.json").exists() and not (workdir / "checkpoints").is_dir():
+        scores = json.loads((workdir / "scores.json").read_text())
+        best = max(scores["seeds"], key=lambda seed: seed[f"dev_{scores['metric']}"])
+        workdir = workdir / f"seed-{best['seed']}"
+    if not (workdir / "checkpoints").is_dir():
+        raise FormatError(f"{workdir} is no work folder; give one that `bert_jax.finetune` made")
+    best = "best" if read_config(workdir).eval_every else ""
+    config, params, _ = restore_params(workdir, best, checkpoints="")
+    if config.labelled is None:
+        raise FormatError(f"{workdir} is the work folder of pretraining; give one that `bert_jax.finetune` made")
+    tokenizer = folder.read_tokenizer(workdir)
+    assert tokenizer is not None
+    load_task(config.labelled.task)
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, kernel=use("auto")))
+    assert config.labelled is not None
+    data = LabelledSet(config.labelled, config.phases[-1].length, config.seed, tokenizer, {}, workdir)
+    return Predictor(config, params, data)
+
+
+def from_texts(texts: Sequence[str], columns: Sequence[str]) -> list[Record]:
+    """Records of texts from the command line.
+
+    Raises:
+      ConfigError: not as many as the task's columns, or a multiple.
+    """
+    if len(texts) % len(columns):
+        raise ConfigError(f"--text was given {len(texts)} times; the task reads {len(columns)}: {', '.join(columns)}")
+    size = len(columns)
+    groups = [texts[i : i + size] for i in range(0, len(texts), size)]
+    return [Record(dict(zip(columns, group, strict=True)), f"--text {i}") for i, group in enumerate(groups, 1)]
+
+
+def from_file(path: Path, columns: Sequence[str]) -> list[Record]:
+    """Records of a file.
+
+    Raises:
+      DataError: a line that is neither an object with the task's columns nor, for one column, a text; an empty file.
+    """
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        where = f"{path}:{number}"
+        if not line.strip():
+            continue
+        if path.suffix in (".jsonl", ".json"):
+            try:
+                values = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{where} is no JSON: {error.msg}") from None
+            if not isinstance(values, dict):
+                raise DataError(f"{where} holds no object with the columns {', '.join(columns)}")
+        elif len(columns) == 1:
+            values = {columns[0]: line}
+        else:
+            raise DataError(f"{path}: the task reads {', '.join(columns)}: give JSON-lines, a file named .jsonl")
+        found.append(Record(values, where))
+    if not found:
+        raise DataError(f"{path} has no line")
+    return found
+
+
+if __name__ == "__main__":
+    cli.run(compilation_cache.cached(main), cli.workdir_flag, predict_flags)

@@ -1,0 +1,102 @@
+"""A number for a text, or for a pair of texts, such as how alike they are: BertForSequenceClassification, one output.
+
+The loss is the mean squared error of the examples (Devlin et al. 2018, section 4.1, STS-B).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bert_jax.config import Model
+from bert_jax.metrics import regression
+from bert_jax.modeling import heads
+from bert_jax.modeling.heads import sequence_head
+from bert_jax.modeling.layers import dropout, split_key
+from bert_jax.modeling.parts import Parts
+from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, normalized
+from bert_jax.tasks import Outputs, Task, _texts
+from bert_jax.tasks._pooling import Pooling, pooled
+from configuration.variants import use
+from data_pipeline.errors import DataError
+from data_pipeline.labelled import Record, column
+from data_pipeline.labelled_rows import Encoded
+from data_pipeline.tokenizers import Tokenizer
+
+
+def parts(model: Model, *, pooling: Pooling = "cls") -> Parts:
+    """The head, and the pooler where it reads [CLS]."""
+    return heads.parts(model, *(["pooler"] if pooling == "cls" else []), use("sequence_head", outputs=1))
+
+
+def build(model: Model, vocabulary: Vocabulary, *, pooling: Pooling = "cls") -> Objective:
+    """The objective; `pooling` is which vector stands for a text."""
+    del vocabulary
+
+    def corrupt(batch: Batch, key: jax.Array) -> Batch:
+        del key
+        return batch | {"weights": normalized(batch["weights"])}
+
+    def loss(params: Any, constants: Any, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, Metrics]:
+        del constants
+        encoder_key, head_key = split_key(key, 2)
+        vectors = dropout(pooled(model, params, batch, pooling, encoder_key), model.dropout, head_key)
+        error = sequence_head.logits(model, params, vectors)[..., 0] - batch["labels"]
+        return (batch["weights"] * jnp.square(error)).sum(), {"error": (batch["weights"] * jnp.abs(error)).sum()}
+
+    return Objective(corrupt, loss, ("places", "labels", "weights"))
+
+
+def task(
+    *,
+    text: str = "text",
+    second: str = "",
+    label: str = "label",
+    metric: str = "spearman",
+    pooling: Pooling = "cls",
+    truncation: _texts.Truncation = "head",
+    stride: int = 64,
+) -> Task:
+    """The task; the options are those of classification.py."""
+    columns = (text, second) if second else (text,)
+
+    def numbers(records: Sequence[Record]) -> np.ndarray:
+        return np.array([number(record, label) for record in records], np.float32)
+
+    def encode(records: Sequence[Record], tokenizer: Tokenizer, length: int, labelled: bool) -> Encoded:
+        encoded = _texts.encode(records, tokenizer, length, columns, truncation, stride)
+        found = numbers(records) if labelled else np.zeros(len(records), np.float32)
+        return encoded._replace(per_example={"labels": found[encoded.records]})
+
+    def outputs(model: Model, params: Any, batch: Batch) -> dict[str, jax.Array]:
+        return {"value": sequence_head.logits(model, params, pooled(model, params, batch, pooling, None))}
+
+    def values(outputs: Outputs, encoded: Encoded, records: Sequence[Record]) -> np.ndarray:
+        return _texts.mean_over_windows(outputs["value"].astype(np.float64), encoded, len(records))[:, 0]
+
+    def scores(outputs: Outputs, encoded: Encoded, records: Sequence[Record]) -> dict[str, float]:
+        found, wanted = values(outputs, encoded, records), numbers(records)
+        return regression.compute(wanted, found) | {"negative_error": -float(np.abs(found - wanted).mean())}
+
+    def answers(outputs: Outputs, encoded: Encoded, records: Sequence[Record]) -> list[dict[str, Any]]:
+        return [{"value": float(value)} for value in values(outputs, encoded, records)]
+
+    return Task(columns, lambda records: (), encode, outputs, "example", scores, metric, answers)
+
+
+def number(record: Record, label: str) -> float:
+    """A record's label.
+
+    Raises:
+      DataError: it is no finite number.
+    """
+    value = column(record, label)
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = float("nan")
+    if not np.isfinite(found):
+        raise DataError(f"{record.where}: {label} is {value!r}, which is no finite number")
+    return found

@@ -1,0 +1,24 @@
+"""Sentiment of single sentences from film reviews (Pang and Lee 2005, sentence polarity v1.0): 5,331 of each kind.
+
+    python -m bert_jax.finetune --config=configs/tasks/polarity.py --init_from=runs/demo --workdir=runs/polarity \\
+        --config.source.train=sentence_polarity.zip --seeds=5
+
+The data: the package `sentence_polarity` of nltk_data, two files of one sentence a line.
+"""
+
+from bert_jax.config import FineTuning, use
+
+config = FineTuning(
+    name="polarity",
+    task=use("classification"),
+    source=use(
+        "folders",
+        train="sentence_polarity.zip",
+        form="lines",
+        classes=("negative=*.neg", "positive=*.pos"),
+    ),
+    length=128,
+    batch_size=32,
+    epochs=4,
+    learning_rate=5e-5,
+)

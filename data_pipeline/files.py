@@ -1,0 +1,46 @@
+"""Writing files: whole or not at all, and with their name where the disk is full."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+    """A binary file that takes the name `path` when the block ends well, and is removed when it does not.
+
+    Args:
+      durable: waits for the disk, so that the file outlives a loss of power too.
+
+    Raises:
+      OSError: it cannot be written; names `path`.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    try:
+        with named(path), open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes the whole file or nothing; errors as of `atomic_write`."""
+    with atomic_write(path, durable=False) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Gives an error of the system in the block the name of the file, which those of `write` lack."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None

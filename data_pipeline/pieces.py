@@ -1,0 +1,54 @@
+"""The pieces of rows, looked up in a row index: what a row format may read when it arranges rows."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from data_pipeline.memory import release
+from data_pipeline.row_index import RowIndex
+
+TOUCHES = 64  # random reads, where more is mapped, before pages are given back; each may map a MB around it
+
+
+class Pieces(NamedTuple):
+    """The P pieces of B rows, row by row."""
+
+    counts: np.ndarray  # int64 [B], pieces in each row; 0 makes a row of padding
+    starts: np.ndarray  # int64 [P], first token, counted within the split
+    lengths: np.ndarray  # int64 [P]
+
+
+class IndexReader:
+    """Reads a row index that may be larger than memory.
+
+    Args:
+      fits: whether the index may stay in this process's memory.
+    """
+
+    def __init__(self, index: RowIndex, fits: bool):
+        self.index = index
+        self.fits = fits
+
+    def pieces(self, rows: np.ndarray) -> Pieces:
+        """The pieces of rows int64 [B]; a negative number stands for a row of padding."""
+        index = self.index
+        real = np.maximum(rows, 0)
+        firsts = self.look_up(index.rows, real)
+        counts = np.where(rows < 0, 0, self.look_up(index.rows, real + 1) - firsts)
+        ids = np.repeat(firsts - before(counts), counts) + np.arange(counts.sum())
+        return Pieces(counts, self.look_up(index.starts, ids), self.look_up(index.lengths, ids))
+
+    def look_up(self, array: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Entries of one of the index's arrays, as int64."""
+        if self.fits:
+            return array[places].astype(np.int64)
+        found = np.empty(len(places), np.int64)
+        for first in range(0, len(places), TOUCHES):
+            found[first : first + TOUCHES] = array[places[first : first + TOUCHES]]
+            release(array)
+        return found
+
+
+def before(counts: np.ndarray) -> np.ndarray:
+    """How many there are before each."""
+    return np.cumsum(counts) - counts

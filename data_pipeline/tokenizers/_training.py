@@ -1,0 +1,82 @@
+"""What all kinds of tokenizers that are trained share: which words they learn from, and the trainer of BPE."""
+
+import collections
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from data_pipeline.errors import DataError
+
+LONGEST_WORD = 500  # characters; longer ones are cut for training
+_TRAINING_CHARACTERS = 4_000_000  # of different words, the commonest first: more changes little and costs minutes
+_WEIGHTED_CHARACTERS = 40_000_000  # of all words: trainers see a word as often as it counts, at 13 bytes each
+_LONGEST_PIECE = 48  # characters, or bytes
+_LEAST_COUNT = 2  # of a pair that is joined to a piece
+
+
+def words_to_learn(counts: Mapping[str, int], parts: Callable[[str], Iterable[str]]) -> list[tuple[str, int]]:
+    """The words that training sees and their weights, in an order that does not depend on how they were counted.
+
+    Args:
+      parts: what the tokenizer makes of a word of the text before it cuts it into pieces.
+
+    Raises:
+      DataError: there is no word.
+    """
+    normalised: collections.Counter[str] = collections.Counter()
+    for word, count in counts.items():
+        for part in parts(word):
+            for start in range(0, len(part), LONGEST_WORD):
+                normalised[part[start : start + LONGEST_WORD]] += count
+    if not normalised:
+        raise DataError("there is no word to train a tokenizer on; config.data.sources holds no text")
+    # Words of one count in the order of a hash: what is left out must not be the end of the alphabet.
+    ordered = sorted(normalised.items(), key=lambda item: (-item[1], hashlib.sha256(item[0].encode()).digest()))
+    characters = itertools.accumulate(len(word) for word, _ in ordered)
+    return _weighed([item for item, total in zip(ordered, characters, strict=True) if total <= _TRAINING_CHARACTERS])
+
+
+def _weighed(words: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Counts made smaller alike, none below 1, where they would make the trainer's memory grow with the text."""
+    weighted = sum(len(word) * count for word, count in words)
+    share = min(1.0, _WEIGHTED_CHARACTERS / max(1, weighted))
+    return [(word, max(1, round(count * share))) for word, count in words]
+
+
+def learn_bpe(
+    backend: Any,
+    words: Sequence[tuple[str, int]],
+    vocab_size: int,
+    alphabet: Iterable[str],
+    *,
+    specials: Sequence[Any] = (),
+    others: int = 0,
+) -> None:
+    """Trains a BPE model of the library `tokenizers`, the same one of the same words every time.
+
+    Args:
+      alphabet: characters that get a piece whatever their count.
+      specials: the first pieces, as text or as the library's `AddedToken`.
+      others: pieces of `vocab_size` that are added later.
+
+    Raises:
+      DataError: the text has fewer pieces, or more characters.
+    """
+    from tokenizers import trainers
+
+    needed = sorted(alphabet)
+    option = f"config.data.tokenizer.options.vocab_size={vocab_size}"
+    if (least := len(needed) + len(specials) + others) > vocab_size:
+        raise DataError(f"{option} is less than the text's characters need; the smallest that works is {least}")
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - others,
+        min_frequency=_LEAST_COUNT,
+        special_tokens=list(specials),
+        initial_alphabet=needed,
+        max_token_length=_LONGEST_PIECE,
+        show_progress=False,
+    )
+    backend.train_from_iterator(([word] * count for word, count in words), trainer)
+    if (most := backend.get_vocab_size() + others) < vocab_size:
+        raise DataError(f"{option} is more than the text supports; the largest that works is {most}")
