@@ -131,11 +131,21 @@ def export(
         params, left_out = exchanged(opened)
         own = [family_names.named(ours, theirs) for ours, theirs in opened.names.items()]
         said = label_names(opened.task) if opened.task else None
-        huggingface.write(opened.model, params, temporary, family or opened.family, ids, own, said)
+        write = lambda params: huggingface.write(
+            opened.model, params, temporary, family or opened.family, ids, own, said
+        )
+        try:
+            write(params)
+        except FormatError:  # no class has the heads that were trained beside those that came with the encoder
+            if not opened.kept & params.keys():
+                raise
+            left_out += sorted(opened.kept & params.keys())
+            params = {name: part for name, part in params.items() if name not in opened.kept}
+            write(params)
         if readout is not None:
             sentence_transformers.write(readout, opened.model, temporary)
     for name in left_out:
-        why = f"--part={name} writes it" if name in opened.encoders else "no model in PyTorch's layout has it"
+        why = f"--part={name} writes it" if name in opened.encoders else "no class in PyTorch's layout has it too"
         print(f"left out: {name}; {why}", file=sys.stderr)
     return dataclasses.replace(opened, params=params)
 
@@ -174,7 +184,7 @@ def part_of(opened: folder.Opened, part: str) -> folder.Opened:
     if part not in opened.encoders:
         raise FormatError(f"--part={part} is no encoder that this objective trains{nearest(part, opened.encoders)}")
     model, params = opened.encoders[part]
-    return dataclasses.replace(opened, model=model, params=params, names={}, encoders={})
+    return dataclasses.replace(opened, model=model, params=params, names={}, encoders={}, kept=frozenset())
 
 
 def exchanged(opened: folder.Opened) -> tuple[Params, list[str]]:

@@ -1,8 +1,6 @@
 """A small ELECTRA on real English, in minutes on two CPU cores.
 
-    python -m data_pipeline.prepare --config=configs/electra_demo.py --output=stores/demo
-    python -m bert_jax.train --config=configs/electra_demo.py --config.data.store=stores/demo --workdir=runs/electra
-    python -m bert_jax.convert --workdir=runs/electra --output=runs/electra/discriminator
+    python -m bert_jax.pretrain --config=configs/electra_demo.py --workdir=runs/electra
     python -m bert_jax.convert --workdir=runs/electra --part=generator --output=runs/electra/generator
 
 Source: ELECTRA (Clark et al. 2020, arXiv 2003.10555) made small: a generator of half the width, the loss MLM + 50 ×

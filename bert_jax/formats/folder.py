@@ -30,6 +30,7 @@ class Opened:
     task: Variant | None = None  # that it was fine-tuned on
     encoders: Mapping[str, tuple[config.Model, Params]] = dataclasses.field(default_factory=dict)  # trained beside it
     readout: Readout | None = None  # how the folder says that vectors are read
+    kept: frozenset[str] = frozenset()  # parts of the encoder it started from that a run did not train
 
 
 def read(path: Path, step: str = "", store: str = "", checkpoints: str = "") -> Opened:
@@ -116,7 +117,9 @@ def read_workdir(path: Path, step: str = "", store: str = "", checkpoints: str =
     from bert_jax.checkpoints.manager import restore_params, written_in
 
     run, params, _ = restore_params(path, step, checkpoints)
-    params = kept.read(written_in(path, checkpoints)[0]) | params
+    untrained = kept.read(written_in(path, checkpoints)[0])
+    untrained = {name: part for name, part in untrained.items() if name not in params}
+    params = untrained | params
     try:
         own = checkpoint_tokenizer.is_kept(path) and not store
         place = path if own else checkpoint_tokenizer.store_of(path, run.data.store, store)
@@ -126,5 +129,5 @@ def read_workdir(path: Path, step: str = "", store: str = "", checkpoints: str =
         tokenizer = None
     transforms = tuple(transform.name for transform in run.transforms)
     task = run.labelled.task if run.labelled else None
-    beside = encoders_of(run, params)
-    return Opened(run.model, params, tokenizer, "", transforms, exported_names(run), task, beside)
+    encoders, names = encoders_of(run, params), exported_names(run)
+    return Opened(run.model, params, tokenizer, "", transforms, names, task, encoders, kept=frozenset(untrained))

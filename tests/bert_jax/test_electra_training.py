@@ -12,10 +12,13 @@ import test_train_step as tiny
 
 import bert_jax
 from bert_jax import convert
+from bert_jax.checkpoints import kept
 from bert_jax.checkpoints.manager import Checkpointer
 from bert_jax.config import Mesh, use
 from bert_jax.formats import folder
+from bert_jax.modeling import heads
 from bert_jax.modeling.bert import count_parameters
+from bert_jax.modeling.parts import together
 from bert_jax.objectives import parts_of
 from bert_jax.runtime import sharding
 from bert_jax.runtime.trees import flatten
@@ -114,3 +117,15 @@ def test_both_encoders_are_exported(tmp_path, alone, capsys) -> None:
         convert.export(tmp_path / "run", tmp_path / "other", part="generatr")
     assert not (tmp_path / "other").exists()
     assert folder.read(tmp_path / "run").encoders.keys() == {"generator"}
+
+
+def test_heads_of_the_encoder_it_started_from_do_not_hinder_its_export(tmp_path, alone, capsys) -> None:
+    config = make_config()
+    with Checkpointer(tmp_path / "run", config.checkpoints) as checkpoints:
+        checkpoints.save(4, alone[0], config, "store")
+        checkpoints.wait()
+        parts = together(heads.parts(tiny.MODEL, "mlm_head", "pooler")).init(jax.random.key(0))
+        kept.write(checkpoints.folder, jax.device_get(parts))
+    convert.export(tmp_path / "run", tmp_path / "out")
+    assert json.loads((tmp_path / "out/config.json").read_text())["architectures"] == ["ElectraForPreTraining"]
+    assert "left out: pooler; no class in PyTorch's layout has it too" in capsys.readouterr().err
