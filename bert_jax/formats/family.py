@@ -42,6 +42,7 @@ class Family:
     architectures: Mapping[frozenset[str], str]  # the class that has exactly these heads, besides the pooler
     special_ids: Settings  # what config.json says of them where there is no tokenizer to ask
     preference: int = 0  # of the families that express an encoder, an export takes the one with the highest; 0: none
+    model_type: str = ""  # in config.json, where it is not the name of the family's file
     code: tuple[str, ...] = ()  # files of bert_jax/formats/code that a folder carries, for transformers to run
     constants: Callable[[config.Model], dict[str, np.ndarray]] = lambda model: {}  # arrays stored that are no weights
     heads: Callable[[Collection[str]], Settings] = lambda parts: {}  # what config.json says of the heads there are
@@ -63,7 +64,7 @@ def load(name: str) -> Family:
     Raises:
       ConfigError: there is none; the message names those there are.
     """
-    return variants.module("bert_jax.formats.families", name).FAMILY
+    return variants.module("bert_jax.formats.families", name.replace("-", "_")).FAMILY
 
 
 def check_expresses(family: Family, name: str, model: config.Model, settings: Settings) -> None:
