@@ -24,6 +24,7 @@ ACTIVATIONS = {
     "gelu_fast": "gelu_tanh",
     "silu": "silu",
     "swish": "silu",
+    "relu": "relu",
 }
 
 # Fields of the model that choose how it is computed or trained, not what the encoder computes.

@@ -1,4 +1,4 @@
-"""BERT, RoBERTa and its like, DistilBERT, ALBERT, RoFormer against the library transformers, in both directions."""
+"""Families of one shape or another of BERT against the library transformers, in both directions."""
 
 import dataclasses
 import json
@@ -36,6 +36,10 @@ FAMILIES = {
         [transformers.XLMRobertaModel, transformers.XLMRobertaForMaskedLM],
     ),
     "camembert": (transformers.CamembertConfig, [transformers.CamembertModel, transformers.CamembertForMaskedLM]),
+    "ernie": (
+        transformers.ErnieConfig,
+        [transformers.ErnieModel, transformers.ErnieForMaskedLM, transformers.ErnieForPreTraining],
+    ),
     "distilbert": (transformers.DistilBertConfig, [transformers.DistilBertModel, transformers.DistilBertForMaskedLM]),
     "albert": (
         transformers.AlbertConfig,
@@ -77,6 +81,9 @@ def fitted(family: str, architecture: dict, seed: int) -> dict:
     width, layers = architecture["hidden_size"], architecture["num_hidden_layers"]
     if family in LIKE_ROBERTA:
         return architecture | {"hidden_act": "gelu"}  # its head is always of that kind
+    if family == "ernie":
+        tasks = {"use_task_id": seed % 2 == 0, "task_type_vocab_size": 4}
+        return architecture | tasks | {"hidden_act": ["relu", "gelu"][seed % 3 % 2]}
     if family == "distilbert":
         names = distilbert.NAMES | dict.fromkeys(("type_vocab_size", "layer_norm_eps"))
         return {names.get(name, name): value for name, value in architecture.items() if names.get(name, name)}
@@ -264,7 +271,7 @@ def test_untied_output_weights_are_refused(bert_folder):
     [
         ("is_decoder", True),
         ("position_embedding_type", "relative_key"),
-        ("hidden_act", "relu"),
+        ("hidden_act", "tanh"),
         ("tie_word_embeddings", False),
     ],
 )
@@ -306,6 +313,7 @@ BASE = Model(vocab_size=101, layers=1, width=12, heads=3, mlp_width=20, max_leng
         ({"biases": False}, "bert", "model.biases=False"),
         ({}, "nezha", "model.positions="),
         ({"activation": "gelu_tanh"}, "roberta", "hidden_act='gelu_new'"),
+        ({"task_types": 2}, "bert", "model.task_types=2"),
         ({"activation": "gelu_tanh"}, "xlm-roberta", "hidden_act='gelu_new'"),
         ({}, "distilbert", "the distilbert layout cannot express model.token_types=2"),
         ({"token_types": 0, "norm_epsilon": 1e-5}, "distilbert", "model.norm_epsilon=1e-05"),
@@ -350,7 +358,7 @@ def test_the_vocabulary_padding_is_cut_off_and_added_as_zeros(tmp_path):
     assert not words[101:].any()
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "albert", "camembert", "distilbert"])
+@pytest.mark.parametrize("name", ["bert", "roberta", "albert", "camembert", "distilbert", "ernie"])
 @pytest.mark.parametrize("head", ["sequence_head", "token_head", "span_head"])
 def test_the_heads_of_tasks_are_the_same_and_come_back_bit_for_bit(tmp_path, name, head):
     if (name, head) == ("distilbert", "sequence_head"):
