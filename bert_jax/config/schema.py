@@ -30,6 +30,7 @@ class Model:
     mlp_width: int = 3072  # F, units of the feed-forward
     max_length: int = 512  # longest row in tokens; the size of an absolute position table
     token_types: int = 2  # T; 0 for none
+    task_types: int = 0  # tasks with an embedding each (ERNIE 2.0, arXiv 1907.12412, section 3.1); 0 for none
     embedding_width: int = 0  # E of the tables, with a dense layer from E to D (ALBERT); 0 for D and no such layer
     sharing: Literal["none", "all", "attention", "mlp"] = "none"  # the part of a layer whose weights layers share
     groups: int = 1  # with sharing, so many stretches of layers, each with weights of its own (ALBERT)
@@ -39,7 +40,7 @@ class Model:
     kernel: Variant = use("auto")  # a file of bert_jax/modeling/kernels, or auto: the fastest that can
     norm: Literal["post", "pre"] = "post"  # LayerNorm after the residual sum (BERT), or before each part (ModernBERT)
     norm_epsilon: float = 1e-12  # as in Google's code
-    activation: Literal["gelu", "gelu_tanh", "silu"] = "gelu"  # erf (PyTorch) or tanh (Google's code) or x · sigmoid
+    activation: Literal["gelu", "gelu_tanh", "silu", "relu"] = "gelu"  # GELU by erf (PyTorch) or tanh (Google's code)
     gated: bool = False  # the feed-forward's units are multiplied by linear ones: GeGLU, or SwiGLU with silu
     biases: bool = True  # in dense layers and LayerNorms; the one of the vocabulary's logits always stays
     dropout: float = 0.1  # after the embeddings, attention's output and the feed-forward
@@ -59,7 +60,7 @@ class Model:
             value = getattr(self, name)
             require(0 <= value < math.inf, f"model.{name}", value, "a finite number, 0 or more")
         require(1 <= self.unroll <= LARGEST, "model.unroll", self.unroll, f"between 1 and {LARGEST:,}")
-        for name in ("token_types", "embedding_width"):
+        for name in ("token_types", "task_types", "embedding_width"):
             value = getattr(self, name)
             require(0 <= value <= LARGEST, f"model.{name}", value, f"0 (none) to {LARGEST:,}")
         require(8 <= self.max_length <= LARGEST, "model.max_length", self.max_length, f"8 to {LARGEST:,} tokens")

@@ -24,6 +24,7 @@ ACTIVATIONS = {
     "gelu_fast": "gelu_tanh",
     "silu": "silu",
     "swish": "silu",
+    "relu": "relu",
 }
 
 # Fields of the model that choose how it is computed or trained, not what the encoder computes.
@@ -42,6 +43,7 @@ class Family:
     architectures: Mapping[frozenset[str], str]  # the class that has exactly these heads, besides the pooler
     special_ids: Settings  # what config.json says of them where there is no tokenizer to ask
     preference: int = 0  # of the families that express an encoder, an export takes the one with the highest; 0: none
+    model_type: str = ""  # in config.json, where it is not the name of the family's file
     code: tuple[str, ...] = ()  # files of bert_jax/formats/code that a folder carries, for transformers to run
     own_code: Callable[[config.Model], dict[str, str]] = lambda model: {}  # more of it, by name: a scheme's own
     constants: Callable[[config.Model], dict[str, np.ndarray]] = lambda model: {}  # arrays stored that are no weights
@@ -64,7 +66,7 @@ def load(name: str) -> Family:
     Raises:
       ConfigError: there is none; the message names those there are.
     """
-    return variants.module("bert_jax.formats.families", name).FAMILY
+    return variants.module("bert_jax.formats.families", name.replace("-", "_")).FAMILY
 
 
 def check_expresses(family: Family, name: str, model: config.Model, settings: Settings) -> None:

@@ -149,7 +149,7 @@ def expressed(
     if not present:
         tensors = {tensor.removeprefix(f"{family.prefix}."): array for tensor, array in tensors.items()}
     return settings | {
-        "model_type": name,
+        "model_type": family.model_type or name,
         "architectures": [family.architectures[present]],
         "dtype": "float32",
     }, tensors

@@ -34,7 +34,7 @@ PARTS = ("attention", "mlp")  # of a layer, each with its LayerNorm
 
 
 class Embeddings(nnx.Module):
-    """The sum of word, position and token-type vectors, LayerNorm, dropout; factorised, a dense layer from E to D.
+    """The sum of word, position, type and task vectors, LayerNorm, dropout; factorised, a dense layer from E to D.
 
     A pre-LN encoder has no LayerNorm here: its first layer's does that.
     """
@@ -44,16 +44,19 @@ class Embeddings(nnx.Module):
         self.scheme = load("bert_jax.modeling.positions", model.positions)(model)
         self.position = self.scheme.shared(rngs)
         self.token_type = Table(model.token_types, model, rngs) if model.token_types else None
+        self.task_type = Table(model.task_types, model, rngs) if model.task_types else None
         self.norm = LayerNorm(model, model.table_width) if model.norm == "post" else None
         shape, axes = (model.embedding_width, model.width), (None, "embed")
         self.projection = Dense(shape, axes, model, rngs) if model.embedding_width else None
         self.rate = model.dropout
 
     def __call__(self, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
-        """tokens, positions, token_types [B, L] → [B, L, D]."""
+        """tokens, positions, token_types [B, L], and task_types unless all are 0 → [B, L, D]."""
         x = self.word(batch["tokens"].astype(jnp.int32))
         if self.token_type is not None:
             x = x + self.token_type(batch["token_types"])
+        if self.task_type is not None:
+            x = x + self.task_type(batch.get("task_types", jnp.zeros_like(batch["tokens"])))
         position = self.scheme.embed(batch["positions"], self.position)
         x = x if position is None else x + position
         x = dropout(x if self.norm is None else self.norm(x), self.rate, key)
@@ -130,7 +133,7 @@ def encode(
     """The hidden states of a batch.
 
     Args:
-      batch: tokens, segments, positions and token_types, int [B, L].
+      batch: tokens, segments, positions and token_types, int [B, L]; with `model.task_types`, task_types too, or all 0.
       key: of dropout; None for none.
       places: int [B, P], where hidden states are wanted; None for everywhere. Where the kernel can, the last layer
         then computes nothing for the other places but keys and values.

@@ -62,7 +62,9 @@ class Block(nnx.Module):
 
 
 def activate(x: jax.Array, name: str) -> jax.Array:
-    """GELU by the error function, or by its tanh approximation, or by a sigmoid (Hendrycks and Gimpel 2016)."""
+    """GELU by the error function, its tanh approximation or a sigmoid (Hendrycks and Gimpel 2016), or ReLU."""
+    if name == "relu":
+        return jax.nn.relu(x)
     if name == "silu":
         return jax.nn.silu(x)
     if name == "gelu_tanh":

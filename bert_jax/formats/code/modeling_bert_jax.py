@@ -43,6 +43,7 @@ class BertJaxConfig(PretrainedConfig):
         # {"name": "functional_relative", "max_distance": 64}, where 0 is for no clipping
         max_position_embeddings=512,
         type_vocab_size=2,
+        task_type_vocab_size=0,
         pooler=False,
         hidden_dropout_prob=0.1,
         attention_probs_dropout_prob=0.1,
@@ -70,6 +71,7 @@ class BertJaxConfig(PretrainedConfig):
         self.positions = positions or {"name": "absolute"}
         self.max_position_embeddings = max_position_embeddings
         self.type_vocab_size = type_vocab_size
+        self.task_type_vocab_size = task_type_vocab_size
         self.pooler = pooler
         self.hidden_dropout_prob = hidden_dropout_prob
         self.attention_probs_dropout_prob = attention_probs_dropout_prob
@@ -181,6 +183,7 @@ class BertJaxModel(BertJaxPreTrainedModel):
         absolute = config.positions["name"] == "absolute"
         self.position = nn.Embedding(config.max_position_embeddings, tables) if absolute else None
         self.token_type = nn.Embedding(config.type_vocab_size, tables) if config.type_vocab_size else None
+        self.task_type = nn.Embedding(config.task_type_vocab_size, tables) if config.task_type_vocab_size else None
         self.norm = layer_norm(config, tables) if config.norm == "post" else None
         self.projection = dense(config, tables, width) if config.embedding_size else None
         self.attention = nn.ModuleList(BertJaxAttention(config) for _ in range(stored["attention"]))
@@ -196,9 +199,10 @@ class BertJaxModel(BertJaxPreTrainedModel):
     def set_input_embeddings(self, embeddings):
         self.word = embeddings
 
-    def embed(self, tokens, types, positions):
+    def embed(self, tokens, types, tasks, positions):
         x = self.word(tokens)
         x = x if self.token_type is None else x + self.token_type(types)
+        x = x if self.task_type is None else x + self.task_type(tasks)
         x = x if self.position is None else x + self.position(positions)
         x = self.dropout(x if self.norm is None else self.norm(x))
         return x if self.projection is None else self.projection(x)
@@ -221,16 +225,18 @@ class BertJaxModel(BertJaxPreTrainedModel):
         input_ids,
         attention_mask=None,
         token_type_ids=None,
+        task_type_ids=None,
         output_hidden_states=False,
         output_attentions=False,
         **unused,
     ):
-        """input_ids, attention_mask (0 is padding) and token_type_ids [B, L]."""
+        """input_ids, attention_mask (0 is padding), token_type_ids and task_type_ids [B, L]."""
         config, (_, length) = self.config, input_ids.shape
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        tasks = torch.zeros_like(input_ids) if task_type_ids is None else task_type_ids
         positions = torch.arange(length, device=input_ids.device)
-        x = self.embed(input_ids, types, positions)
+        x = self.embed(input_ids, types, tasks, positions)
         bias = (1 - mask[:, None, None, :].to(x.dtype)) * torch.finfo(x.dtype).min
         size, scheme = config.hidden_size // config.num_attention_heads, config.positions
         angles, relative = {}, None

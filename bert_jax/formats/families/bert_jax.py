@@ -31,6 +31,7 @@ def model(settings: Settings) -> config.Model:
     return family.common_model(
         settings,
         token_types=settings["type_vocab_size"],
+        task_types=settings.get("task_type_vocab_size", 0),
         positions=use(positions["name"], **{name: value for name, value in positions.items() if name != "name"}),
         embedding_width=settings["embedding_size"],
         norm=settings["norm"],
@@ -52,6 +53,7 @@ def settings(model: config.Model, special_ids: Settings) -> Settings:
     positions = family.plain(model.positions)
     own_positions(model)
     return family.common_settings(model, special_ids) | {
+        "task_type_vocab_size": model.task_types,
         "positions": positions,
         "embedding_size": model.embedding_width,
         "norm": model.norm,
@@ -114,6 +116,7 @@ def rules(model: config.Model, settings: Settings) -> list[Rule]:
         family.embedding("embeddings/word", "encoder.word", vocabulary=True),
         family.embedding("embeddings/position", "encoder.position"),
         family.embedding("embeddings/token_type", "encoder.token_type"),
+        family.embedding("embeddings/task_type", "encoder.task_type"),
         *family.norm("embeddings/norm", "encoder.norm"),
         *family.dense("embeddings/projection", "encoder.projection"),
         *(

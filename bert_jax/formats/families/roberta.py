@@ -1,4 +1,4 @@
-"""RoBERTa (Liu et al. 2019): RobertaModel, RobertaForMaskedLM.
+"""RoBERTa (Liu et al. 2019): RobertaModel, RobertaForMaskedLM. Others have its rules under names of their own: `like`.
 
 Its positions count from pad_token_id + 1, so that the first rows of its table are never read. Its head has the
 erf GELU, whatever config.json says of the layers.
@@ -29,7 +29,9 @@ def model(settings: Settings) -> config.Model:
     """
     activation = settings.get("hidden_act", "gelu")
     if family.ACTIVATIONS.get(activation) != "gelu":
-        raise FormatError(f"hidden_act={activation!r} of a roberta: its head has 'gelu', and this encoder one for both")
+        raise FormatError(
+            f"hidden_act={activation!r} in config.json: the head of a RoBERTa has 'gelu', and this encoder one for both"
+        )
     rows = settings.get("max_position_embeddings", 512)
     return family.common_model(settings, max_length=rows - unused_rows(settings))
 
@@ -60,20 +62,26 @@ def task_rules(heads: Collection[str]) -> list[Rule]:
     return [*family.dense("pooler", "classifier.dense"), *family.dense("sequence_head", "classifier.out_proj")]
 
 
-FAMILY = family.Family(
-    prefix=PREFIX,
-    model=model,
-    settings=settings,
-    rules=rules,
-    tied={
-        "lm_head.decoder.weight": f"{PREFIX}.embeddings.word_embeddings.weight",
-        "lm_head.decoder.bias": "lm_head.bias",
-    },
-    architectures={
-        frozenset({"mlm_head"}): "RobertaForMaskedLM",
-        frozenset(): "RobertaModel",
-        **family.task_architectures("Roberta"),
-    },
-    task_rules=task_rules,
-    special_ids={"pad_token_id": PAD_ID, "bos_token_id": 0, "eos_token_id": 2},
-)
+def like(classes: str, model_type: str = "") -> family.Family:
+    """The family whose classes have names that start so."""
+    return family.Family(
+        prefix=PREFIX,
+        model=model,
+        settings=settings,
+        rules=rules,
+        tied={
+            "lm_head.decoder.weight": f"{PREFIX}.embeddings.word_embeddings.weight",
+            "lm_head.decoder.bias": "lm_head.bias",
+        },
+        architectures={
+            frozenset({"mlm_head"}): f"{classes}ForMaskedLM",
+            frozenset(): f"{classes}Model",
+            **family.task_architectures(classes),
+        },
+        task_rules=task_rules,
+        special_ids={"pad_token_id": PAD_ID, "bos_token_id": 0, "eos_token_id": 2},
+        model_type=model_type,
+    )
+
+
+FAMILY = like("Roberta")

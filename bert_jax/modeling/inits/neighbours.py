@@ -74,6 +74,8 @@ def build(
             }
             if model.token_types:
                 new["embeddings/token_type/embedding"] = jnp.zeros((model.token_types, model.width))
+            if model.task_types:
+                new["embeddings/task_type/embedding"] = jnp.zeros((model.task_types, model.width))
         else:
             raise ConfigError(
                 f"config.model.init is 'neighbours', which knows no {model.positions.name!r} positions: "

@@ -22,6 +22,8 @@ def row(model: Model, params: dict, batch: dict[str, np.ndarray]) -> list[np.nda
     x = tables["word"]["embedding"][batch["tokens"]]
     if model.token_types:
         x = x + tables["token_type"]["embedding"][batch["token_types"]]
+    if model.task_types:
+        x = x + tables["task_type"]["embedding"][batch.get("task_types", np.zeros_like(batch["tokens"]))]
     if model.positions.name == "absolute":
         x = x + tables["position"]["embedding"][batch["positions"]]
     if model.norm == "post":
@@ -92,6 +94,8 @@ def feed_forward(model: Model, part: dict, x: np.ndarray, batch: dict[str, np.nd
 
 
 def activate(model: Model, x: np.ndarray) -> np.ndarray:
+    if model.activation == "relu":
+        return np.maximum(x, 0)
     if model.activation == "silu":
         return x / (1 + np.exp(-x))
     if model.activation == "gelu_tanh":

@@ -31,6 +31,7 @@ VARIANTS: list[dict] = [
     {"sharing": "attention"},
     {"sharing": "attention", "groups": 4, "biases": False},
     {"sharing": "mlp", "groups": 2, "positions": ROTARY},
+    {"task_types": 3, "activation": "relu"},
     {"window": 3, "global_every": 3},
     {"window": 5, "global_every": 2, "positions": use("rotary", base=500.0, local_base=20.0), "norm": "pre"},
     {"window": 2, "global_every": 0, "positions": use("rotary", local_base=20.0)},
@@ -62,6 +63,14 @@ def test_equal_to_the_formulas(change: dict) -> None:
     for ours, exact in zip(run(params, batch), (states[-1], logits), strict=True):
         exact = np.take_along_axis(exact, places[..., None], 1)
         assert np.abs(ours - exact).max() <= 1e-5 * np.abs(exact).max()
+
+
+def test_each_token_has_the_vector_of_its_task() -> None:
+    model = dataclasses.replace(BASE, task_types=3)
+    params, batch = random_params(model), make_batch()
+    batch |= {"task_types": np.random.default_rng(1).integers(0, 3, (2, 37))}
+    states, _ = encoder_reference.run(model, jax.tree.map(np.float64, params), batch)
+    assert np.abs(bert.encode(model, params, batch) - states[-1]).max() <= 1e-5 * np.abs(states[-1]).max()
 
 
 def unshared(model: Model, params: dict) -> tuple[Model, dict]:
@@ -105,7 +114,7 @@ def test_axes_counts_and_operations(change: dict) -> None:
     norm = lambda size: size + bias * size
     attention = 4 * (d * d + bias * d) + norm(d)
     mlp = (1 + model.gated) * (d * f + bias * f) + f * d + bias * d + norm(d)
-    tables = v + model.token_types + (model.max_length if model.positions.name == "absolute" else 0)
+    tables = v + model.token_types + model.task_types + (model.max_length if model.positions.name == "absolute" else 0)
     rest = tables * e + (d * e + bias * e + norm(e) + v)
     rest += (e * d + bias * d if model.embedding_width else 0) + norm(d if model.norm == "pre" else e)
     stored = {part: model.groups if model.sharing in (part, "all") else 4 for part in ("attention", "mlp")}
