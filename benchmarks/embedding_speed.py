@@ -114,7 +114,7 @@ def theirs(
     import sentence_transformers
     import torch
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = sentence_transformers.SentenceTransformer(str(folder), device=device, local_files_only=True)
     model = model.to(getattr(torch, dtype))

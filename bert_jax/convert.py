@@ -154,16 +154,16 @@ def vectors_of(opened: folder.Opened) -> Readout:
     """How the flags say that vectors are read, with a whitening or PCA that is fit on a file of texts."""
     f = cli.FLAGS
     if not f.whiten:
-        return readouts.chosen(None, opened.model, f.pooling, f.normalise, dimensions=f.dimensions)
+        return readouts.chosen(opened.readout, opened.model, f.pooling, f.normalise, dimensions=f.dimensions)
     texts = open_texts(Path(f.whiten), f.column)
-    plain = readouts.chosen(None, opened.model, f.pooling, normalised=False)
+    plain = readouts.chosen(opened.readout, opened.model, f.pooling, normalised=False)
     encoder = Encoder(opened.model, opened.params, opened.tokenizer)
     if encoder.tokenizer is None:
         raise FormatError(f"{f.workdir} has no tokenizer, so there is no way from text to its ids")
     embedder, stream = encoder.embedder(plain), texts.read()
     chunks = iter(lambda: list(itertools.islice(stream, CHUNK)), [])
     fitted = whitening.fit(map(embedder, chunks), f.dimensions, about={"file": f.whiten})
-    return dataclasses.replace(plain, steps=(fitted,)).normalised(f.normalise)
+    return dataclasses.replace(plain, steps=(*plain.steps, fitted)).normalised(f.normalise)
 
 
 def label_names(task: Variant) -> Settings:

@@ -19,12 +19,13 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
+from bert_jax.config import Mesh
 from bert_jax.embedding import readout as readouts
 from bert_jax.embedding import vector_file
 from bert_jax.embedding.embedder import Embedder
 from bert_jax.embedding.readout import Readout
 from bert_jax.encoder import load
-from bert_jax.runtime import compilation_cache
+from bert_jax.runtime import compilation_cache, sharding
 from configuration import cli
 from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
@@ -50,7 +51,7 @@ def readout_flags() -> None:
     )
     flags.DEFINE_bool("normalise", None, "Vectors of length 1; if not given, what the folder says, or yes.")
     flags.DEFINE_integer("dimensions", 0, "The first so many numbers of each vector; 0 for all.", lower_bound=0)
-    flags.DEFINE_integer("batch_size", 32, "Rows of the longest kind that are encoded at once.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 32, "Rows of the longest kind that a device encodes at once.", lower_bound=1)
     flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the matrix products.")
 
 
@@ -87,7 +88,9 @@ def open_embedder() -> Embedder:
     if encoder.tokenizer is None:
         raise FormatError(f"{f.model} has no tokenizer, so there is no way from text to its ids")
     read = readouts.chosen(encoder.readout, encoder.config, f.pooling, f.normalise, dimensions=f.dimensions)
-    return encoder.embedder(read, f.batch_size, f.dtype)
+    devices = jax.local_devices()
+    mesh = sharding.make_mesh(Mesh(), devices) if len(devices) > 1 else None
+    return encoder.embedder(read, f.batch_size, f.dtype, mesh)
 
 
 def facts() -> dict[str, Any]:
@@ -110,7 +113,7 @@ def embed_file(embedder: Embedder, texts: Texts, output: Path, facts: dict[str, 
         "encoder": fingerprint(embedder),
         "file": [texts.number, texts.size, texts.changed],
         "chunk": chunk,
-        "platform": jax.default_backend(),
+        "devices": [device.device_kind for device in jax.local_devices()],
         "versions": [jax.__version__, np.__version__],
     }
     with vector_file.opened(output, texts.number, embedder.readout.width(embedder.model), known) as file:

@@ -142,11 +142,17 @@ class Encoder:
             self._embedders[asked] = self.embedder(read, batch_size, dtype)
         return self._embedders[asked]([texts] if isinstance(texts, str) else list(texts), done)
 
-    def embedder(self, readout: Readout, batch_size: int = 32, dtype: Dtype | None = None) -> Embedder:
-        """What `embed` runs, for another readout than it knows; arguments as there."""
+    def embedder(
+        self,
+        readout: Readout,
+        batch_size: int = 32,
+        dtype: Dtype | None = None,
+        mesh: jax.sharding.Mesh | None = None,
+    ) -> Embedder:
+        """What `embed` runs, for another readout than it knows, or on several devices; arguments as there."""
         assert self.tokenizer is not None
         model = self.config if dtype is None else dataclasses.replace(self.config, dtype=dtype)
-        return Embedder(model, self.params, self.tokenizer, readout, batch_size=batch_size)
+        return Embedder(model, self.params, self.tokenizer, readout, batch_size=batch_size, mesh=mesh)
 
     def _not_padding(self, tokens: np.ndarray) -> np.ndarray:
         """segments [B, L] of rows of one document each."""

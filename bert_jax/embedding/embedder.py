@@ -13,6 +13,7 @@ from bert_jax.config import Model
 from bert_jax.embedding import pack, readout
 from bert_jax.embedding.pooling import vectors
 from bert_jax.embedding.readout import Readout
+from bert_jax.runtime import sharding
 from data_pipeline.tokenizers import Tokenizer
 
 USUAL_LENGTH = 512  # tokens of the rows that a batch size counts, where the encoder takes longer ones
@@ -26,8 +27,10 @@ class Embedder:
 
     Args:
       model: with the dtype of the matrix products.
-      batch_size: rows of the longest kind that are encoded at once; of shorter ones as many as have the same tokens.
+      batch_size: rows of the longest kind that a device encodes at once; of shorter ones as many as have the same
+        tokens.
       row_lengths: of packed rows; None for `pack.row_lengths`.
+      mesh: whose devices share the rows, each with a copy of the weights; None for one device.
     """
 
     def __init__(
@@ -39,14 +42,21 @@ class Embedder:
         *,
         batch_size: int = 32,
         row_lengths: Sequence[int] | None = None,
+        mesh: jax.sharding.Mesh | None = None,
     ):
         # A text alone in its row sees the same with and without isolation; with it, it may share the row.
         self.model = dataclasses.replace(model, isolate_documents=True)
-        self.params, self.tokenizer, self.readout = params, tokenizer, readout
+        self.params = params if mesh is None else jax.device_put(params, sharding.everywhere(mesh))
+        self.tokenizer, self.readout = tokenizer, readout
         self.longest = min(model.max_length, readout.max_length or model.max_length)
         self.row_lengths = row_lengths or pack.row_lengths(self.longest)
         self.batch_tokens = batch_size * min(self.longest, USUAL_LENGTH)
-        self._run = jax.jit(functools.partial(run, self.model, self.readout), static_argnames="documents")
+        self._devices, self._place = 1, lambda batch: batch
+        encode = functools.partial(run, self.model, self.readout)
+        if mesh is not None:
+            self._devices, self._place = mesh.size, functools.partial(sharding.put_batch, mesh=mesh)
+            encode = sharding.on_mesh(mesh, encode)
+        self._run = jax.jit(encode, static_argnums=2)
 
     def __call__(self, texts: Sequence[str], done: Done | None = None) -> np.ndarray:
         """float32 [len(texts), width]: the texts' vectors, in their order."""
@@ -71,9 +81,9 @@ class Embedder:
             if done is not None:
                 done(int(there.sum()))
 
-        for packed in pack.batches(texts, self.row_lengths, self.batch_tokens, self.model.width):
+        for packed in pack.batches(texts, self.row_lengths, self.batch_tokens, self.model.width, self._devices):
             batch = {"tokens": packed.tokens, "segments": packed.segments, "positions": packed.positions}
-            running.append((packed.texts, self._run(self.params, batch, documents=packed.texts.shape[1])))
+            running.append((packed.texts, self._run(self.params, self._place(batch), packed.texts.shape[1])))
             if len(running) > _AHEAD:
                 fetch()
         while running:
@@ -82,7 +92,7 @@ class Embedder:
 
 
 def run(
-    model: Model, readout_: Readout, params: dict[str, Any], batch: dict[str, jax.Array], *, documents: int
+    model: Model, readout_: Readout, params: dict[str, Any], batch: dict[str, jax.Array], documents: int
 ) -> jax.Array:
     """Packed rows [B, L] → float32 [B, K, width]."""
     batch = batch | {"token_types": jax.numpy.zeros_like(batch["tokens"])}

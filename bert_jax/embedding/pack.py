@@ -28,18 +28,22 @@ def row_lengths(longest: int) -> tuple[int, ...]:
     return (*(length for length in steps if length < longest), longest)
 
 
-def batches(texts: Sequence[Sequence[int]], lengths: Sequence[int], batch_tokens: int, width: int) -> Iterator[Packed]:
+def batches(
+    texts: Sequence[Sequence[int]], lengths: Sequence[int], batch_tokens: int, width: int, devices: int = 1
+) -> Iterator[Packed]:
     """All texts in batches, those of the longest rows first. A function of the texts and the arguments alone.
 
     Args:
       texts: the ids of each, special tokens included; none empty, none longer than the longest row.
       lengths: what rows may have, as `row_lengths` gives them.
-      batch_tokens: of a batch, at most (one row at least).
+      batch_tokens: of a batch on one device, at most (one row at least).
       width: D, by which attention's share of the work is known.
+      devices: that share each batch's rows, the same number each.
     """
     for length, rows in sorted(plan([len(text) for text in texts], lengths, width).items(), reverse=True):
         start = 0
-        for size in sizes(len(rows), max(1, batch_tokens // length)):
+        for rows_each in sizes(-(-len(rows) // devices), max(1, batch_tokens // length)):
+            size = devices * rows_each
             yield assemble(texts, rows[start : start + size], size, length)
             start += size
 

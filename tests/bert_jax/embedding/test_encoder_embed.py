@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 from encoders import make_encoder, make_texts
 
+from bert_jax.config import Mesh
 from bert_jax.embedding.pooling import normalise
+from bert_jax.embedding.readout import chosen
 from bert_jax.encoder import Encoder
 from bert_jax.modeling import bert
+from bert_jax.runtime.sharding import make_mesh
 from configuration.variants import ConfigError, use
 
 TEXTS = [*make_texts(40), "", "the " * 200]
@@ -54,6 +57,14 @@ def test_vectors_have_length_1_unless_that_is_not_wanted(encoder: Encoder) -> No
     first = encoder.embed(TEXTS, dimensions=5)
     np.testing.assert_allclose(first, normalise(plain[:, :5]), atol=1e-6)
     assert encoder.embed(TEXTS, "cls+mean").shape == (len(TEXTS), 24)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_four_devices_share_the_rows(encoder: Encoder, pooling: str) -> None:
+    read = chosen(None, encoder.config, pooling)
+    shared = encoder.embedder(read, 1, mesh=make_mesh(Mesh(), jax.devices()[:4]))
+    np.testing.assert_allclose(shared(TEXTS), encoder.embed(TEXTS, pooling), atol=1e-6)
+    np.testing.assert_allclose(shared(TEXTS[:1]), encoder.embed(TEXTS[:1], pooling), atol=1e-6)
 
 
 def test_one_text_and_none(encoder: Encoder) -> None:

@@ -61,6 +61,11 @@ def test_the_last_batches_have_powers_of_two_of_rows() -> None:
     assert pack.sizes(1, 1) == [1]
 
 
+def test_devices_get_the_same_number_of_rows() -> None:
+    shapes = [b.tokens.shape for b in pack.batches([[1] * 30] * 13, (32,), 2 * 32, 64, devices=3)]
+    assert shapes == [(6, 32), (6, 32), (3, 32)]
+
+
 def test_row_lengths_end_at_the_longest() -> None:
     assert pack.row_lengths(100) == (32, 64, 96, 100)
     assert pack.row_lengths(512)[-2:] == (384, 512)
