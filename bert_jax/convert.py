@@ -3,28 +3,40 @@
 python -m bert_jax.convert --workdir=runs/demo --output=runs/demo/huggingface
 python -m bert_jax.convert --workdir=runs/electra --part=generator --output=runs/electra/generator
 python -m bert_jax.convert --source=path/to/bert-base-uncased --output=imported
+
+With --pooling, the folder is one of sentence-transformers, whose vectors are those of `bert_jax.embed`:
+
+python -m bert_jax.convert --workdir=runs/demo --output=vectors --pooling=mean --whiten=sentences.txt --dimensions=128
 """
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 from absl import flags
 
+from bert_jax.embedding import readout as readouts
+from bert_jax.embedding import whitening
+from bert_jax.embedding.readout import Readout
+from bert_jax.encoder import Encoder
 from bert_jax.formats import family as family_names
-from bert_jax.formats import folder, huggingface, native
+from bert_jax.formats import folder, huggingface, native, sentence_transformers
 from bert_jax.formats.family import Settings
 from bert_jax.formats.table import Params
 from bert_jax.modeling import bert
 from configuration import cli
 from configuration.foreign import FormatError
 from configuration.variants import Variant, names, nearest
+from data_pipeline.texts import open_texts
+
+CHUNK = 8192  # texts whose vectors are in memory at once
 
 
 def define_flags() -> None:
@@ -40,15 +52,27 @@ def define_flags() -> None:
     )
 
 
+def vector_flags() -> None:
+    """--pooling, --normalise, --whiten, --column, --dimensions"""
+    flags.DEFINE_string("pooling", "", "Write a folder of sentence-transformers with this pooling: cls, mean, max, …")
+    flags.DEFINE_bool("normalise", True, "With --pooling, vectors of length 1.")
+    flags.DEFINE_string("whiten", "", "With --pooling, a file of texts (.txt, .jsonl, .parquet) to fit a whitening on.")
+    flags.DEFINE_string("column", "text", "With --whiten, the field or column that holds the text.")
+    flags.DEFINE_integer("dimensions", 0, "With --pooling, numbers of a vector; 0 for all.", lower_bound=0)
+
+
 def main() -> dict[str, Any]:
     """The command."""
     workdir, source, output = cli.FLAGS.workdir, cli.FLAGS.source, Path(cli.FLAGS.output)
     if bool(workdir) == bool(source):
         raise FormatError("give either --workdir (to PyTorch's layout) or --source (from it)")
+    if not cli.FLAGS.pooling and (cli.FLAGS.whiten or cli.FLAGS.dimensions):
+        raise FormatError("--whiten and --dimensions make vectors, which are pooled: give --pooling too, such as mean")
     if workdir:
-        flags_ = cli.FLAGS
-        places = (flags_.step, flags_.store, flags_.checkpoints)
-        opened = export(Path(workdir), output, flags_.family, *places, part=flags_.part)
+        given = cli.FLAGS
+        where = {"step": given.step, "store": given.store, "checkpoints": given.checkpoints}
+        vectors = vectors_of if given.pooling else None
+        opened = export(Path(workdir), output, given.family, given.part, **where, vectors=vectors)
     else:
         opened = import_(Path(source), output)
     figures = {
@@ -67,10 +91,12 @@ def export(
     workdir: Path,
     output: Path,
     family: str = "",
+    part: str = "",
+    *,
     step: str = "",
     store: str = "",
     checkpoints: str = "",
-    part: str = "",
+    vectors: Callable[[folder.Opened], Readout] | None = None,
 ) -> folder.Opened:
     """Writes an encoder in PyTorch's layout, with its tokenizer if it has one; returns what was written.
 
@@ -79,9 +105,11 @@ def export(
       output: a folder that is not there, is empty, or holds an earlier export.
       family: a file of bert_jax/formats/families; if not given, the one the encoder came from, or the first that
         expresses it.
+      part: another encoder that the objective of a work folder trains beside the model, in its stead.
       step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
       store, checkpoints: of a work folder, where they are outside it.
-      part: another encoder that the objective of a work folder trains beside the model, in its stead.
+      vectors: how vectors are read, for a folder of sentence-transformers, which holds the encoder without heads; if
+        not given, as the encoder's folder says.
 
     Raises:
       FormatError: nothing to export, no such part, an encoder that the family cannot express, or an output that is in
@@ -89,6 +117,11 @@ def export(
     """
     opened = folder.read(workdir, step, store, checkpoints)
     opened = part_of(opened, part) if part else opened
+    readout = vectors(opened) if vectors else opened.readout
+    if readout is not None:
+        kept = bert.encoder_parts(opened.model).keys() | {"pooler"}
+        params = {name: arrays for name, arrays in opened.params.items() if name in kept}
+        opened = dataclasses.replace(opened, params=params, names={}, task=None, readout=readout)
     with written_whole(output) as temporary:
         ids = None
         if opened.tokenizer is not None:
@@ -109,10 +142,37 @@ def export(
             left_out += sorted(opened.kept & params.keys())
             params = {name: part for name, part in params.items() if name not in opened.kept}
             write(params)
+        if readout is not None:
+            sentence_transformers.write(readout, opened.model, temporary)
     for name in left_out:
         why = f"--part={name} writes it" if name in opened.encoders else "no class in PyTorch's layout has it too"
         print(f"left out: {name}; {why}", file=sys.stderr)
     return dataclasses.replace(opened, params=params)
+
+
+def vectors_of(opened: folder.Opened) -> Readout:
+    """How the flags say that vectors are read, with a whitening or PCA that is fit on a file of texts."""
+    f = cli.FLAGS
+    if not f.whiten:
+        return readouts.chosen(None, opened.model, f.pooling, f.normalise, dimensions=f.dimensions)
+    texts = open_texts(Path(f.whiten), f.column)
+    plain = readouts.chosen(None, opened.model, f.pooling, normalised=False)
+    encoder = Encoder(opened.model, opened.params, opened.tokenizer)
+    if encoder.tokenizer is None:
+        raise FormatError(f"{f.workdir} has no tokenizer, so there is no way from text to its ids")
+    embedder, stream = encoder.embedder(plain), texts.read()
+    chunks = iter(lambda: list(itertools.islice(stream, CHUNK)), [])
+    fitted = whitening.fit(map(embedder, chunks), f.dimensions, about={"file": f.whiten})
+    return dataclasses.replace(plain, steps=(fitted,)).normalised(f.normalise)
+
+
+def label_names(task: Variant) -> Settings:
+    """What config.json says of a task's labels."""
+    labels = list(task.options.get("labels", ()))
+    if not labels:
+        return {"id2label": {"0": "value"}, "label2id": {"value": 0}, "problem_type": "regression"}
+    names = {"id2label": {str(i): name for i, name in enumerate(labels)}}
+    return names | {"label2id": {name: i for i, name in enumerate(labels)}}
 
 
 def part_of(opened: folder.Opened, part: str) -> folder.Opened:
@@ -125,15 +185,6 @@ def part_of(opened: folder.Opened, part: str) -> folder.Opened:
         raise FormatError(f"--part={part} is no encoder that this objective trains{nearest(part, opened.encoders)}")
     model, params = opened.encoders[part]
     return dataclasses.replace(opened, model=model, params=params, names={}, encoders={}, kept=frozenset())
-
-
-def label_names(task: Variant) -> Settings:
-    """What config.json says of a task's labels."""
-    labels = list(task.options.get("labels", ()))
-    if not labels:
-        return {"id2label": {"0": "value"}, "label2id": {"value": 0}, "problem_type": "regression"}
-    names = {"id2label": {str(i): name for i, name in enumerate(labels)}}
-    return names | {"label2id": {name: i for i, name in enumerate(labels)}}
 
 
 def exchanged(opened: folder.Opened) -> tuple[Params, list[str]]:
@@ -180,4 +231,4 @@ def written_whole(output: Path) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, cli.step_flag, cli.outside_flags)
+    cli.run(main, define_flags, vector_flags, cli.step_flag, cli.outside_flags)

@@ -6,10 +6,12 @@ that a misspelt option is one clear line before anything compiles, and adding a 
 a file.
 """
 
+import ast
 import dataclasses
 import difflib
 import functools
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import types
@@ -52,33 +54,54 @@ def use(name: str, /, **options: Any) -> Variant:
 def names(package: str) -> list[str]:
     """The variants that `package` (such as "bert_jax.training.optimizers") holds, one for each file."""
     folder = importlib.import_module(package)
-    return sorted(m.name for m in pkgutil.iter_modules(folder.__path__) if not m.name.startswith("_"))
+    return sorted(m.name for m in pkgutil.iter_modules(folder.__path__) if not m.ispkg and not m.name.startswith("_"))
 
 
-def module(package: str, name: str) -> types.ModuleType:
+def module(package: str, name: str, function: str = "build") -> types.ModuleType:
     """Imports the variant's file.
 
-    A name with a dot is a module of the user's own, such as "mine.objective": it need not be in the package.
+    A name with a dot is a module of the user's own, such as "mine.objective": it need not be in the package. The name
+    may stand in a stranger's file, so that a module which has no such `function` is not run.
 
     Raises:
       ConfigError: there is no such file; the message gives the nearest right name.
     """
     if "." in name:
-        return _own_module(package, name)
+        return _own_module(package, name, function)
     known = names(package)
     if name not in known:
         raise ConfigError(f"{package} has no variant {name!r}{nearest(name, known)}")
     return importlib.import_module(f"{package}.{name}")
 
 
-def _own_module(package: str, name: str) -> types.ModuleType:
+def _own_module(package: str, name: str, function: str) -> types.ModuleType:
     try:
+        found = importlib.util.find_spec(name)
+        read = getattr(found.loader if found else None, "get_source", lambda name: None)
+        source = read(name)
+        if found is None:
+            raise ModuleNotFoundError(f"No module named {name!r}")
+        if function not in _bound(source or ""):
+            raise ConfigError(f"{name!r} is no variant of {package}: {found.origin} defines no function {function}")
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"{name!r}, to stand beside the variants of {package}, cannot be imported: {error}; its folder must be on "
             "Python's path (PYTHONPATH)"
         ) from None
+
+
+def _bound(source: str) -> set[str]:
+    """The names that a module's functions, assignments and imports bind, without running it."""
+    found: set[str] = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.ImportFrom):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
 
 
 def load(package: str, variant: Variant, function: str = "build") -> Callable[..., Any]:

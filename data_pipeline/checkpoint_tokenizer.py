@@ -89,7 +89,8 @@ def folder_of(path: Path) -> Path:
     """
     if not (path / "checkpoints").is_dir() or is_kept(path):
         return path
-    data = foreign.read_json(path / "config.json").get("data")
+    written = path / "config.json"  # not there in a folder of checkpoints alone
+    data = foreign.read_json(written).get("data") if written.exists() else None
     return store_of(path, str((data.get("store") if isinstance(data, dict) else "") or ""))
 
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from bert_jax.config import Config, Model, Phase
 from bert_jax.reporting.numbers import compact, percent, whole
-from bert_jax.training.setup import data_facts, make_objective, open_examples
+from bert_jax.reporting.store_page import page, unit_ends
+from bert_jax.training.setup import check_fields, data_facts, make_objective, open_examples
 from configuration import cli
 from data_pipeline import clean, overlap
 from data_pipeline.memory import release
@@ -37,6 +38,7 @@ class Token(NamedTuple):
     text: str  # with a space first where one stands before it
     document: int  # its number within the row from 1; 0 for [CLS] and [SEP]
     shown: str | None  # at a predicted place, the text that the model sees there, or MASK
+    unit: int = -1  # at a predicted place, the number of its unit: what was drawn as one, such as a word or a span
 
 
 Facts = dict[str, Any]
@@ -73,13 +75,13 @@ def inspect(store: Store, config: Config) -> Facts:
         "document_lengths": _lengths(train, "document"),
         "sentence_lengths": _lengths(train, "sentence"),
         "frequent": [(_text(tokenizer, int(i)), int(counts[i]) / max(1, total)) for i in order if counts[i]],
-        "rows_shown": list(_rows(config, store)),
+        **_rows_shown(config, store),
     }
 
 
 def _share_of_word_starts(split: Split) -> float:
     """Of the tokens of the first shards: enough to tell, and quick on any store."""
-    starts = [shard.word_starts(0, min(shard.facts.tokens, _AT_ONCE)) for shard in split.shards[:4]]
+    starts = [shard.annotation("word_starts", 0, min(shard.facts.tokens, _AT_ONCE)) for shard in split.shards[:4]]
     return float(np.concatenate(starts).mean()) if starts else 0.0
 
 
@@ -107,22 +109,41 @@ def _lengths(split: Split, what: str) -> dict[str, Any]:
     }
 
 
-def _rows(config: Config, store: Store) -> Iterator[list[Token]]:
-    """Rows of training of the last phase, each as its first batch has it, masks as its first step could draw them."""
-    examples = open_examples(config, store, len(config.phases) - 1)
+def _rows_shown(config: Config, store: Store) -> Facts:
+    """Rows of training of the last phase, each as its first batch has it, masks as its first step could draw them.
+
+    With the labels of each, such as "pair_label 1".
+    """
+    objective = make_objective(config, store)
+    examples = open_examples(config, store, len(config.phases) - 1, objective.needs)
+    check_fields(config, objective, examples)
     batch: Any = examples.batch(0, min(ROWS, examples.rows))
-    corrupted = jax.device_get(make_objective(config, store).corrupt(batch, jax.random.key(config.seed)))
-    tokenizer = store.tokenizer
+    corrupted = jax.device_get(objective.corrupt(batch, jax.random.key(config.seed)))
+    labels = [name for name, values in batch.items() if values.ndim == 1]
+    return {
+        "rows_shown": list(_rows(store.tokenizer, batch, corrupted)),
+        "row_labels": [
+            ", ".join(f"{name} {batch[name][row]}" for name in labels) for row in range(len(batch["tokens"]))
+        ],
+    }
+
+
+def _rows(tokenizer: Any, batch: Any, corrupted: Any) -> Iterator[list[Token]]:
     for row, segments in enumerate(batch["segments"]):
         shown: dict[int, str] = {}
+        units: dict[int, int] = {}
         if "target_positions" in corrupted:
-            places = corrupted["target_positions"][row][corrupted["target_weights"][row] > 0].tolist()
+            used = corrupted["target_weights"][row] > 0
+            places = corrupted["target_positions"][row][used].tolist()
             shown = {place: _text(tokenizer, int(corrupted["tokens"][row, place])) for place in places}
+            of_places = corrupted["target_units"][row][used].tolist() if "target_units" in corrupted else places
+            units = dict(zip(places, of_places, strict=True))
         yield [
             Token(
                 _text(tokenizer, int(token)),
                 0 if token in (tokenizer.cls_id, tokenizer.sep_id) else int(segments[place]),
                 shown.get(place),
+                units.get(place, -1),
             )
             for place, token in enumerate(batch["tokens"][row])
             if segments[place]
@@ -166,9 +187,10 @@ def terminal(facts: Facts, colours: bool) -> str:
         lines += ["", f"{what} lengths in tokens", *_bars(facts[f"{what}_lengths"])]
     lines += ["", f"{facts['row_format']} at {facts['length']} tokens: {whole(facts['rows'])} rows,"]
     lines[-1] += f" {percent(facts['share_of_padding'])} padding, {percent(facts['cut_documents'])} of documents cut"
-    lines.append("⟦word⟧ is hidden behind [MASK], ⟦word→other⟧ shows another token, ⟦word→word⟧ shows itself")
-    for number, row in enumerate(facts["rows_shown"]):
-        lines += ["", f"row {number}", _painted(row, colours)]
+    lines.append("⟦word⟧ is hidden behind [MASK], ⟦word→other⟧ shows another token, ⟦word→word⟧ shows itself;")
+    lines.append("tokens in the same brackets were drawn as one, such as a word or a span")
+    for number, (row, labels) in enumerate(zip(facts["rows_shown"], facts["row_labels"], strict=True)):
+        lines += ["", f"row {number}{': ' * bool(labels)}{labels}", _painted(row, colours)]
     return "\n".join(lines)
 
 
@@ -182,13 +204,13 @@ def _bars(histogram: Facts) -> list[str]:
 
 
 def _painted(row: list[Token], colours: bool) -> str:
-    """A row on a terminal; predicted places stand in brackets, with what is shown where it is not [MASK]."""
+    """A row on a terminal; predicted units stand in brackets, with what is shown where it is not [MASK]."""
     parts = []
-    for text, document, shown in row:
+    for (text, document, shown, _), (opens, closes) in zip(row, unit_ends(row), strict=True):
         part = f" {text} " if not document else text
         if shown is not None:
             sees = "" if shown == MASK else f"→{shown.strip()}"
-            part = f"{' ' * text.startswith(' ')}⟦{text.strip()}{sees}⟧"
+            part = f"{' ' * text.startswith(' ')}{'⟦' * opens}{text.strip()}{sees}{'⟧' * closes}"
         if colours:
             code = f"38;5;{_COLOURS[(document - 1) % len(_COLOURS)]}" if document else "2"
             part = f"\033[{code}{';7' if shown is not None else ''}m{part}\033[0m"
@@ -198,8 +220,6 @@ def _painted(row: list[Token], colours: bool) -> str:
 
 def run(store: Store, config: Config, html: str) -> Facts:
     """The command: prints the store, writes the page if one is asked for, and gives the figures."""
-    from bert_jax.reporting.store_page import page
-
     facts = inspect(store, config)
     print(terminal(facts, colours=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
     if html:

@@ -43,6 +43,7 @@ class Family:
     special_ids: Settings  # what config.json says of them where there is no tokenizer to ask
     preference: int = 0  # of the families that express an encoder, an export takes the one with the highest; 0: none
     code: tuple[str, ...] = ()  # files of bert_jax/formats/code that a folder carries, for transformers to run
+    own_code: Callable[[config.Model], dict[str, str]] = lambda model: {}  # more of it, by name: a scheme's own
     constants: Callable[[config.Model], dict[str, np.ndarray]] = lambda model: {}  # arrays stored that are no weights
     heads: Callable[[Collection[str]], Settings] = lambda parts: {}  # what config.json says of the heads there are
     task_rules: Callable[[Collection[str]], list[Rule]] = lambda heads: task_rules(heads)

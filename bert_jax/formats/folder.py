@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bert_jax import config
-from bert_jax.formats import google_tensorflow, huggingface, native, weights
+from bert_jax.embedding.readout import Readout
+from bert_jax.formats import google_tensorflow, huggingface, native, sentence_transformers, weights
 from bert_jax.formats.table import Params
 from bert_jax.objectives import encoders_of, exported_names
 from configuration import foreign
@@ -28,11 +29,12 @@ class Opened:
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of the objective's own, in PyTorch's layout
     task: Variant | None = None  # that it was fine-tuned on
     encoders: Mapping[str, tuple[config.Model, Params]] = dataclasses.field(default_factory=dict)  # trained beside it
+    readout: Readout | None = None  # how the folder says that vectors are read
     kept: frozenset[str] = frozenset()  # parts of the encoder it started from that a run did not train
 
 
 def read(path: Path, step: str = "", store: str = "", checkpoints: str = "") -> Opened:
-    """Opens a work folder, a folder of ours, a folder in PyTorch's layout, or Google's TensorFlow checkpoint.
+    """Opens a work folder, a folder of ours, one in PyTorch's layout or sentence-transformers', or Google's checkpoint.
 
     Args:
       step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
@@ -49,6 +51,8 @@ def read(path: Path, step: str = "", store: str = "", checkpoints: str = "") -> 
         return read_workdir(path, step, store, checkpoints)
     if step:
         raise FormatError(f"--step={step}: {path} is no work folder of a run, which alone has steps; leave --step out")
+    readout = sentence_transformers.read(path) if sentence_transformers.is_here(path) else None
+    path = sentence_transformers.encoder_folder(path)
     if (path / native.PARAMS).exists():
         model, params, family = native.read(path)
     elif (path / huggingface.CONFIG).exists():
@@ -68,7 +72,7 @@ def read(path: Path, step: str = "", store: str = "", checkpoints: str = "") -> 
         raise FormatError(
             f"{path}: the tokenizer has {found.vocab_size} pieces and the encoder {model.vocab_size} embeddings"
         )
-    return Opened(model, params, found, family)
+    return Opened(model, params, found, family, readout=readout)
 
 
 def read_model(path: Path) -> config.Model:
@@ -79,6 +83,7 @@ def read_model(path: Path) -> config.Model:
     """
     if (path / "checkpoints").is_dir():
         return read_config(path).model
+    path = sentence_transformers.encoder_folder(path)
     if (path / native.PARAMS).exists():
         return native.read_model(path)
     if (path / huggingface.CONFIG).exists():
@@ -124,6 +129,5 @@ def read_workdir(path: Path, step: str = "", store: str = "", checkpoints: str =
         tokenizer = None
     transforms = tuple(transform.name for transform in run.transforms)
     task = run.labelled.task if run.labelled else None
-    encoders = encoders_of(run, params)
-    names = exported_names(run)
-    return Opened(run.model, params, tokenizer, "", transforms, names, task, encoders, frozenset(untrained))
+    encoders, names = encoders_of(run, params), exported_names(run)
+    return Opened(run.model, params, tokenizer, "", transforms, names, task, encoders, kept=frozenset(untrained))

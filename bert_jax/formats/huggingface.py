@@ -97,8 +97,11 @@ def write(
     if twice := sorted(extra.keys() & tensors.keys()):
         raise FormatError(f"the objective's own weights have names of the {name} layout: {', '.join(twice)}")
     settings |= {OBJECTIVE_WEIGHTS: sorted(extra)} if extra else {}
-    for file in families.load(name).code:
+    family = families.load(name)
+    for file in family.code:
         shutil.copyfile(CODE / file, folder / file)
+    for file, text in family.own_code(model).items():
+        (folder / file).write_text(text, encoding="utf-8")
     weights.write_json(folder / CONFIG, settings | (said or {}))
     tensors |= extra
     weights.write_safetensors(folder / weights.SAFETENSORS, tensors, {"format": "pt"})

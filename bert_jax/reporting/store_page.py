@@ -77,9 +77,14 @@ def _rows(facts: Facts) -> str:
     legend = (
         '<ul class="legend row"><li><mark>word</mark> hidden behind [MASK]</li>'
         '<li><mark class="random">word<small>other</small></mark> replaced by a random token</li>'
-        '<li><mark class="kept">word</mark> predicted, but left as it is</li></ul>'
+        '<li><mark class="kept">word</mark> predicted, but left as it is</li>'
+        '<li><span class="together"><mark>two</mark> <mark>words</mark></span> drawn as one, such as a span</li></ul>'
     )
-    cards = "".join(f'<div class="card"><p class="row">{_row(row)}</p></div>' for row in facts["rows_shown"])
+    labels = [f'<p class="kicker">{escape(each)}</p>' if each else "" for each in facts["row_labels"]]
+    cards = "".join(
+        f'<div class="card">{label}<p class="row">{_row(row)}</p></div>'
+        for row, label in zip(facts["rows_shown"], labels, strict=True)
+    )
     note = (
         "Rows as training reads them, each document in a row with its own colour; masks drawn by the objective"
         f" {escape(facts['objective'])}."
@@ -89,7 +94,8 @@ def _rows(facts: Facts) -> str:
 
 def _row(row: list[Any]) -> str:
     parts = []
-    for text, document, shown in row:
+    for token, (opens, closes) in zip(row, unit_ends(row), strict=True):
+        text, document, shown = token.text, token.document, token.shown
         if not document:
             parts.append(f'<span class="special">{escape(text)}</span>')
             continue
@@ -99,8 +105,17 @@ def _row(row: list[Any]) -> str:
             kind = "" if shown == "[MASK]" else ' class="kept"' if shown == text else ' class="random"'
             other = f"<small>{escape(shown.strip())}</small>" if "random" in kind else ""
             inner = f"{space}<mark{kind}>{escape(word)}{other}</mark>"
-        parts.append(f'<span class="d{(document - 1) % _COLOURS}">{inner}</span>')
+        several = shown is not None and not (opens and closes)
+        begin, end = '<span class="together">' * (several and opens), "</span>" * (several and closes)
+        parts.append(f'{begin}<span class="d{(document - 1) % _COLOURS}">{inner}</span>{end}')
     return "".join(parts)
+
+
+def unit_ends(row: list[Any]) -> list[tuple[bool, bool]]:
+    """Of each token whether it begins a predicted unit, and whether it ends one."""
+    units = [-1, *(token.unit if token.shown is not None else -1 for token in row), -1]
+    inside = zip(units[:-2], units[1:-1], units[2:], strict=True)
+    return [(before != unit, after != unit) for before, unit, after in inside]
 
 
 def _cleaning(report: Facts) -> str:

@@ -107,6 +107,7 @@ td.words, th.words { text-align: left; }
   white-space: pre-wrap; }
 .row mark.random { background: none; color: inherit; box-shadow: inset 0 0 0 2px var(--warm); }
 .row mark.kept { background: none; color: inherit; box-shadow: inset 0 0 0 2px var(--good); }
+.row .together { padding-bottom: .2em; border-bottom: 2px solid var(--accent); }
 .row mark small { margin-left: .35em; font-size: .75em; opacity: .85; }
 .caption { margin: .7rem 0 0; color: var(--quiet); font-size: .85rem; }
 .samples { margin: .9rem 0 0; padding: 0; list-style: none; font-size: .93rem; }

@@ -1,5 +1,6 @@
 """What is shown of a store is what is in it, and masks are those of the objective."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -15,6 +16,7 @@ from bert_jax.analysis import inspection
 from bert_jax.reporting.store_page import page
 from bert_jax.training import setup
 from configuration import flags as config_flags
+from configuration.variants import use
 from data_pipeline.store import Store
 
 NASTY = "<script>alert('x')</script> & \"quoted\""
@@ -63,6 +65,25 @@ def test_rows_are_those_of_training_with_the_masks_of_the_objective(recipe, fact
     assert "[MASK]" in kinds
 
 
+def test_a_unit_has_one_mark_and_a_row_its_labels(recipe):
+    """Spans drawn as one stand in one pair of brackets, whatever is shown of their tokens."""
+    config = config_flags.read(str(recipe))
+    data = dataclasses.replace(config.data, rows=use("segment_pair", label="sop"))
+    config = dataclasses.replace(config, data=data, objective=use("mlm_pair", masking=use("spans"), mask_rate=0.5))
+    facts = inspection.inspect(Store.open(recipe.parent / "store"), config)
+    assert set(facts["row_labels"]) == {"pair_label 0", "pair_label 1"}
+    text, html = inspection.terminal(facts, colours=False), page(facts)
+    several = 0
+    for row in facts["rows_shown"]:
+        units = [token.unit for token in row if token.shown is not None]
+        several += sum(units.count(unit) > 1 for unit in set(units))
+    single = [len({token.unit for token in row if token.shown is not None}) for row in facts["rows_shown"]]
+    assert several > 3
+    assert text.count("⟦") == text.count("⟧") == sum(single) + 3  # and those of the legend
+    assert html.count('<span class="together">') == several + 1
+    assert html.count("pair_label") == len(facts["row_labels"])
+
+
 class Page(HTMLParser):
     def __init__(self, html: str):
         super().__init__()
@@ -87,6 +108,7 @@ def test_the_page_is_whole_and_users_text_stays_text(facts):
         "frequent": [(NASTY, 0.1)],
         "sources": [{"name": NASTY, "about": NASTY, "documents": 3}],
         "rows_shown": [[inspection.Token(NASTY, 1, NASTY + "!")]],
+        "row_labels": [""],
         "name": f"stores/{NASTY.replace('/', '')}",
     }
     html = page({**facts, **more})

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import test_train_step as tiny
 
+import bert_jax
 from bert_jax.config import Mesh, use
-from bert_jax.modeling import bert
+from bert_jax.formats import huggingface
+from bert_jax.modeling import bert, heads
 from bert_jax.modeling.kernels import choose, request_for
 from bert_jax.modeling.visibility import within
 from bert_jax.objectives import parts_of
@@ -18,6 +20,7 @@ from bert_jax.runtime import sharding
 from bert_jax.training.optimizers import lamb
 from bert_jax.training.state import init_state
 from bert_jax.training.step import jit_train_step
+from configuration.foreign import FormatError
 from configuration.variants import ConfigError, load
 
 SLOPES = dataclasses.replace(tiny.MODEL, positions=use("plugins.slopes", start=0.3))
@@ -49,6 +52,25 @@ def test_its_slopes_have_a_trust_ratio_a_layer() -> None:
     gradients = jax.tree.map(lambda x: 1e-3 * jax.random.normal(jax.random.key(1), x.shape), params)
     ratios = lamb.statistics(gradients, lamb.build(lambda _: 1e-2).init(params), params)["trust_ratio"]
     assert ratios["layers"]["attention"]["position"]["slope"].shape == (SLOPES.layers,)
+
+
+@pytest.mark.torch
+def test_it_is_exported_with_its_own_lines_for_pytorch(tmp_path) -> None:
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    params = jax.device_get(bert.init(SLOPES, jax.random.key(0), heads.parts(SLOPES, "mlm_head")))
+    slopes = np.random.default_rng(0).uniform(0.1, 1, (SLOPES.layers, SLOPES.heads)).astype(np.float32)
+    params["layers"]["attention"]["position"]["slope"] = slopes
+    huggingface.write(SLOPES, params, tmp_path)
+    ours = bert_jax.load(tmp_path)
+    np.testing.assert_array_equal(ours.params["layers"]["attention"]["position"]["slope"], slopes)
+    theirs = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path, trust_remote_code=True).eval()
+    tokens = np.random.default_rng(1).integers(5, tiny.V, (2, 17))
+    with torch.no_grad():
+        wanted = theirs(torch.tensor(tokens)).logits.numpy()
+    np.testing.assert_allclose(ours(tokens)["logits"], wanted, atol=1e-5)
+    without = dataclasses.replace(SLOPES, positions=use("plugins.steps"))
+    with pytest.raises(FormatError, match=r"'plugins.steps' ships no lines for PyTorch"):
+        huggingface.write(without, params, tmp_path)
 
 
 def test_the_nearer_counts_more() -> None:

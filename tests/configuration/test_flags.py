@@ -162,6 +162,8 @@ def test_a_missing_flag_is_called_missing() -> None:
         ("evaluation.seed", "9223372036854775808"),
         ("log_every", "0"),
         ("statistics_every", "-1"),
+        ("model.window", "-1"),
+        ("model.global_every", "2"),
         ("phases.0.learning_rate", "Infinity"),
         ("phases.0.learning_rate", "NaN"),
         ("phases.0.steps", "1000000000000"),

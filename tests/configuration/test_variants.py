@@ -1,8 +1,10 @@
 """Variants are found by file name, and their options are checked against the signature."""
 
+import sys
+
 import pytest
 
-from configuration.variants import ConfigError, check_types, load, names, use
+from configuration.variants import ConfigError, check_types, load, module, names, use
 
 
 def build(
@@ -62,3 +64,13 @@ def test_variants_are_equal_and_hashable_by_name_and_options() -> None:
     assert use("lamb", b1=0.9) == use("lamb", b1=0.9)
     assert hash(use("lamb", b1=0.9, b2=0.99)) == hash(use("lamb", b2=0.99, b1=0.9))
     assert use("lamb", b1=0.9) != use("lamb", b1=0.8)
+
+
+@pytest.mark.parametrize("name", ["pip.__main__", "json.tool", "idlelib.idle", "xml.dom"])
+def test_a_module_that_is_no_variant_is_not_run(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """The name may stand in a stranger's configuration."""
+    before = set(sys.modules)
+    with pytest.raises(ConfigError, match=f"'{name}' is no variant of bert_jax.objectives: .* no function build"):
+        module("bert_jax.objectives", name)
+    assert name not in set(sys.modules) - before
+    assert not capfd.readouterr().out

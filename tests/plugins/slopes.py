@@ -4,6 +4,7 @@ Linear biases (Press et al. 2021, arXiv 2108.12409) with learned slopes, both di
 """
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,6 +13,8 @@ from flax import nnx
 from bert_jax.config import Model
 from bert_jax.modeling.kernels import Bias, Needs
 from bert_jax.modeling.positions import Form, Positions
+
+TORCH = Path(__file__).with_name("slopes_torch.py")  # the same for PyTorch, for an export
 
 
 def build(model: Model, *, start: float = 0.5) -> Positions:
@@ -47,5 +50,5 @@ class Slopes(Positions):
     def own(self, rngs: nnx.Rngs) -> Learned:
         return Learned(self.model.heads, self.start)
 
-    def forms(self, length: int) -> tuple[Form, ...]:
+    def forms(self, length: int, local: bool = False) -> tuple[Form, ...]:
         return (Sloped(length),)

@@ -3,15 +3,20 @@
 The folder carries a modelling file, which opens with trust_remote_code=True.
 """
 
+from pathlib import Path
+
 from bert_jax import config
-from bert_jax.formats import family
+from bert_jax.formats import family, table
 from bert_jax.formats.family import Settings
 from bert_jax.formats.table import Rule
+from bert_jax.modeling import bert
+from configuration import variants
 from configuration.foreign import FormatError
 from configuration.variants import use
 
 CODE = "modeling_bert_jax"
-POSITIONS = ("absolute", "rotary", "functional_relative")
+POSITIONS = ("absolute", "rotary", "functional_relative")  # what the modelling file has
+OWN = "own_positions"  # the file of a scheme that it has not
 CLASSES = {
     "AutoConfig": "BertJaxConfig",
     "AutoModel": "BertJaxModel",
@@ -33,6 +38,8 @@ def model(settings: Settings) -> config.Model:
         biases=settings["biases"],
         sharing=settings["sharing"],
         groups=settings["groups"],
+        window=settings.get("window", 0),
+        global_every=settings.get("global_every", 1),
     )
 
 
@@ -43,8 +50,7 @@ def settings(model: config.Model, special_ids: Settings) -> Settings:
       FormatError: positions that the modelling file does not know.
     """
     positions = family.plain(model.positions)
-    if positions["name"] not in POSITIONS:
-        raise FormatError(f"the bert_jax layout has no positions {positions['name']!r}, only {', '.join(POSITIONS)}")
+    own_positions(model)
     return family.common_settings(model, special_ids) | {
         "positions": positions,
         "embedding_size": model.embedding_width,
@@ -53,8 +59,53 @@ def settings(model: config.Model, special_ids: Settings) -> Settings:
         "biases": model.biases,
         "sharing": model.sharing,
         "groups": model.groups,
+        "window": model.window,
+        "global_every": model.global_every,
         "auto_map": {auto: f"{CODE}.{name}" for auto, name in CLASSES.items()},
     }
+
+
+def own_positions(model: config.Model) -> Path | None:
+    """The PyTorch lines of a scheme that is not in the modelling file: its `TORCH`, None where they are not needed.
+
+    They define a class `Positions`, made from the configuration once a layer, whose parameters have the names of the
+    scheme's own, and which gives what is added to the scaled scores of q and k [B, N, L, H].
+
+    Raises:
+      FormatError: the scheme has none.
+    """
+    name = model.positions.name
+    if name in POSITIONS:
+        return None
+    found = getattr(variants.module("bert_jax.modeling.positions", name), "TORCH", None)
+    if found is None:
+        raise FormatError(
+            f"the bert_jax layout has the positions {', '.join(POSITIONS)}; {name!r} ships no lines for PyTorch (TORCH)"
+        )
+    return Path(found)
+
+
+def own_code(model: config.Model) -> dict[str, str]:
+    """The modelling file with the scheme's own lines beside it."""
+    lines = own_positions(model)
+    if lines is None:
+        return {}
+    code = (Path(__file__).parents[1] / "code" / f"{CODE}.py").read_text(encoding="utf-8")
+    slot = next(line for line in code.splitlines() if line.startswith("OwnPositions = None"))
+    plain = code.replace(slot, f"from .{OWN} import Positions as OwnPositions  # noqa: E402")
+    return {f"{CODE}.py": plain, f"{OWN}.py": lines.read_text(encoding="utf-8")}
+
+
+def own_rules(model: config.Model) -> list[Rule]:
+    """The names of a scheme's own parameters in each layer: as they are."""
+    if model.positions.name in POSITIONS:
+        return []
+    attention = bert.abstract_params(model)["layers"]["attention"].get("position", {})
+    theirs = lambda path: f"encoder.attention.{{layer}}.position.{path.replace('/', '.')}"
+    return [
+        Rule(f"layers/attention/position/{path}", theirs(path), inputs=int(x.ndim > 2))
+        for path, x in table.flatten(attention)
+    ]
 
 
 def rules(model: config.Model, settings: Settings) -> list[Rule]:
@@ -83,6 +134,7 @@ def rules(model: config.Model, settings: Settings) -> list[Rule]:
         *family.dense("mlm_head/dense", "mlm_head.dense"),
         *family.norm("mlm_head/norm", "mlm_head.norm"),
         Rule("mlm_head/bias", "mlm_head.bias", vocabulary=True),
+        *own_rules(model),
         *family.dense("pair_head", "pair_head"),
     ]
 
@@ -101,5 +153,6 @@ FAMILY = family.Family(
     preference=1,
     special_ids={"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},
     code=(f"{CODE}.py",),
+    own_code=own_code,
     heads=lambda parts: {"pooler": "pooler" in parts},
 )
