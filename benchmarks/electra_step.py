@@ -39,6 +39,7 @@ class Size:
 
 
 SIZES = {
+    "mini": Size(training.Work(4, 256, 16, 128), 128, 1 / 4),
     "small": Size(training.Work(12, 256, 16, 128), 128, 1 / 4),
     "base": Size(training.Work(12, 768, 4, 128), 768, 1 / 3),
 }

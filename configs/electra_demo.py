@@ -5,7 +5,9 @@
 
 Source: ELECTRA (Clark et al. 2020, arXiv 2003.10555) made small: a generator of half the width, the loss MLM + 50 ×
 detection. Departs for speed: two layers, no dropout, many small steps, attention that starts at the neighbours.
-Expected: the detection's loss (rtd_loss) falls below that of its rate alone, 0.41 nat where 14% are replaced.
+Expected: the generator's loss (mlm_loss) falls from 9.0 to 6.5 nat in the first 330 steps, and the detection's
+(rtd_loss) to 0.40, which is the entropy of its rate: a larger gain takes more steps.
+Not checked: what all 2,000 steps reach, and how long they take; only those 330 were run.
 """
 
 from bert_jax.config import Checkpoints, Config, Data, Model, Phase, use
