@@ -150,24 +150,32 @@ def stage(name: str, result: Path) -> None:
     print(f"\n── {name} → {result}", file=sys.stderr)
 
 
+def in_words(figures: Mapping[str, Any]) -> str:
+    """The held-out loss, beside the unigram baseline where tokens are predicted."""
+    if "eval_loss" not in figures:
+        return f"held-out loss {figures['held_out_loss']:.3f}" if "held_out_loss" in figures else "not evaluated"
+    below = figures["gain_over_unigram"]
+    return f"held-out loss {figures['eval_loss']:.3f} nat, {below:.3f} below the unigram baseline"
+
+
 def farewell(workdir: Path, store: Path, figures: dict[str, Any], examples: Sequence[str]) -> str:
     """Where everything is, and what to do next, as commands that work in the folder where this one was given."""
     interpreter = Path(sys.executable)
     python = interpreter.relative_to(Path.cwd()) if interpreter.is_relative_to(Path.cwd()) else "python"
     example = shlex.quote(examples[0] if examples else "Some text with a [MASK] in it.")
     config, folder, prepared = (shlex.quote(str(x)) for x in (cli.FLAGS.config, workdir, store))
+    fills = "eval_loss" in figures  # the run has a head that predicts tokens
+    fill_mask = f"\n  {python} -m bert_jax.fill_mask --workdir={folder} --text={example}" if fills else ""
     return f"""
-{figures["parameters"] / 1e6:.1f}M parameters trained in {figures["train_seconds"] / 60:.1f} min; held-out loss \
-{figures["eval_loss"]:.3f} nat, {figures["gain_over_unigram"]:.3f} below the unigram baseline.
+{figures["parameters"] / 1e6:.1f}M parameters trained in {figures["train_seconds"] / 60:.1f} min; {in_words(figures)}.
 
   {workdir}/report.html      curves, data, evaluation, examples: open it in a browser
-  {workdir}/huggingface/     opens with transformers' AutoModelForMaskedLM and AutoTokenizer
+  {workdir}/huggingface/     opens with transformers' {"AutoModelForMaskedLM" if fills else "AutoModel"} and AutoTokenizer
   {workdir}/checkpoints/     to go on from
   {workdir}/tensorboard/     the curves for TensorBoard
   {store}/           the tokenised text
 
-Next:
-  {python} -m bert_jax.fill_mask --workdir={folder} --text={example}
+Next:{fill_mask}
   {python} -m bert_jax.pretrain --config={config} --workdir={folder}_relative --config.data.store={prepared} \\
       --config.model.positions=functional_relative
   {python} -m bert_jax.pretrain --config={config} --workdir={folder}_mine \\

@@ -30,7 +30,7 @@ class Model:
     mlp_width: int = 3072  # F, units of the feed-forward
     max_length: int = 512  # longest row in tokens; the size of an absolute position table
     token_types: int = 2  # T; 0 for none
-    task_types: int = 0  # tasks with an embedding each (ERNIE 2.0, arXiv 1907.12412, section 3.1); 0 for none
+    task_types: int = 0  # tasks with an embedding each (ERNIE 2.0, arXiv 1907.12412); 0 for none
     embedding_width: int = 0  # E of the tables, with a dense layer from E to D (ALBERT); 0 for D and no such layer
     sharing: Literal["none", "all", "attention", "mlp"] = "none"  # the part of a layer whose weights layers share
     groups: int = 1  # with sharing, so many stretches of layers, each with weights of its own (ALBERT)

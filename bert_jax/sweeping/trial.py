@@ -87,7 +87,9 @@ def run(
         )
     if done.returncode:
         return Outcome("failed", None, _last_words(workdir))
-    return Outcome("complete", json.loads((workdir / "evaluation.json").read_text(encoding="utf-8"))["eval_loss"])
+    figures = json.loads((workdir / "evaluation.json").read_text(encoding="utf-8"))
+    # An objective that predicts no tokens is judged by its own loss.
+    return Outcome("complete", figures.get("eval_loss", figures.get("held_out_loss")))
 
 
 def _watch(

@@ -27,13 +27,18 @@ def model(settings: Settings) -> config.Model:
     Raises:
       FormatError: layers of another activation than the head's.
     """
+    check_activation(settings)
+    rows = settings.get("max_position_embeddings", 512)
+    return family.common_model(settings, max_length=rows - unused_rows(settings))
+
+
+def check_activation(settings: Settings) -> None:
+    """Raises FormatError where the layers have another activation than the head, which is always of one kind."""
     activation = settings.get("hidden_act", "gelu")
     if family.ACTIVATIONS.get(activation) != "gelu":
         raise FormatError(
             f"hidden_act={activation!r} in config.json: the head of a RoBERTa has 'gelu', and this encoder one for both"
         )
-    rows = settings.get("max_position_embeddings", 512)
-    return family.common_model(settings, max_length=rows - unused_rows(settings))
 
 
 def settings(model: config.Model, special_ids: Settings) -> Settings:
@@ -49,10 +54,25 @@ def rules(model: config.Model, settings: Settings) -> list[Rule]:
         family.embedding(
             "embeddings/position", f"{PREFIX}.embeddings.position_embeddings", unused_rows=unused_rows(settings)
         ),
+        *mlm_head_rules(),
+    ]
+
+
+def mlm_head_rules() -> list[Rule]:
+    """The masked-language-model head."""
+    return [
         *family.dense("mlm_head/dense", "lm_head.dense"),
         *family.norm("mlm_head/norm", "lm_head.layer_norm"),
         Rule("mlm_head/bias", "lm_head.bias", vocabulary=True),
     ]
+
+
+def tied(prefix: str) -> dict[str, str]:
+    """What its decoder repeats."""
+    return {
+        "lm_head.decoder.weight": f"{prefix}.embeddings.word_embeddings.weight",
+        "lm_head.decoder.bias": "lm_head.bias",
+    }
 
 
 def task_rules(heads: Collection[str]) -> list[Rule]:
@@ -69,10 +89,7 @@ def like(classes: str, model_type: str = "") -> family.Family:
         model=model,
         settings=settings,
         rules=rules,
-        tied={
-            "lm_head.decoder.weight": f"{PREFIX}.embeddings.word_embeddings.weight",
-            "lm_head.decoder.bias": "lm_head.bias",
-        },
+        tied=tied(PREFIX),
         architectures={
             frozenset({"mlm_head"}): f"{classes}ForMaskedLM",
             frozenset(): f"{classes}Model",

@@ -1,4 +1,7 @@
-"""cuDNN's fused attention for NVIDIA GPUs, through JAX: 16-bit floats, no dropout. Its mask is O(L²) for each row."""
+"""cuDNN's fused attention for NVIDIA GPUs, through JAX: 16-bit floats, no dropout. Its mask is O(L²) for each row.
+
+Windows are in the mask too: JAX offers cuDNN's own (`local_window_size`) to the left of the query alone.
+"""
 
 import jax
 import jax.numpy as jnp

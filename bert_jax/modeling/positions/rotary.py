@@ -22,7 +22,7 @@ def build(model: Model, *, base: float = 10000.0, local_base: float = 0.0) -> Po
     Args:
       base: the slowest pair turns by about 1 / base radians a token; larger ones are used for longer rows.
       local_base: the base of layers that attend within `model.window` (ModernBERT: 10,000 beside 160,000 of the global
-        layers, arXiv 2412.13663, appendix A); 0 for that of the others.
+        layers, arXiv 2412.13663); 0 for that of the others.
     """
     if base <= 1:
         raise ConfigError(f"config.model.positions.base is {base}; it must be above 1")

@@ -41,13 +41,14 @@ FAMILIES = {
         [transformers.ErnieModel, transformers.ErnieForMaskedLM, transformers.ErnieForPreTraining],
     ),
     "distilbert": (transformers.DistilBertConfig, [transformers.DistilBertModel, transformers.DistilBertForMaskedLM]),
+    "mpnet": (transformers.MPNetConfig, [transformers.MPNetModel, transformers.MPNetForMaskedLM]),
     "albert": (
         transformers.AlbertConfig,
         [transformers.AlbertModel, transformers.AlbertForMaskedLM, transformers.AlbertForPreTraining],
     ),
     "roformer": (transformers.RoFormerConfig, [transformers.RoFormerModel, transformers.RoFormerForMaskedLM]),
 }
-LIKE_ROBERTA = ("roberta", "xlm-roberta", "camembert")
+LIKE_ROBERTA = ("roberta", "xlm-roberta", "camembert", "mpnet")
 SMALL = {
     "vocab_size": 101,
     "num_hidden_layers": 2,
@@ -80,7 +81,8 @@ def fitted(family: str, architecture: dict, seed: int) -> dict:
     """The architecture with what is the family's own."""
     width, layers = architecture["hidden_size"], architecture["num_hidden_layers"]
     if family in LIKE_ROBERTA:
-        return architecture | {"hidden_act": "gelu"}  # its head is always of that kind
+        own = {"hidden_act": "gelu"}  # its head is always of that kind
+        return architecture | own | ({"type_vocab_size": 1} if family == "mpnet" else {})
     if family == "ernie":
         tasks = {"use_task_id": seed % 2 == 0, "task_type_vocab_size": 4}
         return architecture | tasks | {"hidden_act": ["relu", "gelu"][seed % 3 % 2]}
