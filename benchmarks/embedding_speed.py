@@ -51,7 +51,7 @@ def define() -> None:
         said = f"each must be one of {', '.join(known)}"
         flags.register_validator(name, lambda values, known=known: set(values) <= set(known), said)
     flags.DEFINE_integer("number", 512, "Short texts; of long ones a sixteenth.", lower_bound=16)
-    flags.DEFINE_integer("batch_size", 32, "Texts of a peer's batch, and long rows of ours.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 32, "Texts of a peer's batch; ours has its default.", lower_bound=1)
     flags.DEFINE_integer("rounds", 5, "How often each takes its turn.", lower_bound=1)
     flags.DEFINE_float("seconds", 1.0, "How long a turn lasts at least.")
     flags.DEFINE_float("patience", 600, "Seconds in which a peer must have compiled and encoded twice.")
@@ -92,12 +92,12 @@ def make_folder(size: str, folder: Path) -> Path:
     return folder / "model"
 
 
-def ours(folder: Path, texts: list[str], batch_size: int, dtype: str, compare: str = "") -> training.Step:
+def ours(folder: Path, texts: list[str], dtype: str, compare: str = "") -> training.Step:
     """Encodes all texts with `encoder.embed`."""
     import bert_jax
 
     encoder = bert_jax.load(folder)
-    embed = functools.partial(encoder.embed, texts, batch_size=batch_size, dtype=dtype)
+    embed = functools.partial(encoder.embed, texts, dtype=dtype)
     _keep_or_compare(embed(), compare)
 
     def step() -> float:
@@ -152,7 +152,7 @@ def measure(size: str, kind: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder, vectors = make_folder(size, Path(name)), str(Path(name) / "vectors.npy")
         make = {
-            ours_: functools.partial(ours, folder, texts, FLAGS.batch_size, dtype, vectors * (dtype == "float32"))
+            ours_: functools.partial(ours, folder, texts, dtype, vectors * (dtype == "float32"))
             for ours_, dtype in OURS.items()
         }
         make |= {

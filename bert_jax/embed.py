@@ -51,7 +51,9 @@ def readout_flags() -> None:
     )
     flags.DEFINE_bool("normalise", None, "Vectors of length 1; if not given, what the folder says, or yes.")
     flags.DEFINE_integer("dimensions", 0, "The first so many numbers of each vector; 0 for all.", lower_bound=0)
-    flags.DEFINE_integer("batch_size", 32, "Rows of the longest kind that a device encodes at once.", lower_bound=1)
+    flags.DEFINE_integer(
+        "batch_size", 0, "Rows of the longest kind that a device encodes at once; 0 for what suits it.", lower_bound=0
+    )
     flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the matrix products.")
 
 

@@ -111,7 +111,7 @@ class Encoder:
         *,
         layer_weights: tuple[float, ...] = (),
         dimensions: int = 0,
-        batch_size: int = 32,
+        batch_size: int = 0,
         dtype: Dtype | None = None,
         done: Done | None = None,
     ) -> np.ndarray:
@@ -123,7 +123,7 @@ class Encoder:
           normalise: to length 1; None for what the folder says, or True.
           layer_weights: n, of the states after each layer; empty for the last layer's alone.
           dimensions: the first so many numbers alone, normalised again; 0 for all.
-          batch_size: rows of the longest kind that are encoded at once.
+          batch_size: rows of the longest kind that are encoded at once; 0 for what suits the device.
           dtype: of the matrix products; None for the configuration's.
           done: called with how many more texts are done.
 
@@ -145,7 +145,7 @@ class Encoder:
     def embedder(
         self,
         readout: Readout,
-        batch_size: int = 32,
+        batch_size: int = 0,
         dtype: Dtype | None = None,
         mesh: jax.sharding.Mesh | None = None,
     ) -> Embedder:

@@ -17,6 +17,7 @@ from bert_jax.runtime import sharding
 from data_pipeline.tokenizers import Tokenizer
 
 USUAL_LENGTH = 512  # tokens of the rows that a batch size counts, where the encoder takes longer ones
+BATCH_TOKENS, CPU_BATCH_TOKENS = 16384, 2048  # where no batch size is given; a CPU's caches hold no more
 _AHEAD = 2  # batches on the device while the host makes the next
 
 Done = Callable[[int], Any]  # told how many more texts are done
@@ -28,7 +29,7 @@ class Embedder:
     Args:
       model: with the dtype of the matrix products.
       batch_size: rows of the longest kind that a device encodes at once; of shorter ones as many as have the same
-        tokens.
+        tokens; 0 for what suits the device.
       row_lengths: of packed rows; None for `pack.row_lengths`.
       mesh: whose devices share the rows, each with a copy of the weights; None for one device.
     """
@@ -40,7 +41,7 @@ class Embedder:
         tokenizer: Tokenizer,
         readout: Readout,
         *,
-        batch_size: int = 32,
+        batch_size: int = 0,
         row_lengths: Sequence[int] | None = None,
         mesh: jax.sharding.Mesh | None = None,
     ):
@@ -50,7 +51,8 @@ class Embedder:
         self.tokenizer, self.readout = tokenizer, readout
         self.longest = min(model.max_length, readout.max_length or model.max_length)
         self.row_lengths = row_lengths or pack.row_lengths(self.longest)
-        self.batch_tokens = batch_size * min(self.longest, USUAL_LENGTH)
+        usual = CPU_BATCH_TOKENS if jax.default_backend() == "cpu" else BATCH_TOKENS
+        self.batch_tokens = batch_size * min(self.longest, USUAL_LENGTH) or usual
         self._devices, self._place = 1, lambda batch: batch
         encode = functools.partial(run, self.model, self.readout)
         if mesh is not None:

@@ -61,7 +61,7 @@ def alone(request):
     return request.param, run(request.param, devices=1, parts=1)
 
 
-@pytest.mark.parametrize(("devices", "parts"), [(4, 1), (1, 4), (4, 4), (4, 2)])
+@pytest.mark.parametrize(("devices", "parts"), [(4, 1), (1, 4), (4, 4), pytest.param(4, 2, marks=pytest.mark.slow)])
 def test_devices_and_microbatches_change_nothing(alone, devices: int, parts: int) -> None:
     variant, wanted = alone
     assert wanted[1]["loss"] > 0.1
