@@ -37,7 +37,8 @@ def build(tokenizer: Tokenizer, *, file: str = "") -> Annotate:
         best = np.ones(len(words.keys), np.int64)  # words of the longest phrase from each word on
         for size, keys in known.items():
             found, usable = keys_of(words, size)
-            best[: len(found)] = np.where(usable & np.isin(found, keys), size, best[: len(found)])
+            place = np.minimum(np.searchsorted(keys, found), len(keys) - 1)
+            best[: len(found)] = np.where(usable & (keys[place] == found), size, best[: len(found)])
         inner = _inner(best)
         first_inside = np.zeros(len(tokens), bool)
         first_inside[words.starts[inner]] = True
