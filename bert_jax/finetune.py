@@ -144,7 +144,7 @@ def config_of(tuning: FineTuning, data: LabelledSet) -> Config:
         optimizer=tuning.optimizer,
         clip_norm=tuning.clip_norm,
         seed=tuning.seed,
-        init_from=tuning.init_from,
+        init_from="" if tuning.untrained else tuning.init_from,
         mesh=tuning.mesh,
         checkpoints=Checkpoints(every_steps=every or steps, keep=1, keep_best=int(every > 0)),
         evaluators=(use("task_scores"),),
@@ -224,5 +224,5 @@ def describe(figures: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    flags_of_run = (config_flags.config_flag, cli.workdir_flag, finetune_flags, distributed.distributed_flags)
+    flags_of_run = (config_flags.task_flag, cli.workdir_flag, finetune_flags, distributed.distributed_flags)
     cli.run(compilation_cache.cached(main), *flags_of_run)
