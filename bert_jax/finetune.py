@@ -7,6 +7,7 @@ seed, the checkpoint that was best on the dev examples, its predictions and its 
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import statistics
@@ -31,7 +32,7 @@ from configuration import cli
 from configuration import flags as config_flags
 from configuration.foreign import FormatError
 from configuration.variants import ConfigError
-from data_pipeline.labelled import open_records
+from data_pipeline.labelled import Record, open_records
 
 SUMMARY = "scores.json"
 PREDICTIONS = "predictions.jsonl"
@@ -64,24 +65,44 @@ def finetune(tuning: FineTuning, workdir: Path, seeds: int = 1) -> dict[str, Any
       ConfigError, DataError: what the configuration names is not there or does not fit.
     """
     data, said = opened(tuning, workdir)
+    asked = {"tuning": config_flags.to_dict(tuning), "records": records_hash(data)}
+    if (done := finished(workdir, asked, seeds)) is not None:
+        return done
     for line in said:
         print(line, file=sys.stderr)
     found = []
     for seed in range(tuning.seed, tuning.seed + seeds):
         own = workdir / f"seed-{seed}" if seeds > 1 else workdir
         found.append(one_seed(dataclasses.replace(tuning, seed=seed), data, own))
-    figures = {
+    figures: dict[str, Any] = {
         "task": tuning.name,
         "encoder": tuning.init_from,
         "metric": data.task.main,
         "labels": list(data.labelled.task.options.get("labels", ())),
         "seeds": found,
-        "scores": {
-            name: spread([each[name] for each in found]) for name in found[0] if name.startswith(("dev_", "test_"))
-        },
+        "scores": {name: spread([each[name] for each in found]) for name in found[0] if name.startswith(OF_SPLITS)},
+        **asked,
     }
     cli.write_json(workdir / SUMMARY, figures)
     return figures
+
+
+def finished(workdir: Path, asked: Mapping[str, Any], seeds: int) -> dict[str, Any] | None:
+    """What the work folder says of this very fine-tuning, if it is done."""
+    if not (workdir / SUMMARY).exists():
+        return None
+    figures = json.loads((workdir / SUMMARY).read_text())
+    same = all(figures.get(name) == value for name, value in asked.items())
+    return figures if same and len(figures["seeds"]) == seeds else None
+
+
+def records_hash(data: LabelledSet) -> str:
+    """A hash of every record of every split."""
+    digest = hashlib.sha256()
+    for split, records in data.records.items():
+        for record in records:
+            digest.update(json.dumps([split, record.values], default=str, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def opened(tuning: FineTuning, workdir: Path) -> tuple[LabelledSet, list[str]]:
@@ -187,13 +208,26 @@ def score(config: Config, data: LabelledSet, workdir: Path) -> dict[str, Any]:
         outputs = task_scores.read(run, data, split, params)
         encoded, records = data.encoded(split), data.records[split]
         figures |= {f"{split}_{name}": x for name, x in data.task.scores(outputs, encoded, records).items()}
-        answers = data.task.answers(outputs, encoded, records)
-        lines = [
-            json.dumps({"where": r.where, **r.values, "predicted": a}, ensure_ascii=False, default=str)
-            for r, a in zip(records, answers, strict=True)
-        ]
-        cli.write_text(workdir / f"{split}_{PREDICTIONS}", "\n".join(lines) + "\n")
+        write_predictions(workdir, split, records, data.task.answers(outputs, encoded, records))
     return figures
+
+
+def write_predictions(
+    workdir: Path, split: str, records: Sequence[Record], answers: Sequence[Mapping[str, Any]]
+) -> None:
+    """A line for each record: what it says, and what was predicted."""
+    lines = [
+        json.dumps({"where": r.where, **r.values, "predicted": a}, ensure_ascii=False, default=str)
+        for r, a in zip(records, answers, strict=True)
+    ]
+    cli.write_text(workdir / f"{split}_{PREDICTIONS}", "\n".join(lines) + "\n")
+
+
+def read_predictions(workdir: Path, split: str) -> tuple[list[Record], list[dict[str, Any]]]:
+    """The records and the answers that `write_predictions` wrote."""
+    lines = (workdir / f"{split}_{PREDICTIONS}").read_text(encoding="utf-8").split("\n")
+    read = [json.loads(line) for line in lines if line]
+    return [Record(line, line["where"]) for line in read], [line["predicted"] for line in read]
 
 
 def export(workdir: Path, output: Path) -> None:

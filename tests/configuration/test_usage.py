@@ -32,7 +32,7 @@ def test_help_shows_flags_and_every_field(command: str) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 120
 
 
-@pytest.mark.parametrize("command", ["bert_jax.finetune"])
+@pytest.mark.parametrize("command", ["bert_jax.finetune", "bert_jax.suite"])
 def test_help_shows_every_field_of_fine_tuning(command: str) -> None:
     done = run(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
