@@ -59,6 +59,7 @@ setup(
             "pytest==9.2.0",
             "pytest-xdist==3.8.0",
             "ruff==0.17.5",
+            "sentence-transformers==6.2.0",
             "torch==2.13.0",
             "transformers==5.23.0",
         ],
@@ -75,6 +76,6 @@ setup(
         "chinese": ["jieba==0.42.1"],
         "beam": ["apache-beam==2.77.0"],
         "sweep": ["optuna==5.0.0"],
-        "bench": ["datasets==5.2.0", "torch==2.13.0", "transformers==5.23.0"],
+        "bench": ["datasets==5.2.0", "sentence-transformers==6.2.0", "torch==2.13.0", "transformers==5.23.0"],
     },
 )

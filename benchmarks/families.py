@@ -88,8 +88,9 @@ def _pace(config: Config, times: int = 6, steps: int = 10) -> float:
     from bert_jax.training.step import jit_train_step
 
     store, mesh = Store.open(config.data.store), sharding.make_mesh(config.mesh)
-    update = jit_train_step(config, config.phases[0], setup.make_objective(config, store), mesh)
-    batch = setup.open_examples(config, store, 0).batch(0, config.phases[0].batch_size)
+    objective = setup.make_objective(config, store)
+    update = jit_train_step(config, config.phases[0], objective, mesh)
+    batch = setup.open_examples(config, store, 0, objective.needs).batch(0, config.phases[0].batch_size)
     state = init_state(config, mesh, store.token_counts)
     took = []
     for _ in range(1 + times):  # the first compiles

@@ -74,10 +74,8 @@ def make_store(path: Path, tokens: int, shards: int, sentence: int, document: in
     """Writes a store whose token sections are holes."""
     path.mkdir(parents=True)
     documents = tokens // shards // sentence // document
-    facts = [
-        ShardFacts(f"train-{i:05d}", "train", 0, documents, documents * document, documents * document * sentence)
-        for i in range(shards)
-    ]
+    counts = (documents, documents * document, documents * document * sentence)
+    facts = [ShardFacts(f"train-{i:05d}", "train", 0, *counts, {"word_starts": "starts"}) for i in range(shards)]
     files = {}
     for shard in facts:
         name = f"{shard.name}.shard"

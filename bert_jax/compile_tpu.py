@@ -195,9 +195,11 @@ def abstract_batch(config: Config, mesh: jax.sharding.Mesh) -> dict[str, jax.Sha
     """A batch as `data_pipeline.pipeline.batches` gives it."""
     phase, rows = config.phases[0], sharding.batch_sharding(mesh)
     shape = (phase.batch_size, phase.length)
-    dtypes = dict.fromkeys(("tokens", "segments", "positions", "token_types"), jnp.int32) | {"word_starts": jnp.bool_}
+    needs = make_objective(config).needs
+    dtypes = dict.fromkeys(("tokens", "segments", "positions", "token_types"), jnp.int32)
+    dtypes |= {name: jnp.bool_ for name in needs if name != "pair_label"}  # annotations
     batch = {name: jax.ShapeDtypeStruct(shape, dtype, sharding=rows) for name, dtype in dtypes.items()}
-    if "pair_label" in make_objective(config).needs:
+    if "pair_label" in needs:
         batch["pair_label"] = jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=rows)
     return batch
 

@@ -1,39 +1,64 @@
 """To and from PyTorch's layout: config.json, model.safetensors and the tokenizer's files.
 
 python -m bert_jax.convert --workdir=runs/demo --output=runs/demo/huggingface
+python -m bert_jax.convert --workdir=runs/electra --part=generator --output=runs/electra/generator
 python -m bert_jax.convert --source=path/to/bert-base-uncased --output=imported
+
+With --pooling, the folder is one of sentence-transformers, whose vectors are those of `bert_jax.embed`:
+
+python -m bert_jax.convert --workdir=runs/demo --output=vectors --pooling=mean --whiten=sentences.txt --dimensions=128
 """
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 from absl import flags
 
+from bert_jax.embedding import readout as readouts
+from bert_jax.embedding import whitening
+from bert_jax.embedding.readout import Readout
+from bert_jax.encoder import Encoder
 from bert_jax.formats import family as family_names
-from bert_jax.formats import folder, huggingface, native
+from bert_jax.formats import folder, huggingface, native, sentence_transformers
 from bert_jax.formats.family import Settings
 from bert_jax.formats.table import Params
 from bert_jax.modeling import bert
 from configuration import cli
 from configuration.foreign import FormatError
-from configuration.variants import Variant, names
+from configuration.variants import Variant, names, nearest
+from data_pipeline.texts import open_texts
+
+CHUNK = 8192  # texts whose vectors are in memory at once
 
 
 def define_flags() -> None:
-    """--workdir, --source, --output, --family"""
+    """--workdir, --source, --output, --family, --part"""
     flags.DEFINE_string(
         "workdir", "", "Work folder of a run, or any folder with an encoder, to write in PyTorch's layout."
     )
     flags.DEFINE_string("source", "", "Checkpoint of another project to bring into ours.")
     flags.DEFINE_string("output", None, "Folder to write.", required=True)
     flags.DEFINE_string("family", "", "With --workdir, the model_type to write; if not given, the one that fits.")
+    flags.DEFINE_string(
+        "part", "", "With --workdir, another encoder that the objective trains beside the model, such as generator."
+    )
+
+
+def vector_flags() -> None:
+    """--pooling, --normalise, --whiten, --column, --dimensions"""
+    flags.DEFINE_string("pooling", "", "Write a folder of sentence-transformers with this pooling: cls, mean, max, …")
+    flags.DEFINE_bool("normalise", True, "With --pooling, vectors of length 1.")
+    flags.DEFINE_string("whiten", "", "With --pooling, a file of texts (.txt, .jsonl, .parquet) to fit a whitening on.")
+    flags.DEFINE_string("column", "text", "With --whiten, the field or column that holds the text.")
+    flags.DEFINE_integer("dimensions", 0, "With --pooling, numbers of a vector; 0 for all.", lower_bound=0)
 
 
 def main() -> dict[str, Any]:
@@ -41,9 +66,15 @@ def main() -> dict[str, Any]:
     workdir, source, output = cli.FLAGS.workdir, cli.FLAGS.source, Path(cli.FLAGS.output)
     if bool(workdir) == bool(source):
         raise FormatError("give either --workdir (to PyTorch's layout) or --source (from it)")
-    opened = (
-        export(Path(workdir), output, cli.FLAGS.family, cli.FLAGS.step) if workdir else import_(Path(source), output)
-    )
+    if not cli.FLAGS.pooling and (cli.FLAGS.whiten or cli.FLAGS.dimensions):
+        raise FormatError("--whiten and --dimensions make vectors, which are pooled: give --pooling too, such as mean")
+    if workdir:
+        given = cli.FLAGS
+        where = {"step": given.step, "store": given.store, "checkpoints": given.checkpoints}
+        vectors = vectors_of if given.pooling else None
+        opened = export(Path(workdir), output, given.family, given.part, **where, vectors=vectors)
+    else:
+        opened = import_(Path(source), output)
     figures = {
         "output": str(output),
         "files": sorted(os.listdir(output)),
@@ -56,7 +87,17 @@ def main() -> dict[str, Any]:
     return figures
 
 
-def export(workdir: Path, output: Path, family: str = "", step: str = "") -> folder.Opened:
+def export(
+    workdir: Path,
+    output: Path,
+    family: str = "",
+    part: str = "",
+    *,
+    step: str = "",
+    store: str = "",
+    checkpoints: str = "",
+    vectors: Callable[[folder.Opened], Readout] | None = None,
+) -> folder.Opened:
     """Writes an encoder in PyTorch's layout, with its tokenizer if it has one; returns what was written.
 
     Args:
@@ -64,12 +105,23 @@ def export(workdir: Path, output: Path, family: str = "", step: str = "") -> fol
       output: a folder that is not there, is empty, or holds an earlier export.
       family: a file of bert_jax/formats/families; if not given, the one the encoder came from, or the first that
         expresses it.
+      part: another encoder that the objective of a work folder trains beside the model, in its stead.
       step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
+      store, checkpoints: of a work folder, where they are outside it.
+      vectors: how vectors are read, for a folder of sentence-transformers, which holds the encoder without heads; if
+        not given, as the encoder's folder says.
 
     Raises:
-      FormatError: nothing to export, an encoder that the family cannot express, or an output that is in use.
+      FormatError: nothing to export, no such part, an encoder that the family cannot express, or an output that is in
+        use.
     """
-    opened = folder.read(workdir, step)
+    opened = folder.read(workdir, step, store, checkpoints)
+    opened = part_of(opened, part) if part else opened
+    readout = vectors(opened) if vectors else opened.readout
+    if readout is not None:
+        kept = bert.encoder_parts(opened.model).keys() | {"pooler"}
+        params = {name: arrays for name, arrays in opened.params.items() if name in kept}
+        opened = dataclasses.replace(opened, params=params, names={}, task=None, readout=readout)
     with written_whole(output) as temporary:
         ids = None
         if opened.tokenizer is not None:
@@ -80,9 +132,28 @@ def export(workdir: Path, output: Path, family: str = "", step: str = "") -> fol
         own = [family_names.named(ours, theirs) for ours, theirs in opened.names.items()]
         said = label_names(opened.task) if opened.task else None
         huggingface.write(opened.model, params, temporary, family or opened.family, ids, own, said)
-    if left_out:
-        print(f"left out, since no model in PyTorch's layout has them: {', '.join(left_out)}", file=sys.stderr)
+        if readout is not None:
+            sentence_transformers.write(readout, opened.model, temporary)
+    for name in left_out:
+        why = f"--part={name} writes it" if name in opened.encoders else "no model in PyTorch's layout has it"
+        print(f"left out: {name}; {why}", file=sys.stderr)
     return dataclasses.replace(opened, params=params)
+
+
+def vectors_of(opened: folder.Opened) -> Readout:
+    """How the flags say that vectors are read, with a whitening or PCA that is fit on a file of texts."""
+    f = cli.FLAGS
+    if not f.whiten:
+        return readouts.chosen(None, opened.model, f.pooling, f.normalise, dimensions=f.dimensions)
+    texts = open_texts(Path(f.whiten), f.column)
+    plain = readouts.chosen(None, opened.model, f.pooling, normalised=False)
+    encoder = Encoder(opened.model, opened.params, opened.tokenizer)
+    if encoder.tokenizer is None:
+        raise FormatError(f"{f.workdir} has no tokenizer, so there is no way from text to its ids")
+    embedder, stream = encoder.embedder(plain), texts.read()
+    chunks = iter(lambda: list(itertools.islice(stream, CHUNK)), [])
+    fitted = whitening.fit(map(embedder, chunks), f.dimensions, about={"file": f.whiten})
+    return dataclasses.replace(plain, steps=(fitted,)).normalised(f.normalise)
 
 
 def label_names(task: Variant) -> Settings:
@@ -92,6 +163,18 @@ def label_names(task: Variant) -> Settings:
         return {"id2label": {"0": "value"}, "label2id": {"value": 0}, "problem_type": "regression"}
     names = {"id2label": {str(i): name for i, name in enumerate(labels)}}
     return names | {"label2id": {name: i for i, name in enumerate(labels)}}
+
+
+def part_of(opened: folder.Opened, part: str) -> folder.Opened:
+    """Another encoder of a work folder as if it were the folder's own.
+
+    Raises:
+      FormatError: there is none of this name.
+    """
+    if part not in opened.encoders:
+        raise FormatError(f"--part={part} is no encoder that this objective trains{nearest(part, opened.encoders)}")
+    model, params = opened.encoders[part]
+    return dataclasses.replace(opened, model=model, params=params, names={}, encoders={})
 
 
 def exchanged(opened: folder.Opened) -> tuple[Params, list[str]]:
@@ -138,4 +221,4 @@ def written_whole(output: Path) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    cli.run(main, define_flags, cli.step_flag)
+    cli.run(main, define_flags, vector_flags, cli.step_flag, cli.outside_flags)

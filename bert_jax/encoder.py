@@ -11,7 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.config import Model
+from bert_jax.config import Dtype, Model
+from bert_jax.embedding import readout as readouts
+from bert_jax.embedding.embedder import Done, Embedder
+from bert_jax.embedding.readout import Readout
 from bert_jax.formats import folder
 from bert_jax.modeling import bert
 from bert_jax.modeling.heads import mlm_head, pooler
@@ -27,14 +30,23 @@ class Encoder:
       config: the model's configuration.
       params: nested dict of float32 arrays (see `bert_jax.modeling.bert`).
       tokenizer: None where the folder had none.
+      readout: how the folder says that vectors are read; None where it says nothing.
     """
 
-    def __init__(self, config: Model, params: dict[str, Any], tokenizer: Tokenizer | None = None):
+    def __init__(
+        self,
+        config: Model,
+        params: dict[str, Any],
+        tokenizer: Tokenizer | None = None,
+        readout: Readout | None = None,
+    ):
         # The kernel of the training run may not exist on this machine.
         self.config = dataclasses.replace(config, kernel=use("auto"), remat="none")
         self.params = jax.tree.map(jnp.asarray, params)
         self.tokenizer = tokenizer
+        self.readout = readout
         self._run = jax.jit(functools.partial(run, self.config))
+        self._embedders: dict[Any, Embedder] = {}
 
     def __call__(self, tokens: Any, segments: Any = None, token_types: Any = None) -> dict[str, jax.Array | None]:
         """Encodes rows of tokens; compiled once for each shape.
@@ -91,19 +103,68 @@ class Encoder:
             tokens[i, : len(row)], segments[i, : len(row)] = row, 1
         return {"tokens": tokens, "segments": segments, "token_types": np.zeros_like(tokens)}
 
+    def embed(
+        self,
+        texts: str | Sequence[str],
+        pooling: str = "",
+        normalise: bool | None = None,
+        *,
+        layer_weights: tuple[float, ...] = (),
+        dimensions: int = 0,
+        batch_size: int = 32,
+        dtype: Dtype | None = None,
+        done: Done | None = None,
+    ) -> np.ndarray:
+        """The vectors of texts, of which many share a row; each as if alone, cut to `config.max_length` tokens.
+
+        Args:
+          pooling: "cls", "mean", "max", "mean_sqrt", "weighted_mean", "last", several joined by "+", or "first_last";
+            empty for what the folder says, or "mean".
+          normalise: to length 1; None for what the folder says, or True.
+          layer_weights: n, of the states after each layer; empty for the last layer's alone.
+          dimensions: the first so many numbers alone, normalised again; 0 for all.
+          batch_size: rows of the longest kind that are encoded at once.
+          dtype: of the matrix products; None for the configuration's.
+          done: called with how many more texts are done.
+
+        Returns:
+          float32 [n, D], in the order of the texts.
+
+        Raises:
+          ValueError: the encoder has no tokenizer.
+          ConfigError: a pooling, weights or a number of dimensions that there is not.
+        """
+        if self.tokenizer is None:
+            raise ValueError("the encoder's folder has no tokenizer, so there is no way from text to its ids")
+        asked = (pooling, normalise, layer_weights, dimensions, batch_size, dtype)
+        if asked not in self._embedders:
+            read = readouts.chosen(self.readout, self.config, pooling, normalise, layer_weights, dimensions)
+            self._embedders[asked] = self.embedder(read, batch_size, dtype)
+        return self._embedders[asked]([texts] if isinstance(texts, str) else list(texts), done)
+
+    def embedder(self, readout: Readout, batch_size: int = 32, dtype: Dtype | None = None) -> Embedder:
+        """What `embed` runs, for another readout than it knows; arguments as there."""
+        assert self.tokenizer is not None
+        model = self.config if dtype is None else dataclasses.replace(self.config, dtype=dtype)
+        return Embedder(model, self.params, self.tokenizer, readout, batch_size=batch_size)
+
     def _not_padding(self, tokens: np.ndarray) -> np.ndarray:
         """segments [B, L] of rows of one document each."""
         return np.ones_like(tokens) if self.tokenizer is None else (tokens != self.tokenizer.pad_id).astype(np.int32)
 
 
-def load(path: str | os.PathLike[str]) -> Encoder:
-    """Opens a work folder, a folder of ours, or a checkpoint in PyTorch's layout or Google's.
+def load(path: str | os.PathLike[str], store: str = "", checkpoints: str = "") -> Encoder:
+    """Opens a work folder, a folder of ours, or a checkpoint in PyTorch's, sentence-transformers' or Google's layout.
+
+    Args:
+      store, checkpoints: of a work folder whose configuration names such outside the folder: it may be a stranger's,
+        so they are opened only where they are named here too.
 
     Raises:
       ConfigError: there is no encoder, or what is there does not fit together; the message says what and where.
     """
-    opened = folder.read(Path(path))
-    return Encoder(opened.model, opened.params, opened.tokenizer)
+    opened = folder.read(Path(path), store=store, checkpoints=checkpoints)
+    return Encoder(opened.model, opened.params, opened.tokenizer, opened.readout)
 
 
 def run(

@@ -21,6 +21,7 @@ from bert_jax.runtime import compilation_cache
 from bert_jax.training.setup import open_data
 from configuration import cli
 from configuration.variants import use
+from data_pipeline import checkpoint_tokenizer
 
 
 def evaluators_flag() -> None:
@@ -31,20 +32,34 @@ def evaluators_flag() -> None:
 def main() -> dict[str, Any]:
     """The command."""
     workdir = Path(cli.FLAGS.workdir)
-    figures = evaluate(workdir, cli.FLAGS.evaluators, cli.FLAGS.step)
+    figures = evaluate(workdir, cli.FLAGS.evaluators, cli.FLAGS.step, cli.FLAGS.store, cli.FLAGS.checkpoints)
     cli.write_json(workdir / "evaluation.json", figures)
     print(describe(figures))
     return figures
 
 
-def evaluate(workdir: Path, names: Sequence[str] = (), which: str = "") -> dict[str, Any]:
+def evaluate(
+    workdir: Path,
+    names: Sequence[str] = (),
+    which: str = "",
+    store: str | None = None,
+    checkpoints: str | None = None,
+) -> dict[str, Any]:
     """The figures of a checkpoint, as Python numbers; losses are in nat a predicted token.
 
     Args:
       names: evaluators to run; if not given, those of the run's configuration.
       which: the checkpoint's step, or "best"; if not given, the newest.
+      store, checkpoints: where they are, as the user names them; empty for within the work folder, which may be a
+        stranger's; None for wherever its configuration says.
+
+    Raises:
+      ConfigError: they are not within the work folder, but should be.
     """
-    config, params, step = restore_params(workdir, which)
+    config, params, step = restore_params(workdir, which, checkpoints)
+    if store is not None and not config.labelled:
+        place = str(checkpoint_tokenizer.store_of(workdir, config.data.store, store))
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, store=place))
     # The kernel that the run named may not exist on this machine.
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, kernel=use("auto")))
     if names:
@@ -66,4 +81,4 @@ def describe(figures: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(compilation_cache.cached(main), cli.workdir_flag, cli.step_flag, evaluators_flag)
+    cli.run(compilation_cache.cached(main), cli.workdir_flag, cli.step_flag, cli.outside_flags, evaluators_flag)

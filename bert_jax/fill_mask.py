@@ -27,7 +27,7 @@ def define_flags() -> None:
 
 def main() -> dict[str, Any]:
     """The command."""
-    encoder = load(Path(cli.FLAGS.workdir))
+    encoder = load(Path(cli.FLAGS.workdir), cli.FLAGS.store, cli.FLAGS.checkpoints)
     examples = [{"text": text, "masks": fill_mask(encoder, text, cli.FLAGS.top)} for text in cli.FLAGS.text]
     print("\n\n".join(readable(example["text"], example["masks"]) for example in examples))
     return {"examples": examples}
@@ -92,4 +92,4 @@ def readable(text: str, masks: list[list[dict[str, Any]]]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(compilation_cache.cached(main), cli.workdir_flag, define_flags)
+    cli.run(compilation_cache.cached(main), cli.workdir_flag, cli.outside_flags, define_flags)

@@ -9,7 +9,6 @@ seed, the checkpoint that was best on the dev examples, its predictions and its 
 import dataclasses
 import hashlib
 import json
-import os
 import statistics
 import sys
 from collections import Counter
@@ -27,11 +26,12 @@ from bert_jax.formats import folder
 from bert_jax.runtime import compilation_cache, distributed, sharding
 from bert_jax.tasks import load_task, objective_of, with_labels
 from bert_jax.train import train
-from bert_jax.training.labelled import TOKENIZER, LabelledSet
+from bert_jax.training.labelled import LabelledSet
 from configuration import cli
 from configuration import flags as config_flags
 from configuration.foreign import FormatError
 from configuration.variants import ConfigError
+from data_pipeline import checkpoint_tokenizer
 from data_pipeline.labelled import Record, open_records
 
 SUMMARY = "scores.json"
@@ -181,12 +181,7 @@ def one_seed(tuning: FineTuning, data: LabelledSet, workdir: Path) -> dict[str, 
     """Trains with one seed, scores what was best, writes predictions and export; goes on where it was."""
     done = workdir / "evaluation.json"
     config = config_of(tuning, data)
-    if not (workdir / TOKENIZER).exists():
-        workdir.mkdir(parents=True, exist_ok=True)
-        temporary = workdir / f".{TOKENIZER}.{os.getpid()}"
-        temporary.mkdir(exist_ok=True)
-        data.tokenizer.save(temporary)
-        os.replace(temporary, workdir / TOKENIZER)
+    checkpoint_tokenizer.keep(data.tokenizer, workdir)
     trained = train(config, workdir, data=data)
     if done.exists():
         figures = json.loads(done.read_text())

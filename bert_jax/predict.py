@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-from bert_jax.checkpoints.manager import restore_params
+from bert_jax.checkpoints.manager import read_config, restore_params
 from bert_jax.config import Config
 from bert_jax.evaluators import task_scores
 from bert_jax.formats import folder
@@ -90,7 +90,8 @@ def load(workdir: Path) -> Predictor:
         workdir = workdir / f"seed-{best['seed']}"
     if not (workdir / "checkpoints").is_dir():
         raise FormatError(f"{workdir} is no work folder; give one that `bert_jax.finetune` made")
-    config, params, _ = restore_params(workdir, "best")
+    best = "best" if read_config(workdir).eval_every else ""
+    config, params, _ = restore_params(workdir, best, checkpoints="")
     if config.labelled is None:
         raise FormatError(f"{workdir} is the work folder of pretraining; give one that `bert_jax.finetune` made")
     tokenizer = folder.read_tokenizer(workdir)

@@ -3,15 +3,17 @@
     python -m bert_jax.pretrain --config=configs/demo.py --workdir=runs/demo
 
 Each stage writes its result whole or not at all, so that the same command, run again after any interruption, goes on
-where it was: prepare → train → evaluate → fill in masks → export → report.
+where it was: prepare → train → evaluate → export → fill in masks → report. An export or an example that fails does not
+cost the report: the error ends the command once that is written.
 """
 
+import contextlib
 import json
 import shlex
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,11 @@ def main() -> dict[str, Any]:
 
 
 def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool = False) -> dict[str, Any]:
-    """Runs every stage; gives the figures of summary.json. `accept_changes` is that of `train`."""
+    """Runs every stage; gives the figures of summary.json. `accept_changes` is that of `train`.
+
+    Raises:
+      ConfigError, DataError: as its stages; what made the export or an example fail, once the report is written.
+    """
     # Each stage imports what it needs, so that none waits for the others' packages.
     from bert_jax.train import train
     from bert_jax.training.setup import check, data_facts
@@ -59,15 +65,20 @@ def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool
     stage("PyTorch export", workdir / "huggingface")
     from bert_jax.convert import export
 
-    export(workdir, workdir / "huggingface")
+    failures: list[Exception] = []
+    with put_off(failures):
+        export(workdir, workdir / "huggingface", checkpoints=config.checkpoints.folder)
 
     stage("report", workdir / "report.html")
     from bert_jax.encoder import load
     from bert_jax.fill_mask import fill_mask
     from bert_jax.report import write_report
 
-    encoder = load(workdir)
-    filled = [{"text": text, "masks": fill_mask(encoder, text)} for text in config.examples]
+    encoder = load(workdir, checkpoints=config.checkpoints.folder)
+    filled = []
+    for text in config.examples:
+        with put_off(failures):
+            filled.append({"text": text, "masks": fill_mask(encoder, text)})
     cli.write_json(workdir / "fill_mask.json", {"examples": filled})
     figures = {
         **evaluation,
@@ -78,8 +89,21 @@ def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool
     }
     cli.write_json(workdir / "summary.json", figures)
     write_report(workdir)
+    if failures:
+        print(f"all but what failed is in {workdir}, report.html too", file=sys.stderr)
+        raise failures[0]
     print(farewell(workdir, store.path, figures, config.examples))
     return figures
+
+
+@contextlib.contextmanager
+def put_off(failures: list[Exception]) -> Iterator[None]:
+    """Keeps an error of a stage that no other needs, and says it at once too."""
+    try:
+        yield
+    except Exception as error:
+        failures.append(error)
+        print(f"this failed, the rest goes on: {cli.describe(error)}", file=sys.stderr)
 
 
 def prepared(config: Config, workdir: Path) -> Store:

@@ -68,12 +68,13 @@ def trace(config: Config, workdir: Path, phase: int, steps: int, folder: Path) -
     """Traces the steps of one phase into `folder`; gives what `summary` says."""
     mesh = check(config)
     store = open_store(config, workdir)
-    examples = open_examples(config, store, phase)
+    objective = make_objective(config, store)
+    examples = open_examples(config, store, phase, objective.needs)
     state = init_state(config, mesh, store.token_counts)
     traced = dataclasses.replace(config.phases[phase], steps=WARM_UP + steps + 1)
     batches = device_batches(examples, traced, 0, mesh)
     batch = next(batches)
-    update = jit_train_step(config, config.phases[phase], make_objective(config, store), mesh)
+    update = jit_train_step(config, config.phases[phase], objective, mesh)
     compiled = update.lower(state, batch).compile()
     for _ in range(WARM_UP):
         state, metrics = compiled(state, batch)

@@ -68,7 +68,7 @@ def train(config: Config, workdir: Path, accept_changes: bool = False, data: Any
     store = data or open_data(config, workdir)
     check_processes(config, store)
     objective = make_objective(config, store)
-    examples = [open_examples(config, store, number) for number in range(len(config.phases))]
+    examples = [open_examples(config, store, number, objective.needs) for number in range(len(config.phases))]
     for each in examples:
         check_fields(config, objective, each)
     constants = jax.device_put(objective.constants, sharding.everywhere(mesh))

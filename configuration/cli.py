@@ -27,6 +27,12 @@ def step_flag() -> None:
     flags.DEFINE_string("step", "", "Checkpoint to read: its step, or best; if not given, the newest.")
 
 
+def outside_flags() -> None:
+    """--store, --checkpoints"""
+    flags.DEFINE_string("store", "", "Store of the run, where it is outside the work folder and so not opened unasked.")
+    flags.DEFINE_string("checkpoints", "", "Checkpoints of the run, where they are outside the work folder; likewise.")
+
+
 def accept_changes_flag() -> None:
     """--accept_changes"""
     flags.DEFINE_bool(

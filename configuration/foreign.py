@@ -60,6 +60,11 @@ def read_text(file: Path, name: str = "", most: int = LARGEST_JSON) -> str:
         raise FormatError(f"{name or file} is not UTF-8: byte at offset {error.start}") from None
 
 
+def lies_in(folder: Path, named: str) -> bool:
+    """Whether a path that the configuration in a folder names is within that folder: no URL, and nothing beside it."""
+    return "://" not in named and Path(named).resolve().is_relative_to(folder.resolve())
+
+
 def read_json(file: Path, name: str = "") -> dict:
     """The object in a JSON file; `name` as of `read_bytes`.
 

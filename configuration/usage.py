@@ -94,6 +94,8 @@ def kind_of(hint: Any) -> str:
         return " | ".join(map(kind_of, arguments))
     if typing.get_origin(hint) is tuple:
         return f"list of {kind_of(arguments[0])}"
+    if hint is types.NoneType:
+        return "none"
     return "variant" if hint is Variant else hint.__name__
 
 
@@ -121,7 +123,11 @@ def meanings(schema: type) -> dict[str, str]:
     comments = {token.end[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
     (definition,) = typing.cast(list[ast.ClassDef], ast.parse(source).body)
     return {
-        node.target.id: comments[node.end_lineno]
+        node.target.id: " ".join(comments[line] for line in range(node.lineno, _end(node) + 1) if line in comments)
         for node in definition.body
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.end_lineno in comments
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
+
+
+def _end(node: ast.AnnAssign) -> int:
+    return node.end_lineno or node.lineno

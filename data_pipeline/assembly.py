@@ -1,6 +1,6 @@
 """From row numbers to arrays: reads the tokens of many rows at once and sets the special tokens."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -24,14 +24,17 @@ class Specials(NamedTuple):
 
 
 class Reader:
-    """Reads the rows of a split."""
+    """Reads the rows of a split, with those of the store's annotations that are named."""
 
-    def __init__(self, split: Split, index: RowIndex, specials: Specials):
+    def __init__(self, split: Split, index: RowIndex, specials: Specials, annotations: Collection[str] = ()):
         self._shards = split.shards
         self._specials = specials
         self._firsts = np.cumsum([0, *(shard.facts.tokens for shard in split.shards)])
-        self._mapped: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._fits = 3 * split.tokens < _KEPT  # tokens, word starts and index stay within bounds
+        kinds = split.shards[0].facts.annotations if split.shards else {}
+        self._starts = [name for name in annotations if kinds[name] == "starts"]
+        self._labels = [name for name in annotations if kinds[name] == "labels"]
+        self._mapped: dict[tuple[int, str], np.ndarray] = {}
+        self._fits = 3 * split.tokens < _KEPT  # tokens, some annotations and index stay within bounds
         if not self._fits:
             read_randomly(index.rows, index.starts, index.lengths, index.documents)
         index.format.check(index)
@@ -73,11 +76,17 @@ class Reader:
             return np.repeat(of_run, runs).reshape(rows, length)
 
         tokens = np.full(rows * length, self._specials.pad, np.int32)
-        word_starts = np.zeros(rows * length, bool)
-        self._copy_text(pieces, begins + opens, tokens, word_starts)
+        copies = _Copies(*self._located(pieces), places=begins + opens)
+        self._copy(copies, "tokens", tokens)
         first, last = begins[opens == 1], begins + widths - 1
         tokens[first], tokens[last] = self._specials.cls, self._specials.sep
-        word_starts[first] = word_starts[last] = word_starts[begins + opens] = True
+        annotations = {name: np.zeros(rows * length, np.uint8) for name in self._labels}
+        for name, labels in annotations.items():
+            self._copy(copies, name, labels)
+        for name in self._starts:
+            annotations[name] = starts = np.zeros(rows * length, bool)
+            self._copy_bits(copies, name, starts)
+            starts[first] = starts[last] = starts[begins + opens] = True
 
         if restarts:
             run_starts = np.repeat(places.astype(np.int32), runs)
@@ -89,43 +98,57 @@ class Reader:
             "segments": spread(1 if one_text else number + 1),
             "positions": positions,
             "token_types": spread(number) if one_text else np.zeros((rows, length), np.int32),
-            "word_starts": word_starts.reshape(rows, length),
+            **{name: values.reshape(rows, length) for name, values in annotations.items()},
         }
 
-    def _copy_text(self, pieces: Pieces, places: np.ndarray, tokens: np.ndarray, word_starts: np.ndarray) -> None:
-        """Copies the tokens of each piece, and which of them start a word, to its place in the flat arrays."""
+    def _located(self, pieces: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The shard of each piece, and its first token and length there."""
         shards = np.searchsorted(self._firsts, pieces.starts, side="right") - 1
-        starts = pieces.starts - self._firsts[shards]
-        stops = starts + pieces.lengths
-        # Bits are packed by eight: whole bytes are read first, and unpacked all at once.
-        first_byte, last_byte = starts >> 3, (stops + 7) >> 3
+        return shards, pieces.starts - self._firsts[shards], pieces.lengths
+
+    def _copy(self, copies: "_Copies", name: str, to: np.ndarray) -> None:
+        """Copies a section's values, one a token, to the pieces' places in a flat array."""
+        begins, ends = copies.places, copies.places + copies.lengths
+        self._fill(to, name, copies.shards, begins, ends, copies.starts, copies.starts + copies.lengths)
+
+    def _copy_bits(self, copies: "_Copies", name: str, to: np.ndarray) -> None:
+        """`_copy` of bits. They are packed by eight: whole bytes are read first, and unpacked all at once."""
+        first_byte, last_byte = copies.starts >> 3, (copies.starts + copies.lengths + 7) >> 3
         ends = np.cumsum(last_byte - first_byte)
         begins = ends - (last_byte - first_byte)
         packed = np.empty(ends[-1] if len(ends) else 0, np.uint8)
+        self._fill(packed, name, copies.shards, begins, ends, first_byte, last_byte)
+        unpacked = np.unpackbits(packed, bitorder="little").view(bool)
+        bit = 8 * begins + (copies.starts & 7)
+        columns = (copies.places, copies.places + copies.lengths, bit, bit + copies.lengths)
+        for place, end, first, last in zip(*(c.tolist() for c in columns), strict=True):
+            to[place:end] = unpacked[first:last]
+
+    def _fill(self, to: np.ndarray, name: str, *columns: np.ndarray) -> None:
+        """For each (shard, begin, end, start, stop): `to[begin:end]` from `start:stop` of the shard's section."""
         touched: list[np.ndarray] = []
-        columns = (shards, places, places + pieces.lengths, starts, stops, begins, ends, first_byte, last_byte)
-        for shard, to, to_end, start, stop, byte, byte_end, first, last in zip(
-            *(c.tolist() for c in columns), strict=True
-        ):
-            text, bits = self._mapped[shard] if shard in self._mapped else self._map(shard)
-            tokens[to:to_end] = text[start:stop]
-            packed[byte:byte_end] = bits[first:last]
-            touched.append(text)
+        for shard, begin, end, start, stop in zip(*(c.tolist() for c in columns), strict=True):
+            section = self._mapped[shard, name] if (shard, name) in self._mapped else self._map(shard, name)
+            to[begin:end] = section[start:stop]
+            touched.append(section)
             if len(touched) == TOUCHES:
                 if not self._fits:
                     release(*touched)
                 touched.clear()
-        unpacked = np.unpackbits(packed, bitorder="little").view(bool)
-        bit = 8 * begins + (starts & 7)
-        for to, to_end, first, last in zip(
-            *(c.tolist() for c in (*columns[1:3], bit, bit + pieces.lengths)), strict=True
-        ):
-            word_starts[to:to_end] = unpacked[first:last]
 
-    def _map(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens and packed word starts, without memmap's overhead at every access."""
-        opened = self._shards[shard]
-        self._mapped[shard] = np.asarray(opened.tokens), np.asarray(opened._section("word_starts"))
+    def _map(self, shard: int, name: str) -> np.ndarray:
+        """A section of a shard, without memmap's overhead at every access."""
+        section = np.asarray(self._shards[shard].section(name))
         if not self._fits:
-            read_randomly(opened.tokens)
-        return self._mapped[shard]
+            read_randomly(section)
+        self._mapped[shard, name] = section
+        return section
+
+
+class _Copies(NamedTuple):
+    """Which tokens of the shards go where, for each of P pieces; all int64 [P]."""
+
+    shards: np.ndarray
+    starts: np.ndarray  # first token within the shard
+    lengths: np.ndarray  # tokens
+    places: np.ndarray  # of the first in a flat array of all rows

@@ -29,9 +29,8 @@ import numpy as np
 from absl import flags
 
 from configuration import flags as config_flags
-from configuration import variants
 from configuration.variants import Variant
-from data_pipeline import clean, held_out, overlap, remote, shards
+from data_pipeline import annotations, clean, held_out, overlap, remote, shards
 from data_pipeline.config import Data
 from data_pipeline.encoding import EncodePart, load_pieces, write_pieces
 from data_pipeline.errors import DataError
@@ -67,12 +66,13 @@ class Encode:
     work: str
     sentences: Variant
     words: Variant
+    annotations: tuple[Variant, ...]
     held_out: float
 
     @functools.cached_property
     def _encode(self) -> EncodePart:
         with _tokenizer_of(self.work) as folder:
-            encode = EncodePart(folder, self.sentences, self.words, self.held_out)
+            encode = EncodePart(folder, self.sentences, self.words, self.annotations, self.held_out)
             encode.tokenizer  # noqa: B018, read while the folder is there
         return encode
 
@@ -200,11 +200,11 @@ def prepare(data: Data, output: str, *, options: Sequence[str] = ()) -> Store:
             sources, made["cleaning"] = clean.clean(sources, data.cleaning, local / "cleaning", workers, _quiet)
         held_out.check_enough(sources, data.held_out)
         tokenizer = make_tokenizer(data, sources, local, workers, progress=False)
-        variants.load("data_pipeline.words", data.words)(tokenizer)  # an error now, not in every worker
+        annotations.build_all(data.words, data.annotations, tokenizer)  # an error now, not in every worker
         for file in sorted((local / "tokenizer").iterdir()):
             _upload(file, f"{work}/tokenizer/{file.name}")
             _upload(file, f"{folder}/tokenizer/{file.name}")
-        encode = Encode(work, data.sentences, data.words, data.held_out)
+        encode = Encode(work, data.sentences, data.words, data.annotations, data.held_out)
         join = Join(folder, f"{work}/results", tokenizer.vocab_size)
         joined = _run(sources, encode, join, options)
         facts = [each.facts for each in joined]

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,10 @@ from data_pipeline.tokenizers._definition import check_words, completed
 
 # Files of data_pipeline/tokenizers, by the model in tokenizer.json.
 KINDS = {"WordPiece": "wordpiece", "Unigram": "sentencepiece", "BPE": "sentencepiece"}
+
+
+class OutsideError(FormatError):
+    """A work folder names a store outside it, which is not opened."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,27 +64,71 @@ def read(folder: Path) -> Tokenizer | None:
     return None
 
 
+def keep(tokenizer: Tokenizer, workdir: Path) -> None:
+    """Writes the tokenizer of a run into its work folder, which can then be opened wherever the store is."""
+    folder = workdir / "tokenizer"
+    if is_kept(workdir) and load_tokenizer(folder).definition == tokenizer.definition:
+        return
+    temporary = workdir / f".tokenizer.{os.getpid()}"
+    tokenizer.save(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(temporary, folder)
+
+
+def is_kept(workdir: Path) -> bool:
+    """Whether a work folder has the tokenizer that `keep` writes."""
+    return (workdir / "tokenizer" / "kind.json").exists()
+
+
 def folder_of(path: Path) -> Path:
     """Where the tokenizer of an encoder's folder lies: in it, or in the store of a work folder that has one.
 
     Raises:
       FormatError: the work folder's config.json is damaged.
+      OutsideError: it names a store elsewhere.
     """
-    if not (path / "checkpoints").is_dir() or (path / "tokenizer").is_dir():
+    if not (path / "checkpoints").is_dir() or is_kept(path):
         return path
-    data = foreign.read_json(path / "config.json").get("data")
-    return Path((data.get("store") if isinstance(data, dict) else "") or path / "store")
+    written = path / "config.json"  # not there in a folder of checkpoints alone
+    data = foreign.read_json(written).get("data") if written.exists() else None
+    return store_of(path, str((data.get("store") if isinstance(data, dict) else "") or ""))
 
 
-def adopted(path: Path) -> Variant | None:
-    """The configuration of the tokenizer that goes with the encoder in `path`, or None where there is none.
+def store_of(workdir: Path, named: str, asked: str = "") -> Path:
+    """The store of a work folder: the one `asked` for by the user, or the one that its configuration names.
+
+    The folder may be a stranger's, so that what its configuration names is taken within the folder alone.
 
     Raises:
-      FormatError: as `read`, or `path` is no folder.
+      OutsideError: the configuration names one outside the folder, and the user none.
+    """
+    if asked or not named:
+        return Path(asked or workdir / "store")
+    if not foreign.lies_in(workdir, named):
+        raise OutsideError(
+            f"{workdir} names the store {named}, which is outside that folder and not opened unless you name it too: "
+            f"--store={named} (with --config: --config.data.store={named})"
+        )
+    return Path(named)
+
+
+def adopted(path: Path, store: str = "") -> Variant | None:
+    """The configuration of the tokenizer that goes with the encoder in `path`, or None where there is none.
+
+    Args:
+      store: the user's own, whose tokenizer is taken where the one in `path` is in a store outside that folder.
+
+    Raises:
+      FormatError: as `read` and `folder_of`, or `path` is no folder.
     """
     if not path.is_dir():
         raise FormatError(f"{path} is no folder")
-    folder = folder_of(path)
+    try:
+        folder = folder_of(path)
+    except OutsideError:
+        if not store:
+            raise
+        folder = Path(store)
     return use("checkpoint", folder=str(folder)) if read(folder) is not None else None
 
 

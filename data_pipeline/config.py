@@ -26,6 +26,7 @@ class Data:
     sentences: Variant = use("english")  # a file of data_pipeline/sentences: where sentences end
     tokenizer: Variant = use("sentencepiece")  # a file of data_pipeline/tokenizers
     words: Variant = use("pieces")  # a file of data_pipeline/words: which tokens start a word, to mask whole words
+    annotations: tuple[Variant, ...] = ()  # files of data_pipeline/annotations: what else is said of each token
     held_out: float = 0.02  # share of documents kept for evaluation, chosen by a hash of each document
     workers: int = 0  # processes of prepare; 0 for one each core. The store does not depend on it
     rows: Variant = use("full_sentences")  # a file of data_pipeline/rows: how sentences fill rows

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +14,8 @@ import numpy as np
 
 from configuration import variants
 from configuration.variants import Variant
+from data_pipeline import annotations
+from data_pipeline.annotations import Annotate
 from data_pipeline.cleaning import comparable
 from data_pipeline.files import atomic_write
 from data_pipeline.sentences import Splitter
@@ -21,7 +23,6 @@ from data_pipeline.sources import Document, Part
 from data_pipeline.store import SPLITS
 from data_pipeline.store_writer import Piece
 from data_pipeline.tokenizers import END, Tokenizer, load_tokenizer
-from data_pipeline.words import WordStarts
 
 _CHARACTERS_AT_ONCE = 1 << 22  # of the lines that are encoded together
 
@@ -74,6 +75,7 @@ class EncodePart:
     tokenizer_folder: Path
     sentences: Variant
     words: Variant
+    annotations: tuple[Variant, ...]
     held_out: float
 
     @functools.cached_property
@@ -85,8 +87,8 @@ class EncodePart:
         return variants.load("data_pipeline.sentences", self.sentences)()
 
     @functools.cached_property
-    def _word_starts(self) -> WordStarts:
-        return variants.load("data_pipeline.words", self.words)(self.tokenizer)
+    def _annotate(self) -> Mapping[str, Annotate]:
+        return annotations.build_all(self.words, self.annotations, self.tokenizer)
 
     def __call__(self, task: Task) -> Task:
         if task.part is not None:
@@ -112,11 +114,9 @@ class EncodePart:
         tokens, lengths = lines.encode(self.tokenizer)
         document_of = np.repeat(np.arange(len(ids)), sentences_of)
         sentences_left = np.bincount(document_of[lengths > 0], minlength=len(ids))
-        word_starts = self._word_starts(tokens, lengths)
-        word_starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = True  # a sentence starts with a word
         return Piece(
             tokens=tokens,
-            word_starts=word_starts,
+            annotations=annotations.annotated(self._annotate, tokens, lengths),
             sentence_lengths=lengths[lengths > 0],
             document_lengths=sentences_left[sentences_left > 0],
             ids=[name for name, left in zip(ids, sentences_left, strict=True) if left],
@@ -222,9 +222,11 @@ def write_pieces(file: IO[bytes], pieces: dict[str, Piece]) -> None:
     """Writes what `load_pieces` reads."""
     arrays: dict[str, Any] = {}
     for split, piece in pieces.items():
-        for name, value in vars(piece).items():
-            array = np.frombuffer(json.dumps(value).encode(), np.uint8) if name == "ids" else value
-            arrays[f"{split}.{name}"] = array
+        arrays[f"{split}.tokens"] = piece.tokens
+        arrays[f"{split}.sentence_lengths"] = piece.sentence_lengths
+        arrays[f"{split}.document_lengths"] = piece.document_lengths
+        arrays[f"{split}.ids"] = np.frombuffer(json.dumps(piece.ids).encode(), np.uint8)
+        arrays |= {f"{split}.annotations.{name}": values for name, values in piece.annotations.items()}
     np.savez(file, **arrays)
 
 
@@ -233,7 +235,11 @@ def load_pieces(file: Path | IO[bytes]) -> dict[str, Piece]:
         return {
             split: Piece(
                 tokens=arrays[f"{split}.tokens"],
-                word_starts=arrays[f"{split}.word_starts"],
+                annotations={
+                    name.removeprefix(f"{split}.annotations."): arrays[name]
+                    for name in arrays.files
+                    if name.startswith(f"{split}.annotations.")
+                },
                 sentence_lengths=arrays[f"{split}.sentence_lengths"],
                 document_lengths=arrays[f"{split}.document_lengths"],
                 ids=json.loads(arrays[f"{split}.ids"].tobytes()),

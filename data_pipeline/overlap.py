@@ -88,7 +88,7 @@ def wanted(shards: Sequence[Shard], hasher: Hasher) -> Wanted:
     for shard, first, stop in zip(shards, numbers[:-1], numbers[1:], strict=True):
         for document in chosen[(chosen >= first) & (chosen < stop)] - first:
             start, end = shard.sentence_offsets[shard.document_offsets[document : document + 2]].tolist()
-            found = np.unique(hasher.runs(shard.tokens[start:end], shard.word_starts(start, end)))
+            found = np.unique(hasher.runs(shard.tokens[start:end], shard.annotation("word_starts", start, end)))
             if found.size:
                 runs.append(found[:_RUNS])
         release(shard.tokens)
@@ -105,7 +105,7 @@ def met(shards: Iterable[Shard], hashes: np.ndarray, hasher: Hasher) -> np.ndarr
     for shard in shards if len(hashes) else ():
         for start in range(0, shard.facts.tokens, _AT_ONCE):
             stop = min(start + _AT_ONCE + _BEYOND, shard.facts.tokens)
-            runs = hasher.runs(shard.tokens[start:stop], shard.word_starts(start, stop))
+            runs = hasher.runs(shard.tokens[start:stop], shard.annotation("word_starts", start, stop))
             runs = runs[candidates[runs >> shift]]
             places = np.minimum(np.searchsorted(hashes, runs), len(hashes) - 1)
             found[places[hashes[places] == runs]] = True

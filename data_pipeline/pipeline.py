@@ -62,6 +62,7 @@ class PackedText:
       seed: of the order of the rows in each epoch, and of what a pair format draws.
       isolate: documents of a row do not attend to each other: each has its [CLS] and counts positions from 0.
       weights: of the splits, in examples; without them as many as each has rows.
+      annotations: of the store that a batch has, by name.
 
     Raises:
       ConfigError: no such format, or an option that it does not have.
@@ -78,10 +79,13 @@ class PackedText:
         seed: int = 0,
         isolate: bool = True,
         weights: Sequence[float] = (),
+        annotations: Collection[str] = (),
     ):
         self.length = length
         self._seed = seed
-        self._readers = [Reader(split, open_index(split, rows_format, length, isolate), specials) for split in splits]
+        self._readers = [
+            Reader(split, open_index(split, rows_format, length, isolate), specials, annotations) for split in splits
+        ]
         self._rows = [reader.index.facts.rows for reader in self._readers]
         self.rows = sum(self._rows)  # R of all splits together
         self._mixture = Mixture(weights or self._rows) if len(splits) > 1 else None
@@ -149,8 +153,9 @@ def batches(
     Yields:
       A dict of arrays [B / process_count, L]: tokens int32; segments int32, the document's number within
       the row from 1, 0 for padding; positions int32, from 0 in each isolated document; token_types int32,
-      1 in the second part of a pair; word_starts bool, also at special tokens and where a cut word goes on,
-      not at padding. A pair format adds pair_label int32 [B / process_count].
+      1 in the second part of a pair; each annotation under its name: starts as bool, also at special tokens and
+      where a cut unit goes on, not at padding; labels as uint8, 0 at special tokens and padding. A pair format adds
+      pair_label int32 [B / process_count].
 
     Raises:
       DataError: fewer rows than a batch, or a batch that the hosts cannot share out.

@@ -29,7 +29,7 @@ from absl import flags
 from configuration import early, variants
 from configuration import flags as config_flags
 from configuration.locks import alone_in
-from data_pipeline import checkpoint_tokenizer, clean, held_out, overlap, remote
+from data_pipeline import annotations, checkpoint_tokenizer, clean, held_out, overlap, remote
 from data_pipeline.config import Data
 from data_pipeline.encoding import CountWords, EncodePart
 from data_pipeline.errors import DataError
@@ -48,6 +48,7 @@ _FIXED_BY = (
     "sentences",
     "tokenizer",
     "words",
+    "annotations",
     "held_out",
 )  # the fields of `Data` that a store depends on
 _SAMPLE_BYTES = 128 << 20  # of text that a tokenizer is trained on, evenly spread
@@ -182,8 +183,8 @@ def _prepare(data: Data, output: Path, work: Path, downloads: Path, progress: bo
         if few := held_out.check_enough(sources, data.held_out):
             _say(progress, few)
         tokenizer = make_tokenizer(data, sources, work, workers, progress)
-        encode = EncodePart(work / "tokenizer", data.sentences, data.words, data.held_out)
-        variants.load("data_pipeline.words", data.words)(tokenizer)  # an error now, not in every worker
+        encode = EncodePart(work / "tokenizer", data.sentences, data.words, data.annotations, data.held_out)
+        annotations.build_all(data.words, data.annotations, tokenizer)  # an error now, not in every worker
         with shown("tokenizing", sum(source.size for source in sources), progress) as advance:
             shards = write_shards(sources, encode, tokenizer.vocab_size, work, workers, advance)
         check_splits(shards, data.held_out)
@@ -319,7 +320,8 @@ def data_from_flags() -> Data:
     """What the command line's configuration says of the text, with the tokenizer of `init_from` if it has one."""
     config = config_flags.from_flags()
     named = any(name.startswith("data.tokenizer") for name in config_flags.given())
-    words = checkpoint_tokenizer.adopted(Path(config.init_from)) if config.init_from and not named else None
+    source = config.init_from
+    words = checkpoint_tokenizer.adopted(Path(source), config.data.store) if source and not named else None
     return config.data if words is None else dataclasses.replace(config.data, tokenizer=words)
 
 

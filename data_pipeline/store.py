@@ -7,16 +7,18 @@ A store is a folder that is complete and never changes after:
     token_counts        V numbers, uint64: how often each id occurs in the train split
     train-00000.shard   … and held_out-00000.shard …
 
-A shard of n tokens, s sentences and d documents is one flat file of five little-endian sections,
+A shard of n tokens, s sentences and d documents is one flat file of little-endian sections,
 each starting at a multiple of eight bytes:
 
     tokens              n ids, uint16 where the vocabulary has at most 65,536 pieces, else uint32
-    word starts         n bits, the lowest bit of a byte first: this token starts a word
+    annotations         one section each, in the order of the manifest: n bits, the lowest bit of a byte first, where
+                        the kind is "starts" (this token starts a unit), or n bytes where it is "labels"
     sentence offsets    s + 1 positions in tokens, uint32 (uint64 from 2^32 tokens)
     document offsets    d + 1 positions in the sentence offsets, of the same type
     document ids        d lines of UTF-8
 
-The tokens are pieces of text only: rows add [CLS] and [SEP]. Shards never mix two sources.
+The tokens are pieces of text only: rows add [CLS] and [SEP]. Shards never mix two sources. Every store has the
+annotation `word_starts`; the others are those of `config.data.annotations` (data_pipeline/annotations).
 
 A store on a remote path is read through a local cache (data_pipeline/remote.py).
 """
@@ -38,9 +40,10 @@ from data_pipeline import remote
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Tokenizer, load_tokenizer
 
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "held_out")
 Verify = Literal["size", "once", "checksums"]
+Kind = Literal["starts", "labels"]  # of an annotation: a bit or a byte a token
 LARGEST_MANIFEST = 1 << 29  # bytes; a manifest takes about 300 a shard
 ALIGNMENT = 8  # bytes; every section starts at a multiple
 
@@ -55,6 +58,7 @@ class ShardFacts:
     documents: int
     sentences: int
     tokens: int
+    annotations: Mapping[str, Kind]  # in the order of their sections; the same in all shards of a store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,12 +163,17 @@ def offset_dtype(tokens: int) -> np.dtype:
     return np.dtype("<u4") if tokens < 1 << 32 else np.dtype("<u8")
 
 
+def annotation_bytes(kind: Kind, tokens: int) -> int:
+    """The size of an annotation's section."""
+    return -(-tokens // 8) if kind == "starts" else tokens
+
+
 def layout(facts: ShardFacts, vocab_size: int) -> dict[str, tuple[int, int, np.dtype]]:
     """Start in bytes, number of items and type of each section but the last; `ids` is the rest of the file."""
     offsets = offset_dtype(facts.tokens)
     sections = {
         "tokens": (facts.tokens, token_dtype(vocab_size)),
-        "word_starts": (-(-facts.tokens // 8), np.dtype("u1")),
+        **{name: (annotation_bytes(kind, facts.tokens), np.dtype("u1")) for name, kind in facts.annotations.items()},
         "sentence_offsets": (facts.sentences + 1, offsets),
         "document_offsets": (facts.documents + 1, offsets),
         "ids": (0, np.dtype("u1")),
@@ -202,28 +211,31 @@ class Shard:
         self._wait()
         return np.memmap(self.path, dtype=np.uint8, mode="r")
 
-    def _section(self, name: str) -> np.ndarray:
+    def section(self, name: str) -> np.ndarray:
+        """A section as the file has it; see `layout`."""
         start, count, dtype = layout(self.facts, self.vocab_size)[name]
         return self._bytes[start : start + count * dtype.itemsize].view(dtype)
 
     @functools.cached_property
     def tokens(self) -> np.ndarray:
         """[n] uint16 or uint32."""
-        return self._section("tokens")
+        return self.section("tokens")
 
     @functools.cached_property
     def sentence_offsets(self) -> np.ndarray:
         """[s + 1]: sentence i is `tokens[sentence_offsets[i]:sentence_offsets[i + 1]]`."""
-        return self._section("sentence_offsets")
+        return self.section("sentence_offsets")
 
     @functools.cached_property
     def document_offsets(self) -> np.ndarray:
         """[d + 1]: document i has sentences `document_offsets[i]` to `document_offsets[i + 1]`."""
-        return self._section("document_offsets")
+        return self.section("document_offsets")
 
-    def word_starts(self, start: int, stop: int) -> np.ndarray:
-        """[stop - start] bool: which of the tokens start a word."""
-        packed = self._section("word_starts")[start // 8 : -(-stop // 8)]
+    def annotation(self, name: str, start: int, stop: int) -> np.ndarray:
+        """[stop - start] of these tokens: bool, which of them start a unit, or uint8 labels."""
+        if self.facts.annotations[name] == "labels":
+            return self.section(name)[start:stop]
+        packed = self.section(name)[start // 8 : -(-stop // 8)]
         return np.unpackbits(packed, bitorder="little")[start % 8 :][: stop - start].astype(bool)
 
     def document_ids(self) -> list[str]:
@@ -299,6 +311,11 @@ class Store:
         for name in small:
             cache.wait(name)
         return cls(cache.folder, manifest, cache)
+
+    @property
+    def annotations(self) -> Mapping[str, Kind]:
+        """Names and kinds of what the store says of each token."""
+        return self.manifest.shards[0].annotations if self.manifest.shards else {}
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:

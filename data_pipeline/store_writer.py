@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.files import atomic_write, named, write_bytes
 from data_pipeline.store import (
     SPLITS,
+    Kind,
     Manifest,
     Shard,
     ShardFacts,
@@ -32,7 +34,7 @@ class Piece:
     """Tokenised documents on their way into a shard: n tokens, s sentences, d documents."""
 
     tokens: np.ndarray  # [n] uint16 or uint32
-    word_starts: np.ndarray  # [n] bool
+    annotations: Mapping[str, np.ndarray]  # [n] bool (starts) or uint8 (labels), by name
     sentence_lengths: np.ndarray  # [s] in tokens
     document_lengths: np.ndarray  # [d] in sentences
     ids: Sequence[str]  # [d]
@@ -51,8 +53,7 @@ class ShardWriter:
         self.facts: ShardFacts | None = None
         self._split, self._source, self._vocab_size = split, source, vocab_size
         self._path = folder / f"{self.name}.shard"
-        self._word_starts = [np.zeros(0, np.uint8)]
-        self._spare_bits = np.zeros(0, bool)  # fewer than eight, not yet packed
+        self._annotations: dict[str, _Column] = {}
         self._sentences = [np.zeros(1, np.uint64)]
         self._documents = [np.zeros(1, np.uint64)]
         self._ids: list[str] = []
@@ -66,10 +67,8 @@ class ShardWriter:
     def append(self, piece: Piece) -> None:
         with named(self._path):
             self._file.write(piece.tokens.astype(token_dtype(self._vocab_size), copy=False).tobytes())
-        bits = np.concatenate([self._spare_bits, piece.word_starts])
-        whole = bits.size // 8 * 8
-        self._word_starts.append(np.packbits(bits[:whole], bitorder="little"))
-        self._spare_bits = bits[whole:]
+        for name, values in piece.annotations.items():
+            self._annotations.setdefault(name, _Column()).append(values)
         self._sentences.append(piece.sentence_lengths.astype(np.uint64))
         self._documents.append(piece.document_lengths.astype(np.uint64))
         self._ids.extend(piece.ids)
@@ -86,10 +85,18 @@ class ShardWriter:
 
     def _finish(self) -> None:
         sentences, documents = np.concatenate(self._sentences), np.concatenate(self._documents)
-        self.facts = ShardFacts(self.name, self._split, self._source, len(self._ids), sentences.size - 1, self._tokens)
+        self.facts = ShardFacts(
+            self.name,
+            self._split,
+            self._source,
+            documents=len(self._ids),
+            sentences=sentences.size - 1,
+            tokens=self._tokens,
+            annotations={name: column.kind for name, column in self._annotations.items()},
+        )
         offsets = offset_dtype(self._tokens)
         sections = {
-            "word_starts": np.concatenate([*self._word_starts, np.packbits(self._spare_bits, bitorder="little")]),
+            **{name: column.section() for name, column in self._annotations.items()},
             "sentence_offsets": np.cumsum(sentences).astype(offsets),
             "document_offsets": np.cumsum(documents).astype(offsets),
             "ids": np.frombuffer("".join(f"{_one_line(i)}\n" for i in self._ids).encode(), np.uint8),
@@ -98,6 +105,30 @@ class ShardWriter:
             start = layout(self.facts, self._vocab_size)[name][0]
             self._file.write(bytes(start - self._file.tell()))
             self._file.write(values.tobytes())
+
+
+class _Column:
+    """The section of an annotation, put together from the values of pieces."""
+
+    def __init__(self) -> None:
+        self.kind: Kind = "labels"
+        self._parts: list[np.ndarray] = []
+        self._spare_bits = np.zeros(0, bool)  # fewer than eight, not yet packed
+
+    def append(self, values: np.ndarray) -> None:
+        """bool or uint8 [n]."""
+        if values.dtype != bool:
+            self._parts.append(values)
+            return
+        self.kind = "starts"
+        bits = np.concatenate([self._spare_bits, values])
+        whole = bits.size // 8 * 8
+        self._parts.append(np.packbits(bits[:whole], bitorder="little"))
+        self._spare_bits = bits[whole:]
+
+    def section(self) -> np.ndarray:
+        """uint8: the section's bytes."""
+        return np.concatenate([*self._parts, np.packbits(self._spare_bits, bitorder="little")])
 
 
 def _one_line(text: str) -> str:
@@ -151,6 +182,7 @@ def write_store(
     *,
     vocab_size: int,
     word_starts: np.ndarray | None = None,
+    annotations: Mapping[str, np.ndarray] = MappingProxyType({}),
     tokenizer: Tokenizer | None = None,
     documents_per_shard: int = 1 << 30,
 ) -> Store:
@@ -159,6 +191,7 @@ def write_store(
     Args:
       documents: by split name.
       word_starts: [V] bool, which ids start a word; all do without it.
+      annotations: further ones by name, [V] bool or uint8: what is said of each id.
       tokenizer: saved with the store; without one the store cannot be decoded.
     """
     path = Path(path)
@@ -167,13 +200,14 @@ def write_store(
     folder = path.with_name(f".{path.name}.{os.getpid()}.writing")
     folder.mkdir(parents=True)
     try:
-        table = np.ones(vocab_size, bool) if word_starts is None else word_starts
+        starts = np.ones(vocab_size, bool) if word_starts is None else word_starts
+        tables = {"word_starts": starts, **annotations}
         shards = []
         numbers: dict[str, int] = collections.defaultdict(int)
         for split in SPLITS:
             for batch in _batched(documents.get(split, ()), documents_per_shard):
                 with ShardWriter(folder, split, numbers[split], source=0, vocab_size=vocab_size) as writer:
-                    writer.append(_piece(batch, table))
+                    writer.append(_piece(batch, tables))
                 numbers[split] += 1
                 shards.append(writer.facts)
         if tokenizer is not None:
@@ -202,12 +236,12 @@ def _batched(documents: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def _piece(documents: Sequence[Sequence[Sequence[int]]], word_starts: np.ndarray) -> Piece:
+def _piece(documents: Sequence[Sequence[Sequence[int]]], tables: Mapping[str, np.ndarray]) -> Piece:
     sentences = [sentence for document in documents for sentence in document]
     tokens = np.array([token for sentence in sentences for token in sentence], np.uint32)
     return Piece(
         tokens=tokens,
-        word_starts=word_starts[tokens],
+        annotations={name: table[tokens] for name, table in tables.items()},
         sentence_lengths=np.array([len(sentence) for sentence in sentences], np.uint32),
         document_lengths=np.array([len(document) for document in documents], np.uint32),
         ids=[str(i) for i in range(len(documents))],

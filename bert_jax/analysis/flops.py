@@ -14,12 +14,13 @@ from bert_jax.config import Model
 def needed_flops(model: Model, length: int, predictions: int) -> float:
     """What forward and backward pass of masked language modelling need for one row; one multiply-add is two.
 
-        3 · Σ over layers [ 4 L D² + 4 Q D² + 4 Q L D + 4 Q D F ]  +  3 · P (2 D² + 2 D V)
+        3 · Σ over layers [ 4 L D² + 4 Q D² + 4 Q K D + 4 Q D F ]  +  3 · P (2 D² + 2 D V)
 
     with Q = L queries in every layer but the last, and Q = P there: nothing else reads that layer's output. Keys and
-    values are the first term. The backward pass is twice the forward. Not counted: what is computed again
+    values are the first term; a query attends to K = L keys, or to those within the window (on average over its
+    places) in a local layer. The backward pass is twice the forward. Not counted: what is computed again
     (rematerialisation), the vocabulary's padding, the vectors of relative positions, everything but matrix products.
-    A row counts as full and as one document: attention is L × L.
+    A row counts as full and as one document.
 
     Args:
       length: L, tokens in a row.
@@ -27,14 +28,22 @@ def needed_flops(model: Model, length: int, predictions: int) -> float:
     """
     d = model.width
 
-    def layer(queries: int) -> float:
+    def layer(number: int) -> float:
+        queries = length if number < model.layers - 1 else predictions
+        keys = keys_within(model.window, length) if model.is_local(number) else length
         feed_forward = (2 + model.gated) * d * model.mlp_width
-        return 4.0 * length * d**2 + 2.0 * queries * (2 * d**2 + 2 * length * d + feed_forward)
+        return 4.0 * length * d**2 + 2.0 * queries * (2 * d**2 + 2 * keys * d + feed_forward)
 
     e = model.table_width
     factorised = 2.0 * length * d * e if model.embedding_width else 0.0
     head = 2.0 * predictions * (d * e + e * model.vocab_size)
-    return 3 * (factorised + (model.layers - 1) * layer(length) + layer(predictions) + head)
+    return 3 * (factorised + sum(map(layer, range(model.layers))) + head)
+
+
+def keys_within(window: int, length: int) -> float:
+    """How many keys of a row are at most `window` places away, on average over its places."""
+    reach = min(window, length - 1)
+    return 1 + 2 * reach - reach * (reach + 1) / length
 
 
 def matmul_flops(jaxpr: Any) -> float:

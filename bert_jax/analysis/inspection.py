@@ -17,7 +17,7 @@ import numpy as np
 
 from bert_jax.config import Config, Model, Phase
 from bert_jax.reporting.numbers import compact, percent, whole
-from bert_jax.training.setup import data_facts, make_objective, open_examples
+from bert_jax.training.setup import check_fields, data_facts, make_objective, open_examples
 from configuration import cli
 from data_pipeline import clean, overlap
 from data_pipeline.memory import release
@@ -79,7 +79,7 @@ def inspect(store: Store, config: Config) -> Facts:
 
 def _share_of_word_starts(split: Split) -> float:
     """Of the tokens of the first shards: enough to tell, and quick on any store."""
-    starts = [shard.word_starts(0, min(shard.facts.tokens, _AT_ONCE)) for shard in split.shards[:4]]
+    starts = [shard.annotation("word_starts", 0, min(shard.facts.tokens, _AT_ONCE)) for shard in split.shards[:4]]
     return float(np.concatenate(starts).mean()) if starts else 0.0
 
 
@@ -109,9 +109,11 @@ def _lengths(split: Split, what: str) -> dict[str, Any]:
 
 def _rows(config: Config, store: Store) -> Iterator[list[Token]]:
     """Rows of training of the last phase, each as its first batch has it, masks as its first step could draw them."""
-    examples = open_examples(config, store, len(config.phases) - 1)
+    objective = make_objective(config, store)
+    examples = open_examples(config, store, len(config.phases) - 1, objective.needs)
+    check_fields(config, objective, examples)
     batch: Any = examples.batch(0, min(ROWS, examples.rows))
-    corrupted = jax.device_get(make_objective(config, store).corrupt(batch, jax.random.key(config.seed)))
+    corrupted = jax.device_get(objective.corrupt(batch, jax.random.key(config.seed)))
     tokenizer = store.tokenizer
     for row, segments in enumerate(batch["segments"]):
         shown: dict[int, str] = {}

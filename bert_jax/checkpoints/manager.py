@@ -28,6 +28,7 @@ from bert_jax.modeling import bert
 from bert_jax.objectives import parts_of
 from bert_jax.runtime.distributed import any_process
 from bert_jax.runtime.trees import flatten
+from configuration import foreign
 from configuration.flags import from_dict, to_dict
 from configuration.variants import ConfigError
 
@@ -42,6 +43,7 @@ class Checkpointer:
     """Writes and reads the checkpoints of one work folder. A context manager: leaving it waits for the last write."""
 
     def __init__(self, workdir: Path, settings: configs.Checkpoints, regular: int = 0, scored: bool = False):
+        self.workdir = workdir
         self.folder = folder_of(workdir, settings)
         self._manager = ocp.CheckpointManager(
             self.folder,
@@ -215,7 +217,7 @@ def folder_of(workdir: Path, settings: configs.Checkpoints) -> epath.Path:
     return epath.Path(settings.folder) if settings.folder else epath.Path(Path(workdir).absolute()) / FOLDER
 
 
-def restore_params(workdir: Path, which: str = "") -> tuple[configs.Config, dict, int]:
+def restore_params(workdir: Path, which: str = "", checkpoints: str | None = None) -> tuple[configs.Config, dict, int]:
     """Configuration, parameters (on this process's first device) and step of a checkpoint of a folder.
 
     The parameters are those to evaluate and export: what the run's transforms make of the weights (config.transforms).
@@ -223,12 +225,13 @@ def restore_params(workdir: Path, which: str = "") -> tuple[configs.Config, dict
     Args:
       which: the step, or "best" for the best by the held-out evaluations during training; if not given, the newest
         that is whole.
+      checkpoints: as in `written_in`.
 
     Raises:
-      ConfigError: the folder holds no such checkpoint.
+      ConfigError: the folder holds no such checkpoint, or they are elsewhere.
       CheckpointError: it is not whole.
     """
-    folder, steps = written_in(workdir)
+    folder, steps = written_in(workdir, checkpoints)
     steps = chosen(folder, steps, which) if which else steps
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
@@ -248,10 +251,24 @@ def restore_params(workdir: Path, which: str = "") -> tuple[configs.Config, dict
     return config, params, step
 
 
-def written_in(workdir: Path) -> tuple[epath.Path, list[int]]:
-    """Where the checkpoints of a work folder are, and the steps of those that there are."""
+def written_in(workdir: Path, checkpoints: str | None = None) -> tuple[epath.Path, list[int]]:
+    """Where the checkpoints of a work folder are, and the steps of those that there are.
+
+    Args:
+      checkpoints: where they are, as the user names it; empty for within the work folder, which may be a stranger's;
+        None for wherever its configuration says.
+
+    Raises:
+      ConfigError: they are not within the work folder, but should be.
+    """
     written = (Path(workdir) / "config.json").exists()
-    folder = folder_of(workdir, read_config(workdir).checkpoints if written else configs.Checkpoints())
+    settings = read_config(workdir).checkpoints if written else configs.Checkpoints()
+    if checkpoints == "" and settings.folder and not foreign.lies_in(Path(workdir), settings.folder):
+        raise ConfigError(
+            f"{workdir} names the checkpoints {settings.folder}, which are outside that folder and not opened unless "
+            f"you name them too: --checkpoints={settings.folder}"
+        )
+    folder = folder_of(workdir, dataclasses.replace(settings, folder=checkpoints) if checkpoints else settings)
     return folder, list(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
 
 

@@ -33,6 +33,8 @@ class Model:
     embedding_width: int = 0  # E of the tables, with a dense layer from E to D (ALBERT); 0 for D and no such layer
     sharing: Literal["none", "all", "attention", "mlp"] = "none"  # the part of a layer whose weights layers share
     groups: int = 1  # with sharing, so many stretches of layers, each with weights of its own (ALBERT)
+    window: int = 0  # tokens to each side that a local layer attends to (ModernBERT: 64); 0: every layer is global
+    global_every: int = 1  # with window, layers 0, k, 2k, … are global and the rest local (ModernBERT: 3); 0: all local
     positions: Variant = use("absolute")  # a file of bert_jax/modeling/positions
     kernel: Variant = use("auto")  # a file of bert_jax/modeling/kernels, or auto: the fastest that can
     norm: Literal["post", "pre"] = "post"  # LayerNorm after the residual sum (BERT), or before each part (ModernBERT)
@@ -67,6 +69,12 @@ class Model:
         else:
             divides = self.groups >= 1 and self.layers % self.groups == 0
             require(divides, "model.groups", self.groups, f"a divisor of model.layers={self.layers}")
+        require(0 <= self.window <= LARGEST, "model.window", self.window, f"between 0 (none) and {LARGEST:,} tokens")
+        if self.window:
+            some = self.global_every == 0 or 2 <= self.global_every <= LARGEST
+            require(some, "model.global_every", self.global_every, "0 or at least 2 with model.window")
+        else:
+            require(self.global_every == 1, "model.global_every", self.global_every, "1 without model.window")
         for name in ("dropout", "attention_dropout"):
             require(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "at least 0 and below 1")
 
@@ -74,6 +82,17 @@ class Model:
     def head_size(self) -> int:
         """H."""
         return self.width // self.heads
+
+    @property
+    def pattern(self) -> tuple[bool, ...]:
+        """The repeating pattern: whether each of its layers is local; layer n is like number n modulo its length."""
+        if not self.window:
+            return (False,)
+        return (False, *(True,) * (self.global_every - 1)) if self.global_every else (True,)
+
+    def is_local(self, layer: int) -> bool:
+        """Whether a layer attends within `window`."""
+        return self.pattern[layer % len(self.pattern)]
 
     @property
     def table_width(self) -> int:

@@ -1,13 +1,15 @@
 """Opens any folder that holds an encoder."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from bert_jax import config
-from bert_jax.formats import google_tensorflow, huggingface, native, weights
+from bert_jax.embedding.readout import Readout
+from bert_jax.formats import google_tensorflow, huggingface, native, sentence_transformers, weights
 from bert_jax.formats.table import Params
-from bert_jax.objectives import exported_names
+from bert_jax.objectives import encoders_of, exported_names
 from configuration import foreign
 from configuration.foreign import FormatError
 from configuration.variants import Variant
@@ -26,23 +28,30 @@ class Opened:
     transforms: tuple[str, ...] = ()  # what a run made of its weights, such as an average, in this order
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of the objective's own, in PyTorch's layout
     task: Variant | None = None  # that it was fine-tuned on
+    encoders: Mapping[str, tuple[config.Model, Params]] = dataclasses.field(default_factory=dict)  # trained beside it
+    readout: Readout | None = None  # how the folder says that vectors are read
 
 
-def read(path: Path, step: str = "") -> Opened:
-    """Opens a work folder, a folder of ours, a folder in PyTorch's layout, or Google's TensorFlow checkpoint.
+def read(path: Path, step: str = "", store: str = "", checkpoints: str = "") -> Opened:
+    """Opens a work folder, a folder of ours, one in PyTorch's layout or sentence-transformers', or Google's checkpoint.
 
     Args:
       step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
+      store, checkpoints: of a work folder, where its configuration names such outside the folder, path or URL: the
+        folder may be a stranger's, so they are opened only where the user names them too.
 
     Raises:
       FormatError: there is no such folder, it is none of these, or what is in it does not fit together.
+      ConfigError: the checkpoints are outside the work folder, and not named.
     """
     if not path.is_dir():
         raise FormatError(f"{path} is no folder")
-    if (path / "checkpoints").is_dir():
-        return read_workdir(path, step)
+    if (path / "checkpoints").is_dir() or checkpoints:
+        return read_workdir(path, step, store, checkpoints)
     if step:
         raise FormatError(f"--step={step}: {path} is no work folder of a run, which alone has steps; leave --step out")
+    readout = sentence_transformers.read(path) if sentence_transformers.is_here(path) else None
+    path = sentence_transformers.encoder_folder(path)
     if (path / native.PARAMS).exists():
         model, params, family = native.read(path)
     elif (path / huggingface.CONFIG).exists():
@@ -62,7 +71,7 @@ def read(path: Path, step: str = "") -> Opened:
         raise FormatError(
             f"{path}: the tokenizer has {found.vocab_size} pieces and the encoder {model.vocab_size} embeddings"
         )
-    return Opened(model, params, found, family)
+    return Opened(model, params, found, family, readout=readout)
 
 
 def read_model(path: Path) -> config.Model:
@@ -73,6 +82,7 @@ def read_model(path: Path) -> config.Model:
     """
     if (path / "checkpoints").is_dir():
         return read_config(path).model
+    path = sentence_transformers.encoder_folder(path)
     if (path / native.PARAMS).exists():
         return native.read_model(path)
     if (path / huggingface.CONFIG).exists():
@@ -100,13 +110,21 @@ def read_config(path: Path) -> config.Config:
     return checkpoint.read_config(path)
 
 
-def read_workdir(path: Path, step: str = "") -> Opened:
-    """A checkpoint of a work folder, with the heads kept beside it, and the tokenizer of its store."""
+def read_workdir(path: Path, step: str = "", store: str = "", checkpoints: str = "") -> Opened:
+    """A checkpoint of a work folder, with the heads kept beside it, and the tokenizer that it keeps or its store's."""
     from bert_jax.checkpoints import kept  # Orbax takes seconds to import
-    from bert_jax.checkpoints.manager import folder_of, restore_params
+    from bert_jax.checkpoints.manager import restore_params, written_in
 
-    run, params, _ = restore_params(path, step)
-    params = kept.read(folder_of(path, run.checkpoints)) | params
-    tokenizer, task = read_tokenizer(path), run.labelled.task if run.labelled else None
+    run, params, _ = restore_params(path, step, checkpoints)
+    params = kept.read(written_in(path, checkpoints)[0]) | params
+    try:
+        own = checkpoint_tokenizer.is_kept(path) and not store
+        place = path if own else checkpoint_tokenizer.store_of(path, run.data.store, store)
+        tokenizer = checkpoint_tokenizer.read(place)
+    except checkpoint_tokenizer.OutsideError as error:
+        print(f"opened without its tokenizer: {error}", file=sys.stderr)
+        tokenizer = None
     transforms = tuple(transform.name for transform in run.transforms)
-    return Opened(run.model, params, tokenizer, "", transforms, exported_names(run), task)
+    task = run.labelled.task if run.labelled else None
+    beside = encoders_of(run, params)
+    return Opened(run.model, params, tokenizer, "", transforms, exported_names(run), task, beside)

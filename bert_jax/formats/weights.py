@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -64,9 +65,19 @@ def read_bin(file: Path) -> dict[str, np.ndarray]:
     try:
         tensors = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever it stumbles on
-        raise FormatError(f"{file} is not a plain file of tensors: {str(error).splitlines()[0]}") from None
+        # PyTorch's own words would advise to run what is in the file.
+        code = "it holds more than tensors, such as Python code, which is not run"
+        reason = (
+            code if isinstance(error, pickle.UnpicklingError) else (str(error).splitlines() or ["it is cut off"])[0]
+        )
+        raise FormatError(
+            f"{file} is not a plain file of tensors: {reason}; take the checkpoint's {SAFETENSORS} instead"
+        ) from None
     if not isinstance(tensors, Mapping):
         raise FormatError(f"{file} holds a {type(tensors).__name__}, not tensors by name")
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise FormatError(f"{file} holds a {type(tensor).__name__} by the name {name!r}, not a tensor")
     return {
         name: tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
         for name, tensor in tensors.items()

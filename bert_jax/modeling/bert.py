@@ -6,7 +6,8 @@ each group of neighbouring layers.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -110,9 +111,11 @@ def parameter_axes(model: Model, heads: Parts = MappingProxyType({})) -> dict:
 
 def count_parameters(model: Model, heads: Parts = MappingProxyType({})) -> int:
     """Weights in the model, the vocabulary's padding not counted."""
-    vocabulary = model.table_width + ("mlm_head" in heads)  # numbers a word: its embedding, and the head's bias
-    padding = (model.padded_vocab_size - model.vocab_size) * vocabulary
-    return size(abstract_params(model, heads)) - padding
+    params = abstract_params(model, heads)
+    axes = jax.tree.leaves(parameter_axes(model, heads))
+    of_words = [x for x, axes in zip(jax.tree.leaves(params), axes, strict=True) if "vocab" in axes]
+    padding = model.padded_vocab_size - model.vocab_size
+    return size(params) - padding * size(of_words) // model.padded_vocab_size
 
 
 def encode(
@@ -122,6 +125,7 @@ def encode(
     key: jax.Array | None = None,
     places: jax.Array | None = None,
     visibility: Visibility | None = None,
+    every_layer: bool = False,
 ) -> jax.Array:
     """The hidden states of a batch.
 
@@ -132,62 +136,108 @@ def encode(
         then computes nothing for the other places but keys and values.
       visibility: what each token sees; None for its own segment (`isolate_documents`) or everything but padding, whose
         segment is 0.
+      every_layer: the states after each layer, first to last; not with places. Only the last has a pre-LN encoder's
+        final LayerNorm.
 
     Returns:
-      [B, L, D], or [B, P, D] at the places, in the compute dtype.
+      [B, L, D], or [B, P, D] at the places, or [n, B, L, D] of every layer, in the compute dtype.
     """
     embed_key, layers_key = split_key(key, 2)
     embeddings = bind(Embeddings, model, params["embeddings"])
-    length = batch["tokens"].shape[1]
     if visibility is None:
         visibility = within(batch["segments"] if model.isolate_documents else (batch["segments"] > 0).astype(jnp.int32))
-    chosen = choose(model, request_for(model, length, key is not None, visibility))
-    tables = chosen.form.tables(batch["positions"], embeddings.position)
-    context = Context(visibility, chosen.form, tables, chosen.kernel)
+    ask = lambda local: request_for(model, batch["tokens"].shape[1], key is not None, visibility, local)
+    chosen = {local: choose(model, ask(local)) for local in set(model.pattern)}
 
-    def layer(
-        x: jax.Array, params: dict, key: jax.Array | None, number: jax.Array, context: Any = context
-    ) -> jax.Array:
+    def context(local: bool) -> Context:
+        form, kernel = chosen[local].form, chosen[local].kernel
+        seen = visibility.narrowed(model.window) if local else visibility
+        return Context(seen, form, form.tables(batch["positions"], embeddings.position), kernel)
+
+    def layer(context: Context, x: jax.Array, params: dict, key: jax.Array | None, number: jax.Array) -> jax.Array:
         return constrain_batch(bind(Block, model, params)(x, context, key, number == 0))
 
+    normalise = lambda x: bind(FinalNorm, model, params["final_norm"])(x)
     x = constrain_batch(embeddings(batch, embed_key).astype(model.dtype))
     keys = None if layers_key is None else jax.random.split(layers_key, model.layers)
-    at_places = context._replace(places=places)
-    fewer = dataclasses.replace(chosen.request, elsewhere=True)
-    if places is not None and chosen.kernel.unsupported(fewer) is None:
-        x = run_layers(
-            model, remat(layer, model), functools.partial(layer, context=at_places), x, params["layers"], keys
-        )
+    contexts = {local: context(local) for local in chosen}
+    of_kind = {local: remat(functools.partial(layer, contexts[local]), model) for local in contexts}
+    steps = [of_kind[local] for local in model.pattern]
+    if every_layer:
+        states = jnp.zeros((model.layers, *x.shape), x.dtype)
+        x, states = run_layers(model, [storing(step) for step in steps], None, (x, states), params["layers"], keys)
+        return states.at[-1].set(normalise(x)) if model.norm == "pre" else states
+    last = model.is_local(model.layers - 1)
+    at_places = contexts[last]._replace(places=places)
+    fewer = dataclasses.replace(chosen[last].request, elsewhere=True)
+    if places is not None and chosen[last].kernel.unsupported(fewer) is None:
+        x = run_layers(model, steps, functools.partial(layer, at_places), x, params["layers"], keys)
     else:
-        x = at_places.at_places(run_layers(model, remat(layer, model), None, x, params["layers"], keys))
-    return bind(FinalNorm, model, params["final_norm"])(x) if model.norm == "pre" else x
+        x = at_places.at_places(run_layers(model, steps, None, x, params["layers"], keys))
+    return normalise(x) if model.norm == "pre" else x
 
 
-def run_layers(model: Model, layer: Layer, last: Layer | None, x: jax.Array, params: dict, keys: Any) -> jax.Array:
-    """x [B, L, D] through all layers, of which the very last may be computed by a function of its own.
+def storing(step: Layer) -> Layer:
+    """The function of a layer that also puts what comes out of it in its place of [n, B, L, D]."""
+
+    def both(carried: Any, params: dict, key: Any, number: jax.Array) -> Any:
+        x = step(carried[0], params, key, number)
+        return x, carried[1].at[number].set(x)
+
+    return both
+
+
+def run_layers(model: Model, steps: Sequence[Layer], last: Layer | None, x: Any, params: dict, keys: Any) -> Any:
+    """x [B, L, D], or whatever the steps carry, through all layers.
 
     Args:
+      steps: the function of a layer, for each layer of `model.pattern`.
+      last: that of the very last layer; None for the one in `steps`.
       params: of the layers, the tree's "layers".
       keys: one for each layer, or None.
     """
     common = {part: params[part] for part in shared(model)}
     own = ({part: params[part] for part in PARTS if part not in common}, keys, jnp.arange(model.layers))
     own = jax.tree.map(lambda p: p.reshape(model.groups, -1, *p.shape[1:]), own)
+    size, length = model.layers // model.groups, len(steps)
 
-    def stretch(x: jax.Array, group: Any) -> tuple[jax.Array, None]:
-        """Through the layers of one group."""
+    def through_group(number: int, x: jax.Array, group: Any) -> jax.Array:
+        """Through the layers of a group, of which the first has a known place in the pattern."""
         common, own = group
-        step = lambda x, own: (layer(x, common | own[0], *own[1:]), None)
-        return jax.lax.scan(step, x, own, unroll=model.unroll)[0], None
+        step = lambda place, x, own: steps[place % length](x, common | own[0], *own[1:])
+        return cycle([functools.partial(step, number * size + i) for i in range(length)], x, own, model.unroll)
 
-    if model.groups > 1:
-        x, _ = jax.lax.scan(stretch, x, _at((common, own), slice(-1)))
+    alike = length // math.gcd(length, size)  # groups until one starts at the same place in the pattern
+    x = cycle([functools.partial(through_group, i) for i in range(alike)], x, _at((common, own), slice(-1)))
     common, own = _at((common, own), -1)
     if last is None:
-        return stretch(x, (common, own))[0]
-    x, _ = stretch(x, (common, _at(own, slice(-1))))
+        return through_group(model.groups - 1, x, (common, own))
+    x = through_group(model.groups - 1, x, (common, _at(own, slice(-1))))
     layer_params, *rest = _at(own, -1)
     return last(x, common | layer_params, *rest)
+
+
+def cycle(steps: Sequence[Callable], x: jax.Array, items: Any, unroll: int = 1) -> jax.Array:
+    """x ← step(x, item) for each item, the steps taken in turn: one loop over cycles of all steps, then the rest.
+
+    Args:
+      items: a tree of arrays, each item at one index of axis 0.
+      unroll: steps compiled side by side, as far as they make whole cycles.
+    """
+    number = len(jax.tree.leaves(items)[0])
+    cycles, rest = divmod(number, len(steps))
+
+    def once(x: jax.Array, items: Any) -> tuple[jax.Array, None]:
+        for i, step in enumerate(steps):
+            x = step(x, _at(items, i))
+        return x, None
+
+    if cycles:
+        stacked = jax.tree.map(lambda p: p.reshape(cycles, len(steps), *p.shape[1:]), _at(items, slice(number - rest)))
+        x, _ = jax.lax.scan(once, x, stacked, unroll=max(1, unroll // len(steps)))
+    for i in range(rest):
+        x = steps[i](x, _at(items, number - rest + i))
+    return x
 
 
 def _at(tree: Any, index: int | slice) -> Any:
@@ -199,4 +249,5 @@ def remat(layer: Any, model: Model) -> Any:
     """The layer, with what `model.remat` says computed again in the backward pass."""
     if model.remat == "none":
         return layer
-    return jax.checkpoint(layer, policy=REMAT[model.remat], prevent_cse=False)
+    # Inside a loop XLA cannot merge what is computed again with the first time; a rest of a pattern is outside.
+    return jax.checkpoint(layer, policy=REMAT[model.remat], prevent_cse=len(model.pattern) > 1)

@@ -37,6 +37,10 @@ class Visibility:
             query_places=places if self.query_places is None else take(self.query_places),
         )
 
+    def narrowed(self, window: int) -> "Visibility":
+        """The same within a window of at most so many places to each side."""
+        return dataclasses.replace(self, window=window if self.window is None else min(window, self.window))
+
     def mask(self) -> jax.Array:
         """bool [B, P, L]: for kernels that cannot do without."""
         seen = self.query_segments[:, :, None] == self.key_segments[:, None, :]

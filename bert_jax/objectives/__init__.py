@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bert_jax.config import Config
+from bert_jax.config import Config, Model
 from bert_jax.modeling.parts import Parts
 from configuration.variants import Variant, load, module, options_of
 
@@ -63,6 +63,16 @@ def exported_names(config: Config) -> Mapping[str, str]:
     if not hasattr(module("bert_jax.objectives", config.objective.name), "exported"):
         return {}
     return _given(config.objective, "exported")(config.model)
+
+
+def encoders_of(config: Config, params: Mapping[str, Any]) -> Mapping[str, tuple[Model, dict[str, Any]]]:
+    """Other encoders than the model that the objective trains with it, by name, each with its parameters.
+
+    An objective without a function `encoders` has none.
+    """
+    if not hasattr(module("bert_jax.objectives", config.objective.name), "encoders"):
+        return {}
+    return _given(config.objective, "encoders")(config.model, params)
 
 
 def _given(objective: Variant, function: str) -> Callable[..., Any]:

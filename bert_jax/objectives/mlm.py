@@ -61,26 +61,31 @@ def drawing(
 ) -> tuple[Callable[[Batch, jax.Array], Batch], tuple[str, ...]]:
     """What draws the predicted tokens of each row, and the batch fields that it needs; arguments as of `build`.
 
-    `draw(batch, key) -> batch` adds target_positions and targets (int [B, P]) and target_weights (float [B, P], 1 for
-    what is predicted, else 0), and changes the tokens there.
+    `draw(batch, key) -> batch` adds target_positions, targets and target_units (int [B, P], the last where the unit of
+    each starts) and target_weights (float [B, P], 1 for what is predicted, else 0), and changes the tokens there.
     """
     if not 0 < mask_rate <= 1:
         raise ConfigError(f"config.objective.mask_rate is {mask_rate}; it must be a share above 0, at most 1")
     choose, needs = load("bert_jax.objectives.masking", masking)()
-    replace = load("bert_jax.objectives.replacement", replacement)(vocabulary)
+    replace, also_needs = load("bert_jax.objectives.replacement", replacement)(vocabulary)
 
     def draw(batch: Batch, key: jax.Array) -> Batch:
         choose_key, replace_key = jax.random.split(key)
         tokens = jnp.asarray(batch["tokens"], jnp.int32)
-        places, weights = choose(batch, is_text(tokens, batch["segments"], vocabulary), mask_rate, choose_key)
-        targets = jnp.take_along_axis(tokens, places, axis=1)
-        shown = jnp.where(weights > 0, replace(targets, batch, replace_key), targets)
+        chosen = choose(batch, is_text(tokens, batch["segments"], vocabulary), mask_rate, choose_key)
+        targets = jnp.take_along_axis(tokens, chosen.places, axis=1)
+        shown = jnp.where(chosen.weights > 0, replace(targets, chosen, batch, replace_key), targets)
         put = lambda row, places, shown: row.at[places].set(shown, unique_indices=True)
-        corrupted = jax.vmap(put)(tokens, places, shown)
-        drawn = {"target_positions": places, "targets": targets, "target_weights": weights}
-        return batch | {"tokens": corrupted} | drawn
+        drawn = {
+            "tokens": jax.vmap(put)(tokens, chosen.places, shown),
+            "target_positions": chosen.places,
+            "targets": targets,
+            "target_weights": chosen.weights,
+            "target_units": chosen.units,
+        }
+        return batch | drawn
 
-    return draw, needs
+    return draw, tuple(dict.fromkeys((*needs, *also_needs)))
 
 
 def shared_out(batch: Batch) -> Batch:

@@ -1,4 +1,7 @@
-"""The style of the pages: one sheet, no font or picture from elsewhere, light and dark."""
+"""The style of the pages: one sheet, no font or picture from elsewhere, light and dark.
+
+Fonts for Chinese, Japanese and Korean are named last: browsers whose standard font lacks them show boxes otherwise.
+"""
 
 from html import escape
 
@@ -24,7 +27,9 @@ CSS = """
 html { -webkit-text-size-adjust: 100%; }
 body {
   margin: 0; background: var(--page); color: var(--text);
-  font: 1rem/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif;
+  font: 1rem/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans",
+    "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic",
+    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", sans-serif;
 }
 main, header, footer { max-width: 62rem; margin: 0 auto; padding: 0 1.5rem; }
 header { padding-top: 3.5rem; }
@@ -37,7 +42,8 @@ h2 { margin: 0 0 .9rem; font-size: 1.45rem; line-height: 1.25; letter-spacing: -
 h3 { margin: 0; font-size: 1rem; line-height: 1.4; }
 section { margin-top: 3.5rem; }
 section > p { margin: -.6rem 0 1.2rem; max-width: 46rem; color: var(--quiet); }
-code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; font-size: .9em;
+code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono",
+    "Noto Sans Mono CJK SC", "PingFang SC", "Microsoft YaHei", monospace; font-size: .9em;
   overflow-wrap: anywhere; }
 .card { background: var(--card); border: 1px solid var(--edge); border-radius: .75rem; padding: 1.25rem 1.4rem;
   margin: 0; }

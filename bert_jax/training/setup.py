@@ -1,7 +1,7 @@
 """What a run needs before its first step: the mesh, the store, the objective, the batches; all of it checked."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from bert_jax.training import labelled, state_sharding, transfer
 from bert_jax.training.state import abstract_state, batch_sizes_of, statistics_of
 from configuration import flags as config_flags
 from configuration.variants import ConfigError, load
-from data_pipeline import pipeline
+from data_pipeline import annotations, pipeline
 from data_pipeline.store import Store
 from data_pipeline.tokenizers import trained_size
 
@@ -49,16 +49,20 @@ def check(config: Config) -> jax.sharding.Mesh:
 
 
 def kernels(config: Config, mesh: jax.sharding.Mesh) -> list[str]:
-    """Which attention kernel serves and why: one line, or one for each length of row where they differ.
+    """Which attention kernel serves and why: a line for global layers and one for local ones, where there are any.
+
+    Where they differ between lengths of rows, each length has its own.
 
     Raises:
       ConfigError: the named kernel cannot.
     """
-    asked = sharding.on_mesh(mesh, lambda length: request_for(config.model, length, dropout=True))
-    lines = {phase.length: explain(config.model, asked(phase.length)) for phase in config.phases}
-    if len(set(lines.values())) == 1:
-        return list(lines.values())[:1]
-    return [f"rows of {length} tokens: {line}" for length, line in lines.items()]
+    asked = sharding.on_mesh(mesh, lambda length, local: request_for(config.model, length, dropout=True, local=local))
+    said: list[str] = []
+    for local in sorted(set(config.model.pattern)):
+        lines = {phase.length: explain(config.model, asked(phase.length, local)) for phase in config.phases}
+        alike = len(set(lines.values())) == 1
+        said += list(lines.values())[:1] if alike else [f"rows of {n} tokens: {line}" for n, line in lines.items()]
+    return said
 
 
 def open_store(config: Config, workdir: Path) -> Store:
@@ -115,11 +119,13 @@ def vocabulary_of(store: Store) -> Vocabulary:
 
 
 def check_fields(config: Config, objective: Objective, examples: pipeline.Examples) -> None:
-    """Raises ConfigError if the rows lack a field that the objective needs."""
-    if objective.needs and (missing := set(objective.needs) - set(examples.fields)):
+    """Raises ConfigError if a batch lacks a field that the objective needs."""
+    if objective.needs and (missing := sorted(set(objective.needs) - set(examples.fields))):
+        rows = f"config.data.rows={config.data.rows.name} does not give them: name another row format"
+        remedies = [each for each in map(annotations.remedy, missing) if each] or [rows]
         raise ConfigError(
-            f"config.objective is {config.objective.name}, which needs the fields {', '.join(sorted(missing))} of a "
-            f"batch; config.data.rows={config.data.rows.name} does not give them: name another row format"
+            f"config.objective is {config.objective.name}, which needs the fields {', '.join(missing)} of a batch; "
+            + "; ".join(remedies)
         )
 
 
@@ -132,8 +138,10 @@ def open_data(config: Config, workdir: Path) -> Any:
     return labelled.open_set(config, workdir) if config.labelled else open_store(config, workdir)
 
 
-def open_examples(config: Config, store: Store | labelled.LabelledSet, phase: int) -> pipeline.Examples:
-    """The endless stream of training rows of one phase."""
+def open_examples(
+    config: Config, store: Store | labelled.LabelledSet, phase: int, needs: Collection[str] = ()
+) -> pipeline.Examples:
+    """The endless stream of training rows of one phase, with the store's annotations among what an objective needs."""
     if isinstance(store, labelled.LabelledSet):
         return store.rows("train", config.seed + phase)
     return pipeline.PackedText(
@@ -144,6 +152,7 @@ def open_examples(config: Config, store: Store | labelled.LabelledSet, phase: in
         seed=config.seed + phase,
         isolate=config.model.isolate_documents,
         weights=config.data.weights,
+        annotations=[name for name in needs if name in store.annotations],
     )
 
 

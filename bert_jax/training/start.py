@@ -53,11 +53,15 @@ def init_or_resume(
       ConfigError: what the configuration names is not there or does not fit.
       CheckpointError: there are checkpoints, but none is whole.
     """
+    if config.data.store and jax.process_index() == 0:  # a store of its own is in the work folder anyway
+        checkpoint_tokenizer.keep(store.tokenizer, checkpoints.workdir)
     abstract = abstract_state(config, mesh)
     state = checkpoints.restore(abstract, config, store.fingerprint, accept_changes)
     if state is not None:
         step = int(state["step"])
-        return Start(state, step, f"going on from the checkpoint of step {step}")
+        finished = f"the run is finished: its newest checkpoint is of step {step}, the last of config.phases"
+        said = f"going on from the checkpoint of step {step}" if step < config.steps else finished
+        return Start(state, step, said)
     if config.resume_from:
         return from_run(config, store, abstract)
     if config.init_from:
@@ -152,7 +156,7 @@ def adopt(config: Config, source: str, overrides: Mapping[str, str]) -> Config:
     adopted = {"init_from": source, "model.init": "normal"}
     for name, value in fields.items():
         adopted |= as_text(f"model.{name}", value)
-    words = checkpoint_tokenizer.adopted(Path(source))
+    words = checkpoint_tokenizer.adopted(Path(source), overrides.get("data.store", config.data.store))
     if words is not None:
         adopted |= as_text("data.tokenizer", words)
     # The options of a variant that is named on the command line are not those of the adopted one.

@@ -45,18 +45,27 @@ def parameter_shardings(axes: Any, params: Any, mesh: jax.sharding.Mesh) -> dict
 
     Where nothing goes over fsdp by the table, as in the biases of heads, feed-forward and vocabulary, the last axis
     that both together divide goes over tensor and fsdp.
+
+    Raises:
+      ConfigError: an axis of a parameter, such as an objective's own, cannot be split.
     """
     fsdp = RULES["embed"]
 
-    def place(axes: tuple[str | None, ...], shape: tuple[int, ...]) -> NamedSharding:
+    def place(path: Any, axes: tuple[str | None, ...], x: Any) -> NamedSharding:
         names: list[Any] = [RULES[axis] for axis in axes]
         if fsdp not in names:
             both = {i: (name, fsdp) for i, name in enumerate(names) if name is not None}
-            fits = [i for i, pair in both.items() if shape[i] % math.prod(mesh.shape[axis] for axis in pair) == 0]
+            fits = [i for i, pair in both.items() if x.shape[i] % math.prod(mesh.shape[axis] for axis in pair) == 0]
             names = [both[i] if i in fits[-1:] else name for i, name in enumerate(names)]
+        for name, size in zip(names, x.shape, strict=True):
+            if isinstance(name, str) and size % mesh.shape[name]:
+                which = "/".join(str(key.key) for key in path)
+                raise ConfigError(
+                    f"config.mesh.{name} is {mesh.shape[name]}, which does not divide {size}, an axis of {which}"
+                )
         return NamedSharding(mesh, PartitionSpec(*names))
 
-    return jax.tree.map(lambda axes, x: place(axes, x.shape), axes, params)
+    return jax.tree_util.tree_map_with_path(place, axes, params)
 
 
 def state_shardings(

@@ -51,9 +51,11 @@ def make_recipe(folder: Path) -> Path:
 
 
 def environment(devices: int = 1) -> dict[str, str]:
-    """Of a process on so many devices of the CPU, which compiles as fast as the tests do."""
+    """Of a process on so many devices of the CPU, which compiles as fast as the tests do and finds their plugins."""
     count = f"--xla_force_host_platform_device_count={devices}"  # the later of two counts
-    return os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {count}"}
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    flags = f"{os.environ['XLA_FLAGS']} {count}"
+    return os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": path}
 
 
 def start(recipe: Path, workdir: Path, *flags: str, devices: int = 1) -> subprocess.Popen[str]:

@@ -90,7 +90,8 @@ def test_a_mesh_gives_the_same_figures(plain, taught) -> None:
 
 def test_an_objective_without_a_head_has_its_own_loss(taught) -> None:
     """As means over batches, weighted by their rows; the command says what it leaves out."""
-    command = [sys.executable, "-m", "bert_jax.evaluate", f"--workdir={taught}"]
+    store = json.loads((taught / "config.json").read_text())["data"]["store"]  # outside the work folder
+    command = [sys.executable, "-m", "bert_jax.evaluate", f"--workdir={taught}", f"--store={store}"]
     done = subprocess.run(command, capture_output=True, text=True, env=runs.environment(), check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("the objective plugins.taught trains no masked-language-model head") == 2

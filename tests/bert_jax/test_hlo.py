@@ -1,5 +1,7 @@
 """Reading a compiled program's text, on one written by hand and on those that XLA writes."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -128,6 +130,18 @@ class TestFlops:
         assert self.count(scan, (5, 7), (7, 7)) == 11 * 2 * 5 * 7 * 7
         branch = lambda x, w: jax.lax.cond(x[0, 0] > 0, lambda: x @ w, lambda: x)
         assert self.count(branch, (5, 7), (7, 7)) == 2 * 5 * 7 * 7
+
+
+@pytest.mark.parametrize(("window", "every"), [(3, 2), (5, 3), (40, 2), (4, 0)])
+def test_needed_operations_count_the_keys_within_a_window(window, every) -> None:
+    """One query and key at a time; a query of the last layer has the average number of keys."""
+    model = Model(vocab_size=128, layers=4, width=24, heads=3, mlp_width=40, max_length=32, dropout=0.0)
+    pairs = sum(abs(i - j) <= window for i in range(32) for j in range(32))
+    local = sum(every == 0 or layer % every > 0 for layer in range(3))
+    last = every == 0 or 3 % every > 0
+    fewer = 3 * 4 * 24 * (local * (32 * 32 - pairs) + last * (8 * 32 - 8 * pairs / 32))
+    windowed = dataclasses.replace(model, window=window, global_every=every)
+    assert flops.needed_flops(windowed, 32, 8) == pytest.approx(flops.needed_flops(model, 32, 8) - fewer, rel=1e-12)
 
 
 @pytest.mark.parametrize("change", [{}, {"gated": True}, {"embedding_width": 8}, {"gated": True, "embedding_width": 8}])

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -120,9 +121,29 @@ def test_running_it_again_trains_nothing_and_changes_nothing(run) -> None:
     before = exported(workdir)
     again = pretrain(workdir, text)
     assert again.returncode == 0, again.stderr
-    assert "going on from the checkpoint of step 6" in again.stderr
+    assert "the run is finished: its newest checkpoint is of step 6, the last of config.phases" in again.stderr
+    assert "going on" not in again.stderr
     after = exported(workdir)
     assert all((after[name] == before[name]).all() for name in before)
+
+
+def test_what_no_other_stage_needs_does_not_cost_the_report(run, tmp_path) -> None:
+    """An export into a folder that holds something else, and an example without a mask."""
+    workdir, text, _ = run
+    again = tmp_path / "run"
+    shutil.copytree(workdir, again)
+    (again / "huggingface" / "mine.txt").write_text("not of an export")
+    (again / "report.html").unlink()
+    examples = '["no mask here", "the [MASK] sees a river ."]'
+    failed = pretrain(again, text, **{"examples": examples})
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
+    assert failed.stderr.splitlines()[-1].startswith("error: --output=")
+    assert "this failed, the rest goes on: --text='no mask here' has no [MASK] to fill in" in failed.stderr
+    assert "the [MASK] sees a river ." in (again / "report.html").read_text()
+    assert "Next:" not in failed.stdout
+    (again / "huggingface" / "mine.txt").unlink()
+    assert pretrain(again, text).returncode == 0
 
 
 def test_another_configuration_is_refused_and_nothing_is_touched(run) -> None:

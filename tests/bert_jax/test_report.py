@@ -309,3 +309,13 @@ def test_the_command(tmp_path):
     failed = subprocess.run([*command[:-1], f"--workdir={tmp_path / 'nowhere'}"], capture_output=True, text=True)
     assert failed.returncode == 1
     assert failed.stderr == f"error: {tmp_path / 'nowhere'} is no folder; give the work folder of a run as --workdir\n"
+
+
+def test_the_page_names_fonts_for_chinese_japanese_and_korean(tmp_path):
+    text = write_report(write_run(tmp_path, "東京 한국 北京")).read_text(encoding="utf-8")
+    (body,) = re.findall(r"\n  font: 1rem/1.6 ([^;]*);", text)
+    fonts = [name.strip().strip('"') for name in body.split(",")]
+    assert fonts[-1] == "sans-serif"
+    for system in ({"PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo"}, {"Noto Sans CJK SC"}):
+        assert system <= set(fonts)
+    assert {"Microsoft YaHei", "Yu Gothic", "Malgun Gothic"} <= set(fonts)

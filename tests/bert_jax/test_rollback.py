@@ -70,8 +70,8 @@ def run(monkeypatch, folder, store, poison=(), moved=0, kill=0, stop=0, config=C
     update = train.Updates.__call__
 
     class Poisoned:
-        def __init__(self, config, store, phase):
-            self.examples = open_examples(config, store, phase)
+        def __init__(self, config, store, phase, needs):
+            self.examples = open_examples(config, store, phase, needs)
             self.rows, self.length = self.examples.rows, self.examples.length
 
         def batch(self, first, size):

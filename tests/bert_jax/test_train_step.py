@@ -103,7 +103,7 @@ def test_guard_and_average_on_a_split_mesh_leave_the_run_alone(alone: tuple[dict
 
 
 @pytest.mark.parametrize("parts", [pytest.param(2, marks=pytest.mark.slow), 4, pytest.param(8, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("objective", ["mlm", "mlm_pair"])
+@pytest.mark.parametrize("objective", ["mlm", "mlm_pair", "electra"])
 def test_microbatches_equal_one_batch(objective: str, parts: int) -> None:
     """Every term of the loss, though rows have different numbers of predictions."""
     model = dataclasses.replace(MODEL, dropout=0.0, attention_dropout=0.0)

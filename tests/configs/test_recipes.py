@@ -29,8 +29,12 @@ RECIPES = {
     "roberta_base": (125, {12_000: 3e-4, 24_000: 6e-4, 262_000: 3e-4}),
     "nezha_large": (326, {900: 5e-5, 1800: 1e-4, 125_900: 5e-5}),
     "albert_base": (11.8, {1250: 7.04e-4, 3125: 1.76e-3, 64_062: 1.76e-3 * 60_938 / 121_875}),
-    # 4,200 steps up; the last 7,000 fall to 2% as 1 - sqrt: a quarter of the way, half of the fall is done.
-    "modern_base": (109, {2100: 2.5e-4, 4200: 5e-4, 63_000: 5e-4, 64_750: 5e-4 * 0.51}),
+    # 13.5 million of the discriminator, 0.6 of the generator.
+    "electra_small": (14.2, {5000: 2.5e-4, 10_000: 4.95e-4, 500_000: 2.5e-4}),
+    "spanbert_base": (110, {5000: 5e-5, 10_000: 1e-4, 1_205_000: 5e-5}),
+    "macbert_base": (103, {10_000: 5e-5, 20_000: 1e-4, 1_010_000: 5e-5}),
+    # 3e9 tokens up; the last 5e10 fall as 1 - sqrt: a quarter of the way, half of the fall is done.
+    "modern_base": (149, {318: 4e-4, 636: 8e-4, 353_707: 8e-4, 353_707 + 2649: 4e-4, 364_303: 0}),
     "crammed": (120, {2475: 5e-4, 4950: 1e-3, 4950 + 2519: 1e-3 * (1 - 7 / 15 * 2519 / 2520), 7470: 8 / 15 * 1e-3}),
 }
 

@@ -162,6 +162,8 @@ def test_a_missing_flag_is_called_missing() -> None:
         ("evaluation.seed", "9223372036854775808"),
         ("log_every", "0"),
         ("statistics_every", "-1"),
+        ("model.window", "-1"),
+        ("model.global_every", "2"),
         ("phases.0.learning_rate", "Infinity"),
         ("phases.0.learning_rate", "NaN"),
         ("phases.0.steps", "1000000000000"),
@@ -197,6 +199,7 @@ SMALL = "from bert_jax.config import Config, Data, Model, Phase, use\nphases = (
         ("data", "data = Data(held_out=0.1)"),
         ("model", "model = Model(layers=2)"),
         ("optimizer", "optimizer = use('x')"),
+        ("examples", "examples = ('a [MASK]',)"),
     ],
 )
 def test_a_part_beside_the_config_is_not_left_out_silently(tmp_path, name, line):

@@ -53,7 +53,7 @@ def test_ids_are_those_of_the_whole_document(tokenizer, tmp_path, sentences):
     tokenizer.export_huggingface(tmp_path / "export", 512)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "export")
     texts = [*TEXTS, "\n".join(TEXTS), "  ".join(TEXTS)]
-    encode = EncodePart(tmp_path / "tokenizer", use(sentences), use("pieces"), 0.1)
+    encode = EncodePart(tmp_path / "tokenizer", use(sentences), use("pieces"), (), 0.1)
     piece = encode.encode([Document(str(i), text) for i, text in enumerate(texts)])
     ends = np.cumsum(piece.sentence_lengths)[np.cumsum(piece.document_lengths) - 1]
     found = np.split(piece.tokens, ends[:-1])
@@ -66,7 +66,7 @@ def test_ids_are_those_of_the_whole_document(tokenizer, tmp_path, sentences):
 
 def test_sentences_are_cut_where_they_end(tokenizer, tmp_path):
     tokenizer.save(tmp_path / "tokenizer")
-    encode = EncodePart(tmp_path / "tokenizer", use("chinese"), use("pieces"), 0.1)
+    encode = EncodePart(tmp_path / "tokenizer", use("chinese"), use("pieces"), (), 0.1)
     piece = encode.encode([Document("0", "一。二。三。")])
     assert len(piece.sentence_lengths) == 3
     starts = np.cumsum(piece.sentence_lengths) - piece.sentence_lengths

@@ -29,10 +29,11 @@ def test_every_stretch_has_its_shares_and_the_numbers_count_up(weights, first):
 def test_a_share_of_one_in_ten_million():
     mixture = Mixture([1.0, 1e-7, 0.5])
     found = []
-    for first in range(0, 60_000_000, 2_000_000):
-        splits, numbers = mixture.locate(np.arange(first, first + 2_000_000))
+    for middle in range(7_500_000, 60_000_000, 15_000_000):  # one in 15 million, and none in between
+        splits, numbers = mixture.locate(np.arange(middle - 100_000, middle + 100_000))
         found += numbers[splits == 1].tolist()
-    assert found == [0, 1, 2, 3]  # 60 million / 15 million
+        assert not (mixture.locate(np.arange(middle + 200_000, middle + 14_800_000, 10))[0] == 1).any()
+    assert found == [0, 1, 2, 3]
     splits, numbers = mixture.locate(np.arange(10**15, 10**15 + 30_000_000, 1000))
     assert np.bincount(splits, minlength=3)[[0, 2]] == pytest.approx([20_000, 10_000], abs=30)
 

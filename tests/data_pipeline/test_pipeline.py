@@ -31,7 +31,7 @@ def train(text_store):
 
 
 def examples(split, rows=FULL, length=LENGTH, **options):
-    return pipeline.PackedText([split], rows, length, SPECIALS, **options)
+    return pipeline.PackedText([split], rows, length, SPECIALS, annotations=("word_starts",), **options)
 
 
 def assert_same(a, b):
@@ -242,7 +242,7 @@ class TestMixture:
                 half = numbered(documents[part::2], token)
                 name = 2 * number + part
                 with ShardWriter(tmp_path, "train", name, source=number, vocab_size=vocab_size) as writer:
-                    writer.append(_piece(half, np.ones(vocab_size, bool)))
+                    writer.append(_piece(half, {"word_starts": np.ones(vocab_size, bool)}))
                 shards.append(writer.facts)
         write_manifest(tmp_path, vocab_size=vocab_size, shards=shards, tokenizer="", made={})
         split = Store.open(tmp_path).split("train")

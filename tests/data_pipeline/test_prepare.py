@@ -88,7 +88,7 @@ def test_every_document_is_in_the_store_once(tmp_path, small_parts):
     assert held_out.sentences == sum(text.count(".") for text in expected["held_out"].values())
     for shard in held_out.shards:
         starts = store.tokenizer.word_start[shard.tokens]
-        np.testing.assert_array_equal(shard.word_starts(0, shard.tokens.size), starts)
+        np.testing.assert_array_equal(shard.annotation("word_starts", 0, shard.tokens.size), starts)
     assert Store.open(store.path, verify="checksums").manifest.made["data"] == prepare.description(data(file))
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["store"]
 

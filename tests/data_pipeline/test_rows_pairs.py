@@ -93,7 +93,8 @@ def split(tmp_path_factory):
 @pytest.mark.parametrize("name", ["segment_pair", "sentence_pair"])
 class TestLabels:
     def examples(self, split, name, label, seed=0):
-        return pipeline.PackedText([split], use(name, label=label), LENGTH, SPECIALS, seed=seed)
+        rows = use(name, label=label)
+        return pipeline.PackedText([split], rows, LENGTH, SPECIALS, seed=seed, annotations=("word_starts",))
 
     def test_order(self, split, name):
         stream = self.examples(split, name, "sop")

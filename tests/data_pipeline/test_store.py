@@ -52,7 +52,8 @@ def test_reads_back_what_was_written(tmp_path_factory, documents, held_out, docu
         assert [shard.first_document for shard in split.shards] == list(range(0, len(expected), documents_per_shard))
         for shard in split.shards:
             middle = shard.tokens.size // 3
-            np.testing.assert_array_equal(shard.word_starts(middle, shard.tokens.size), table[shard.tokens[middle:]])
+            starts = shard.annotation("word_starts", middle, shard.tokens.size)
+            np.testing.assert_array_equal(starts, table[shard.tokens[middle:]])
     flat = [token for document in documents for sentence in document for token in sentence]
     np.testing.assert_array_equal(store.token_counts, np.bincount(flat, minlength=VOCABULARY))
 
@@ -60,10 +61,10 @@ def test_reads_back_what_was_written(tmp_path_factory, documents, held_out, docu
 @settings(max_examples=30, deadline=None)
 @given(sizes=st.lists(st.integers(1, 21), min_size=1, max_size=9))
 def test_a_shard_does_not_depend_on_its_pieces(tmp_path_factory, sizes):
-    """Word-start bits of pieces that end within a byte are packed as those of one piece."""
+    """Bits of pieces that end within a byte are packed as those of one piece."""
     random = np.random.default_rng(sum(sizes))
     tokens, bits = random.integers(0, VOCABULARY, sum(sizes)), random.integers(0, 2, sum(sizes)).astype(bool)
-    contents = []
+    kinds, contents = random.integers(0, 256, sum(sizes)).astype(np.uint8), []
     for cuts in ([0, *np.cumsum(sizes)], [0, sum(sizes)]):
         folder = tmp_path_factory.mktemp("pieces")
         with ShardWriter(folder, "train", 0, source=0, vocab_size=VOCABULARY) as writer:
@@ -73,10 +74,12 @@ def test_a_shard_does_not_depend_on_its_pieces(tmp_path_factory, sizes):
                 names = [f"document {document + i}" for i in range(len(inside))]
                 document += len(inside)
                 ones = np.ones(len(inside), int)
-                writer.append(Piece(tokens[start:stop], bits[start:stop], np.array(inside), ones, names))
+                annotations = {"word_starts": bits[start:stop], "kinds": kinds[start:stop]}
+                writer.append(Piece(tokens[start:stop], annotations, np.array(inside), ones, names))
         contents.append((folder / "train-00000.shard").read_bytes())
         shard = Shard(folder / "train-00000.shard", writer.facts, VOCABULARY, 0)
-        np.testing.assert_array_equal(shard.word_starts(0, tokens.size), bits)
+        np.testing.assert_array_equal(shard.annotation("word_starts", 0, tokens.size), bits)
+        np.testing.assert_array_equal(shard.annotation("kinds", 1, tokens.size), kinds[1:])
         assert shard.document_ids() == [f"document {i}" for i in range(len(sizes))]
     assert contents[0] == contents[1]
 
@@ -148,7 +151,7 @@ def test_another_version_is_named(small):
     path = small.path / "manifest.json"
     contents = json.loads(path.read_text())
     path.write_text(json.dumps(contents | {"version": 7}))
-    with pytest.raises(DataError, match="is of format version 7 and this code reads 1; prepare it again"):
+    with pytest.raises(DataError, match="is of format version 7 and this code reads 2; prepare it again"):
         Store.open(small.path)
 
 

@@ -139,7 +139,7 @@ def test_the_store_has_them(tmp_path, monkeypatch):
     tokens = np.asarray(shard.tokens)
     expected = by_jieba.build(load_saved(store.path / "tokenizer"))(tokens, np.diff(shard.sentence_offsets))
     expected[shard.sentence_offsets[:-1]] = True
-    np.testing.assert_array_equal(shard.word_starts(0, tokens.size), expected)
+    np.testing.assert_array_equal(shard.annotation("word_starts", 0, tokens.size), expected)
     assert 0.4 < expected.mean() < 0.8
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"jieba, which is not installed: pip install 'bert_jax\[chinese\]'"):

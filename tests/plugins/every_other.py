@@ -4,18 +4,19 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.objectives import Batch
-from bert_jax.objectives.masking import Masking
+from bert_jax.objectives.masking import Chosen, Masking
 
 
 def build(*, first: int = 0) -> Masking:
     """Places first, first + 2, first + 4, … among a row's candidates."""
 
-    def choose(batch: Batch, candidates: jax.Array, rate: float, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def choose(batch: Batch, candidates: jax.Array, rate: float, key: jax.Array) -> Chosen:
         del batch, key
         rank = jnp.cumsum(candidates, axis=1) - 1
         wanted = candidates & (rank >= first) & ((rank - first) % 2 == 0)
         slots = max(1, round(rate * candidates.shape[1]))
         places = jnp.argsort(~wanted, axis=1, stable=True)[:, :slots]
-        return places, jnp.take_along_axis(wanted, places, axis=1).astype(jnp.float32)
+        weights = jnp.take_along_axis(wanted, places, axis=1).astype(jnp.float32)
+        return Chosen(places, weights, units=places)
 
     return Masking(choose)

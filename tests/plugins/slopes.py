@@ -47,5 +47,5 @@ class Slopes(Positions):
     def own(self, rngs: nnx.Rngs) -> Learned:
         return Learned(self.model.heads, self.start)
 
-    def forms(self, length: int) -> tuple[Form, ...]:
+    def forms(self, length: int, local: bool = False) -> tuple[Form, ...]:
         return (Sloped(length),)

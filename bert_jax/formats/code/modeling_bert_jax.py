@@ -3,8 +3,8 @@
     AutoModelForMaskedLM.from_pretrained(folder, trust_remote_code=True)
 
 BERT (Devlin et al. 2018) with, each as config.json says: LayerNorm after each part or before it; absolute, rotary or
-functional relative positions; plain or gated units; embeddings of another width than the layers; weights shared
-across layers; biases or none.
+functional relative positions; attention within a window in some layers; plain or gated units; embeddings of another
+width than the layers; weights shared across layers; biases or none.
 """
 
 import torch
@@ -35,7 +35,9 @@ class BertJaxConfig(PretrainedConfig):
         norm="post",  # or "pre"
         sharing="none",  # or "all", "attention", "mlp": the part whose weights the layers of a group share
         groups=1,
-        positions=None,  # {"name": "absolute"}, {"name": "rotary", "base": 10000.0} or
+        window=0,  # tokens to each side that a local layer attends to; 0: every layer is global
+        global_every=1,  # with window, layers 0, k, 2k, … are global and the rest local; 0: all local
+        positions=None,  # {"name": "absolute"}, {"name": "rotary", "base": 10000.0, "local_base": 0.0} (0: as base) or
         # {"name": "functional_relative", "max_distance": 64}, where 0 is for no clipping
         max_position_embeddings=512,
         type_vocab_size=2,
@@ -61,6 +63,8 @@ class BertJaxConfig(PretrainedConfig):
         self.norm = norm
         self.sharing = sharing
         self.groups = groups
+        self.window = window
+        self.global_every = global_every
         self.positions = positions or {"name": "absolute"}
         self.max_position_embeddings = max_position_embeddings
         self.type_vocab_size = type_vocab_size
@@ -113,7 +117,7 @@ class BertJaxAttention(nn.Module):
         self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
 
     def forward(self, x, bias, angles, relative):
-        """x [B, L, D], bias [B, 1, 1, L] → [B, L, D] and probabilities [B, N, L, L]."""
+        """x [B, L, D], bias [B, 1, 1 or L, L] → [B, L, D] and probabilities [B, N, L, L]."""
         q, k, v = (
             layer(x).unflatten(-1, (self.heads, self.size)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
@@ -225,15 +229,22 @@ class BertJaxModel(BertJaxPreTrainedModel):
         x = self.embed(input_ids, types, positions)
         bias = (1 - mask[:, None, None, :].to(x.dtype)) * torch.finfo(x.dtype).min
         size, scheme = config.hidden_size // config.num_attention_heads, config.positions
-        angles = relative = None
+        angles, relative = {}, None
         if scheme["name"] == "rotary":
-            angles = [table.to(x.dtype) for table in sinusoids(positions, size, scheme["base"])]
+            bases = {True: scheme.get("local_base") or scheme["base"], False: scheme["base"]}
+            angles = {
+                local: [table.to(x.dtype) for table in sinusoids(positions, size, base)]
+                for local, base in bases.items()
+            }
         elif scheme["name"] == "functional_relative":
             table, rows = relative_table(length, size, scheme["max_distance"], x.device)
             relative = table.to(x.dtype), rows
+        beyond = (positions[None] - positions[:, None]).abs() > config.window
+        biases = {True: bias.masked_fill(beyond, torch.finfo(x.dtype).min), False: bias}
         states, attentions = [x], []
         for number in range(config.num_hidden_layers):
-            x, probabilities = self.layer(number, x, bias, angles, relative)
+            local = bool(config.window and not (config.global_every and number % config.global_every == 0))
+            x, probabilities = self.layer(number, x, biases[local], angles.get(local), relative)
             states.append(x)
             attentions.append(probabilities)
         if self.final_norm is not None:

@@ -33,6 +33,8 @@ def model(settings: Settings) -> config.Model:
         biases=settings["biases"],
         sharing=settings["sharing"],
         groups=settings["groups"],
+        window=settings.get("window", 0),
+        global_every=settings.get("global_every", 1),
     )
 
 
@@ -53,6 +55,8 @@ def settings(model: config.Model, special_ids: Settings) -> Settings:
         "biases": model.biases,
         "sharing": model.sharing,
         "groups": model.groups,
+        "window": model.window,
+        "global_every": model.global_every,
         "auto_map": {auto: f"{CODE}.{name}" for auto, name in CLASSES.items()},
     }
 

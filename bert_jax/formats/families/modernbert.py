@@ -1,11 +1,10 @@
 """ModernBERT (Warner et al. 2024, arXiv 2412.13663): ModernBertModel, ModernBertForMaskedLM.
 
-Pre-LN, rotary positions, gated units, no token types. Attention is global in every layer here; there, usually in every
-third. Its matrices hold queries, keys and values, or gates and units, one below the other, and it turns the first half
-of a query with the second where we turn neighbours.
+Pre-LN, rotary positions, gated units, no token types. Attention is global in every third layer and within a window of
+`local_attention` tokens in the others, whose rotary base is another. Its matrices hold queries, keys and values, or
+gates and units, one below the other, and it turns the first half of a query with the second where we turn neighbours.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from bert_jax import config
@@ -16,6 +15,7 @@ from configuration.foreign import FormatError
 from configuration.variants import use
 
 PREFIX = "model"
+KINDS = ("full_attention", "sliding_attention")  # of layers: global, local
 BIASES = ("attention_bias", "mlp_bias", "norm_bias", "classifier_bias")  # the last is that of the head's dense layer
 
 
@@ -23,9 +23,8 @@ def model(settings: Settings) -> config.Model:
     """config.json to ours; what it leaves out is ModernBERT-base's.
 
     Raises:
-      FormatError: attention within a window, biases here and there, or two activations.
+      FormatError: another pattern of windows, biases here and there, or two activations.
     """
-    require("layers with a window", windows(settings), 0)
     require("decoder_bias", settings.get("decoder_bias", True), True)
     biases = settings.get("attention_bias", False)
     for name in BIASES:
@@ -33,10 +32,18 @@ def model(settings: Settings) -> config.Model:
     activation = settings.get("hidden_activation", "gelu")
     require("classifier_activation", settings.get("classifier_activation", "gelu"), activation)
     base = {"vocab_size": 50368, "num_hidden_layers": 22, "intermediate_size": 1152, "max_position_embeddings": 8192}
+    every = global_every(settings)
+    window = 0 if every == 1 else int(settings.get("local_attention", 128)) // 2
+    require("local layers with a window", window > 0, every != 1)
+    bases = {"base": rotary_base(settings, "full_attention")}
+    if window and (local := rotary_base(settings, "sliding_attention")) != bases["base"]:
+        bases["local_base"] = local
     return family.common_model(
         base | settings | {"hidden_act": activation},
         token_types=0,
-        positions=use("rotary", base=rotary_base(settings)),
+        window=window,
+        global_every=every,
+        positions=use("rotary", **bases),
         norm="pre",
         norm_epsilon=float(settings.get("norm_eps", 1e-5)),
         gated=True,
@@ -52,31 +59,47 @@ def require(name: str, found: Any, wanted: Any) -> None:
         raise FormatError(f"{name}={found!r} in the config.json of a modernbert: this project has {wanted!r} there")
 
 
-def windows(settings: Settings) -> int:
-    """Layers whose attention is within a window."""
-    layers = settings.get("num_hidden_layers", 22)
-    every = settings.get("global_attn_every_n_layers", 3)
-    kinds: Sequence[str] = settings.get("layer_types") or [
-        "sliding_attention" if layer % every else "full_attention" for layer in range(layers)
-    ]
-    return sum(kind != "full_attention" for kind in kinds)
+def layer_types(layers: int, every: int) -> list[str]:
+    """The kinds of layers of which 0, k, 2k, … are global; of 0, none is."""
+    return [KINDS[every == 0 or layer % every > 0] for layer in range(layers)]
 
 
-def rotary_base(settings: Settings) -> float:
-    """Of the layers whose attention is global; older files name it by itself.
+def global_every(settings: Settings) -> int:
+    """How far apart global layers are; 1 where all are, 0 where none is.
+
+    Raises:
+      FormatError: the pattern is another.
+    """
+    layers, said = settings.get("num_hidden_layers", 22), settings.get("global_attn_every_n_layers", 3)
+    found = settings.get("layer_types") or layer_types(layers, said)
+    every = next((k for k in (1, said, 0, *range(2, layers + 1)) if layer_types(layers, k) == list(found)), None)
+    if every is None:
+        raise FormatError(
+            f"layer_types={found} in the config.json of a modernbert: of the layers 0, k, 2k, … must be full"
+        )
+    return every
+
+
+def rotary_base(settings: Settings, kind: str) -> float:
+    """Of the layers of a kind; older files name it by itself.
 
     Raises:
       FormatError: angles that are not plain powers of it.
     """
-    said = (settings.get("rope_parameters") or {}).get("full_attention", {})
+    said = (settings.get("rope_parameters") or {}).get(kind) or {}
     require("rope_scaling", settings.get("rope_scaling"), None)
     require("rope_type", said.get("rope_type", "default"), "default")
-    return float(said.get("rope_theta", settings.get("global_rope_theta", 160_000.0)))
+    usual: float = settings.get("global_rope_theta", 160_000.0)
+    if kind == "sliding_attention":  # null is as the global ones
+        usual = settings.get("local_rope_theta", 10_000.0) or usual
+    return float(said.get("rope_theta", usual))
 
 
 def settings(model: config.Model, special_ids: Settings) -> Settings:
     """Ours to config.json, in the words of new and of older versions."""
-    base = family.plain(model.positions).get("base", 10_000.0)
+    options = family.plain(model.positions)
+    base = options.get("base", 10_000.0)
+    local_base = options.get("local_base") or base
     common = family.common_settings(model, special_ids)
     activation = common.pop("hidden_act")
     for name in ("type_vocab_size", "layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob"):
@@ -92,12 +115,15 @@ def settings(model: config.Model, special_ids: Settings) -> Settings:
         "attention_dropout": model.attention_dropout,
         **dict.fromkeys(BIASES, model.biases),
         "decoder_bias": True,
-        "layer_types": ["full_attention"] * model.layers,
+        "local_attention": 2 * model.window or 128,
+        "layer_types": layer_types(model.layers, model.global_every),
         "rope_parameters": {
-            kind: {"rope_type": "default", "rope_theta": base} for kind in ("full_attention", "sliding_attention")
+            kind: {"rope_type": "default", "rope_theta": theta}
+            for kind, theta in zip(KINDS, (base, local_base), strict=True)
         },
-        "global_attn_every_n_layers": 1,
+        "global_attn_every_n_layers": model.global_every,
         "global_rope_theta": base,
+        "local_rope_theta": local_base,
     }
 
 

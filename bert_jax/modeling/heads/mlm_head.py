@@ -31,11 +31,16 @@ class MlmHead(nnx.Module):
         The columns that pad the vocabulary are −inf in effect.
         """
         x = self.norm(activate(self.dense(hidden), self.activation))
-        words = words.astype(x.dtype).reshape(-1, *words.shape[-2:])
-        real = jnp.arange(self.bias.shape[0]) < self.vocab_size
-        bias = jnp.where(real, self.bias[...], jnp.finfo(jnp.float32).min)  # so that no pass over the logits says it
-        logits = project(x.reshape(len(words), -1, x.shape[-1]), words, bias)
-        return logits.reshape(*hidden.shape[:-1], -1)
+        return tied_logits(x, words, self.bias[...], self.vocab_size)
+
+
+def tied_logits(x: jax.Array, words: jax.Array, bias: jax.Array, vocab_size: int) -> jax.Array:
+    """x [B, ..., E], words as `MlmHead` takes them, bias [Vp] → float32 [B, ..., Vp], padded as there."""
+    words = words.astype(x.dtype).reshape(-1, *words.shape[-2:])
+    real = jnp.arange(len(bias)) < vocab_size
+    bias = jnp.where(real, bias, jnp.finfo(jnp.float32).min)  # so that no pass over the logits says it
+    logits = project(x.reshape(len(words), -1, x.shape[-1]), words, bias)
+    return logits.reshape(*x.shape[:-1], -1)
 
 
 @jax.custom_vjp

@@ -55,9 +55,11 @@ def build(
             sines, cosines = angles(model, offsets, model.positions.options.get("max_distance", 0))
             new["layers/attention/query/bias"] = repeated(stored, gain * interleaved(sines, cosines))
         elif model.positions.name == "rotary":
-            sines, cosines = angles(model, offsets, base=model.positions.options.get("base", 10000.0))
-            still = interleaved(np.ones_like(sines), np.zeros_like(sines))
-            new["layers/attention/query/bias"] = repeated(stored, gain**0.5 * interleaved(cosines, sines))
+            firsts = range(0, model.layers, model.layers // stored)  # of each group that shares its attention
+            turns = [angles(model, offsets, base=rotary_base(model, layer)) for layer in firsts]
+            queries = jnp.stack([interleaved(cosines, sines) for sines, cosines in turns])
+            still = interleaved(np.ones_like(turns[0][0]), np.zeros_like(turns[0][0]))
+            new["layers/attention/query/bias"] = (gain**0.5 * queries).astype(jnp.float32)
             new["layers/attention/key/bias"] = repeated(stored, gain**0.5 * still)
         elif model.positions.name == "absolute":
             query, keys = queries_and_keys(model, offsets, columns, amplitude, peak, fade)
@@ -141,6 +143,12 @@ def queries_and_keys(
             query[layer, used, head, len(used) + slots] = sine
             query[layer, number + used, head, len(used) + slots] = cosine
     return query, keys
+
+
+def rotary_base(model: Model, layer: int) -> float:
+    """The base of a layer's rotary positions."""
+    options = model.positions.options
+    return (model.is_local(layer) and options.get("local_base")) or options.get("base", 10000.0)
 
 
 def angles(

@@ -60,6 +60,7 @@ class Request:
     needs: Needs = "nothing"
     ranks: bool = False  # keys have ranks and queries limits
     window: int | None = None
+    local: bool = False  # for the layers that attend within `model.window`, whose positions may differ
     elsewhere: bool = False  # queries stand at some places only, or in another sequence than the keys
 
 
@@ -92,7 +93,7 @@ def choose(model: Model, request: Request) -> Choice:
     Raises:
       ConfigError: the named kernel cannot; the message says why.
     """
-    forms = load("bert_jax.modeling.positions", model.positions)(model).forms(request.length)
+    forms = load("bert_jax.modeling.positions", model.positions)(model).forms(request.length, request.local)
     wanted = [model.kernel] if model.kernel.name != "auto" else [use(name) for name in by_preference(request.platform)]
     refusals: list[tuple[str, str]] = []
     for variant in wanted:
@@ -131,15 +132,20 @@ def explain(model: Model, request: Request) -> str:
     chosen = choose(model, request)
     why = "named in the configuration" if model.kernel.name != "auto" else f"the fastest that can on {request.platform}"
     refused = [f"not {other}: {reason}" for other, reason in chosen.refusals]
-    return "; ".join([f"attention kernel: {chosen.name}, {why}", *refused])
+    where = " of local layers" if request.local else ""
+    return "; ".join([f"attention kernel{where}: {chosen.name}, {why}", *refused])
 
 
-def request_for(model: Model, length: int, dropout: bool, visibility: Visibility | None = None) -> Request:
+def request_for(
+    model: Model, length: int, dropout: bool, visibility: Visibility | None = None, local: bool = False
+) -> Request:
     """What `model` asks of a kernel for rows of `length` tokens, on the mesh in use or else this process's devices.
 
     Args:
-      visibility: None for both directions within a segment.
+      visibility: of a global layer; None for both directions within a segment.
+      local: for the layers that attend within `model.window`.
     """
+    windows = [visibility.window if visibility else None, model.window if local else None]
     return Request(
         platform=platform(),
         length=length,
@@ -147,7 +153,8 @@ def request_for(model: Model, length: int, dropout: bool, visibility: Visibility
         dtype=model.dtype,
         dropout=dropout and model.attention_dropout > 0,
         ranks=visibility is not None and visibility.ranked,
-        window=None if visibility is None else visibility.window,
+        window=min((window for window in windows if window is not None), default=None),
+        local=local,
     )
 
 

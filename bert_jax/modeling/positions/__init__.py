@@ -80,7 +80,11 @@ class Positions:
         del positions, shared
         return None
 
-    def forms(self, length: int) -> tuple[Form, ...]:
-        """The forms for rows of `length` tokens, the preferred ones first."""
-        del length
+    def forms(self, length: int, local: bool = False) -> tuple[Form, ...]:
+        """The forms for rows of `length` tokens, the preferred ones first.
+
+        Args:
+          local: for the layers that attend within `model.window`, or else for the global ones.
+        """
+        del length, local
         return (Form(),)

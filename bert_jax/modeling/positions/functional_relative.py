@@ -8,8 +8,8 @@ value. Without clipping the angle-sum identities turn that into ordinary attenti
 
 so any kernel serves, and no array of shape [L, L, H] exists. A kernel that knows sinusoids does it inside, and its
 input's heads stay as wide as they are. Released checkpoints clip the distance to ±K and feed the shifted index
-(j − i + K) to the sinusoid. The shift only turns every angle, so rows that no distance can leave (L ≤ K + 1) still
-take the fast form; longer ones need a kernel that takes sinusoids or a table of vectors.
+(j − i + K) to the sinusoid. The shift only turns every angle, so rows that no distance can leave (L ≤ K + 1) and
+windows of at most K tokens still take the fast form; others need a kernel that takes sinusoids or a table of vectors.
 """
 
 import dataclasses
@@ -44,11 +44,12 @@ class FunctionalRelative(Positions):
 
     max_distance: int
 
-    def forms(self, length: int) -> tuple[Form, ...]:
+    def forms(self, length: int, local: bool = False) -> tuple[Form, ...]:
         size, distance = self.model.head_size, self.max_distance
         if not distance:
             return InKernel(0), WideHeads(size, 0)
-        if length <= distance + 1:
+        farthest = min(length - 1, self.model.window) if local else length - 1
+        if farthest <= distance:
             return (WideHeads(size, distance),)
         return InKernel(distance), ByDistance(size, distance)
 

@@ -16,16 +16,26 @@ from bert_jax.modeling.positions._sinusoids import check_pairs, rotate, sinusoid
 from configuration.variants import ConfigError
 
 
-def build(model: Model, *, base: float = 10000.0) -> Positions:
+def build(model: Model, *, base: float = 10000.0, local_base: float = 0.0) -> Positions:
     """The scheme.
 
     Args:
       base: the slowest pair turns by about 1 / base radians a token; larger ones are used for longer rows.
+      local_base: the base of layers that attend within `model.window` (ModernBERT: 10,000 beside 160,000 of the global
+        layers, arXiv 2412.13663, appendix A); 0 for that of the others.
     """
     if base <= 1:
         raise ConfigError(f"config.model.positions.base is {base}; it must be above 1")
+    if local_base != 0 and local_base <= 1:
+        raise ConfigError(
+            f"config.model.positions.local_base is {local_base}; it must be above 1, or 0 for that of base"
+        )
+    if local_base and not model.window:
+        raise ConfigError(
+            f"config.model.positions.local_base is {local_base}; it must be 0 without config.model.window"
+        )
     check_pairs(model)
-    return Rotary(model, base)
+    return Rotary(model, base, local_base)
 
 
 class Tables(NamedTuple):
@@ -58,6 +68,7 @@ class Rotary(Positions):
     """No parameters; one form."""
 
     base: float
+    local_base: float
 
-    def forms(self, length: int) -> tuple[Form, ...]:
-        return (Turned(self.model.head_size, self.base),)
+    def forms(self, length: int, local: bool = False) -> tuple[Form, ...]:
+        return (Turned(self.model.head_size, self.local_base if local and self.local_base else self.base),)

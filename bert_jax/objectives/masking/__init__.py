@@ -8,12 +8,19 @@ import jax
 from bert_jax.objectives import Batch
 
 
-class Masking(NamedTuple):
-    """`choose(batch, candidates, rate, key) -> (places, weights)`, for candidates bool [B, L], the tokens of text.
+class Chosen(NamedTuple):
+    """The predicted tokens of B rows, P slots each; those with weight come first, from left to right."""
 
-    places int [B, P] are all different in a row, P = max(1, round(rate · L)); weights float [B, P] are 1 for those that
-    are predicted, at most as many as the rate asks of the row's candidates, and 0 for the others.
+    places: jax.Array  # int [B, P], all different in a row, P = max(1, round(rate · L))
+    weights: jax.Array  # float [B, P]: 1 for what is predicted, 0 for the slots that are left
+    units: jax.Array  # int [B, P]: the place where the unit of each starts: a token, a word, a span
+
+
+class Masking(NamedTuple):
+    """`choose(batch, candidates, rate, key) -> Chosen`, for candidates bool [B, L], the tokens of text.
+
+    At most as many are predicted as the rate asks of the row's candidates.
     """
 
-    choose: Callable[[Batch, jax.Array, float, jax.Array], tuple[jax.Array, jax.Array]]
+    choose: Callable[[Batch, jax.Array, float, jax.Array], Chosen]
     needs: tuple[str, ...] = ()  # fields of the batch beside tokens, segments, positions and token_types

@@ -4,26 +4,24 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.objectives import Batch, Vocabulary
-from bert_jax.objectives.replacement import Replace
-from configuration.variants import ConfigError
+from bert_jax.objectives.masking import Chosen
+from bert_jax.objectives.replacement import Replacement, check_shares
 
 
-def build(vocabulary: Vocabulary, *, masked: float = 0.8, random: float = 0.1) -> Replace:
+def build(vocabulary: Vocabulary, *, masked: float = 0.8, random: float = 0.1) -> Replacement:
     """The replacement.
 
     Args:
       masked: share of the predicted tokens that become [MASK].
       random: share of them that become a random token of the vocabulary; the rest stay as they are.
     """
-    for name, share in {"masked": masked, "random": random, "masked + random": masked + random}.items():
-        if not 0 <= share <= 1:
-            raise ConfigError(f"config.objective.replacement.{name} is {share}; it must be a share between 0 and 1")
+    check_shares(masked=masked, random=random)
 
-    def replace(targets: jax.Array, batch: Batch, key: jax.Array) -> jax.Array:
-        del batch
+    def replace(targets: jax.Array, chosen: Chosen, batch: Batch, key: jax.Array) -> jax.Array:
+        del chosen, batch
         kind_key, word_key = jax.random.split(key)
         kind = jax.random.uniform(kind_key, targets.shape)
         words = jax.random.randint(word_key, targets.shape, 0, vocabulary.size)
         return jnp.where(kind < masked, vocabulary.mask, jnp.where(kind < masked + random, words, targets))
 
-    return replace
+    return Replacement(replace)

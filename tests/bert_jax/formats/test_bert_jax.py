@@ -28,7 +28,9 @@ def models(draw) -> Model:
     """Any small, odd encoder."""
     heads, layers = draw(st.sampled_from([1, 2, 3, 5])), draw(st.sampled_from([1, 2, 4]))
     sharing = draw(st.sampled_from(["none", "all", "attention", "mlp"]))
-    positions = [use("absolute"), use("rotary", base=500.0), use("functional_relative", max_distance=5)]
+    window = draw(st.sampled_from([0, 3]))
+    rotary = use("rotary", base=500.0, local_base=20.0 if window else 0.0)
+    positions = [use("absolute"), rotary, use("functional_relative", max_distance=5)]
     return Model(
         vocab_size=draw(st.sampled_from([101, 128, 131])),
         layers=layers,
@@ -37,6 +39,8 @@ def models(draw) -> Model:
         mlp_width=draw(st.sampled_from([7, 48])),
         max_length=draw(st.sampled_from([41, 64])),
         token_types=draw(st.sampled_from([0, 1, 2, 3])),
+        window=window,
+        global_every=draw(st.sampled_from([0, 2, 3])) if window else 1,
         positions=draw(st.sampled_from(positions)),
         norm=draw(st.sampled_from(["pre", "post"])),
         norm_epsilon=draw(st.sampled_from([1e-12, 1e-5])),
@@ -100,7 +104,8 @@ def test_every_layer_computes_the_same(tmp_path):
     [
         ({}, "bert"),
         ({"activation": "silu"}, "bert"),
-        ({"embedding_width": 9}, "albert"),
+        ({"embedding_width": 9}, "electra"),
+        ({"embedding_width": 9, "activation": "gelu_tanh"}, "albert"),
         ({"embedding_width": 9, "sharing": "all", "trained": HEADS[2]}, "albert"),
         ({"positions": use("rotary")}, "roformer"),
         ({"positions": use("rotary"), "embedding_width": 9}, "roformer"),
@@ -108,6 +113,18 @@ def test_every_layer_computes_the_same(tmp_path):
         ({"sharing": "all"}, "bert_jax"),
         ({"norm": "pre", "gated": True, "positions": use("rotary"), "token_types": 0}, "modernbert"),
         ({"norm": "pre", "gated": True, "positions": use("rotary")}, "bert_jax"),
+        (
+            {
+                "norm": "pre",
+                "gated": True,
+                "positions": use("rotary"),
+                "token_types": 0,
+                "window": 4,
+                "global_every": 2,
+            },
+            "modernbert",
+        ),
+        ({"window": 4, "global_every": 2}, "bert_jax"),
         ({"token_types": 0}, "bert_jax"),
         ({"positions": use("rotary"), "trained": HEADS[1]}, "bert_jax"),
         ({"norm": "pre", "positions": use("functional_relative")}, "bert_jax"),

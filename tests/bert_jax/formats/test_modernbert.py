@@ -1,4 +1,4 @@
-"""ModernBERT with global attention against the library transformers, in both directions."""
+"""ModernBERT, with windows and without, against the library transformers, in both directions."""
 
 import json
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import bert_jax
 from bert_jax.formats import huggingface, weights
+from bert_jax.modeling.kernels import choose, request_for
 from configuration.foreign import FormatError
 
 pytestmark = pytest.mark.torch
@@ -38,7 +39,8 @@ def architectures(draw) -> dict:
     activation = draw(st.sampled_from(["gelu", "gelu_new", "silu"]))
     return SMALL | {
         "vocab_size": draw(st.sampled_from([101, 128, 131])),
-        "num_hidden_layers": draw(st.integers(1, 3)),
+        "num_hidden_layers": draw(st.integers(1, 5)),
+        "local_attention": draw(st.sampled_from([2, 7, 16, 128])),
         "num_attention_heads": heads,
         "hidden_size": heads * draw(st.sampled_from([4, 8, 14])),
         "intermediate_size": draw(st.sampled_from([7, 48])),
@@ -46,6 +48,7 @@ def architectures(draw) -> dict:
         "hidden_activation": activation,
         "classifier_activation": activation,
         "global_rope_theta": draw(st.sampled_from([500.0, 10_000.0, 160_000.0])),
+        "local_rope_theta": draw(st.sampled_from([100.0, 10_000.0])),
         **dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "classifier_bias"), biases),
     }
 
@@ -56,16 +59,20 @@ def random_model(kind, architecture: dict, seed: int):
     return reference.random_model(kind, config, seed)
 
 
+@pytest.mark.parametrize("pattern", ["G", "L", "GL", "GLL", "GLLLLL"])  # of global and local layers
 @reference.a_few_examples
 @given(architecture=architectures(), bare=st.booleans(), seed=st.integers(0, 99))
-def test_theirs_is_ours_and_comes_back_bit_for_bit(tmp_path_factory, architecture, bare, seed):
+def test_theirs_is_ours_and_comes_back_bit_for_bit(tmp_path_factory, pattern, architecture, bare, seed):
+    kinds = {"G": "full_attention", "L": "sliding_attention"}
+    places = range(architecture["num_hidden_layers"])
+    architecture = architecture | {"layer_types": [kinds[pattern[i % len(pattern)]] for i in places]}
     folder, back = tmp_path_factory.mktemp("theirs"), tmp_path_factory.mktemp("back")
     kind = transformers.ModernBertModel if bare else transformers.ModernBertForMaskedLM
     model = random_model(kind, architecture, seed)
     model.save_pretrained(folder)
     encoder = bert_jax.load(folder)
     rows = reference.random_rows(np.random.default_rng(seed), 3, 37, architecture["vocab_size"], 1)
-    reference.assert_same(encoder, reference.run(model, rows), rows, every_layer=True)
+    reference.assert_same(encoder, reference.run(model, rows), rows)
     huggingface.write(encoder.config, encoder.params, back, special_ids={"pad_token_id": 0})
     content = json.loads((back / "config.json").read_text())
     assert (content["model_type"], content["architectures"]) == ("modernbert", [kind.__name__])
@@ -77,22 +84,38 @@ def test_theirs_is_ours_and_comes_back_bit_for_bit(tmp_path_factory, architectur
     reference.assert_same(encoder, reference.run(again.eval(), rows), rows)
 
 
-def test_a_file_of_an_older_version_says_the_same(tmp_path):
-    model = random_model(transformers.ModernBertForMaskedLM, SMALL | {"global_rope_theta": 700.0}, 0)
+@pytest.mark.parametrize("local", [90.0, None])  # null is for the base of global layers
+def test_a_file_of_an_older_version_says_the_same(tmp_path, local):
+    change = {"global_rope_theta": 700.0, "local_rope_theta": local or 700.0, "global_attn_every_n_layers": 2}
+    model = random_model(transformers.ModernBertForMaskedLM, SMALL | change | {"local_attention": 10}, 0)
     model.save_pretrained(tmp_path)
     content = json.loads((tmp_path / "config.json").read_text())
     for name in ("rope_parameters", "layer_types"):
         del content[name]
-    content |= {"global_rope_theta": 700.0, "global_attn_every_n_layers": 1}
+    content |= {"global_rope_theta": 700.0, "local_rope_theta": local, "global_attn_every_n_layers": 2}
     (tmp_path / "config.json").write_text(json.dumps(content))
     rows = reference.random_rows(np.random.default_rng(0), 3, 37, 101, 1)
     reference.assert_same(bert_jax.load(tmp_path), reference.run(model, rows), rows)
 
 
+@pytest.mark.parametrize("every", [2, 3])
+def test_long_rows_with_a_short_window(tmp_path, every):
+    """The kernel of blocks serves the local layers."""
+    change = {"global_attn_every_n_layers": every, "local_attention": 32, "max_position_embeddings": 300}
+    model = random_model(transformers.ModernBertForMaskedLM, SMALL | change | {"num_hidden_layers": 4}, every)
+    model.save_pretrained(tmp_path)
+    encoder = bert_jax.load(tmp_path)
+    assert encoder.config.pattern == (False, True, True)[:every]
+    assert choose(encoder.config, request_for(encoder.config, 300, False, local=True)).name == "blocks"
+    rows = reference.random_rows(np.random.default_rng(0), 3, 300, 101, 1)
+    reference.assert_same(encoder, reference.run(model, rows), rows, every_layer=True)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"global_attn_every_n_layers": 3}, "layers with a window=2 .* this project has 0 there"),
+        ({"layer_types": ["sliding_attention"] * 2 + ["full_attention"]}, "layer_types=.*full_attention"),
+        ({"global_attn_every_n_layers": 3, "local_attention": 1}, "local layers with a window=False"),
         ({"mlp_bias": True}, "mlp_bias=True .* has False there"),
         ({"decoder_bias": False}, "decoder_bias=False"),
         ({"classifier_activation": "silu"}, "classifier_activation='silu'"),

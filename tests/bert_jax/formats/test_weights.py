@@ -58,3 +58,38 @@ def test_json_nested_without_end_is_one_line(tmp_path):
 def test_weights_that_are_no_floats_are_refused():
     with pytest.raises(FormatError, match="no floats: a int8"):
         table.check({"a": (2,)}, {"a": np.zeros(2, np.int8)}, "a folder")
+
+
+class Code:
+    """What a pickle would run when it is read."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"a": Code()}, "is not a plain file of tensors: it holds more than tensors, such as Python code"),
+        (b"rubbish", "is not a plain file of tensors: "),
+        (b"", "is not a plain file of tensors: "),
+        ({"a": 3}, "holds a int by the name 'a', not a tensor"),
+        ([3], "holds a list, not tensors by name"),
+    ],
+    ids=["code", "rubbish", "empty", "number", "list"],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_of_more_than_tensors_is_refused_without_advice_to_run_it(tmp_path, content, reason, zipped):
+    import torch
+
+    file = tmp_path / "pytorch_model.bin"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(FormatError) as error:
+        weights.read(tmp_path)
+    said = str(error.value)
+    assert reason in said
+    assert not any(word in said for word in ("weights_only", "torch.load", "Re-running", "\n"))

@@ -18,15 +18,17 @@ SIZES = {"vocab_size": 101, "layers": 2, "width": 96, "heads": 3, "mlp_width": 4
 
 
 @pytest.mark.parametrize(
-    "positions",
+    ("positions", "local"),
     [
-        use("absolute"),
-        use("functional_relative", max_distance=64),
-        *(pytest.param(use(name), marks=pytest.mark.slow) for name in ("functional_relative", "rotary")),
+        (use("absolute"), False),
+        (use("functional_relative", max_distance=64), False),
+        (use("rotary", local_base=50.0), True),
+        *(pytest.param(use(name), False, marks=pytest.mark.slow) for name in ("functional_relative", "rotary")),
     ],
 )
-def test_heads_look_at_their_offsets(positions) -> None:
-    model = Model(positions=positions, init=use("neighbours", offsets=OFFSETS, columns=32), **SIZES)
+def test_heads_look_at_their_offsets(positions, local) -> None:
+    kinds = {"window": 5, "global_every": 2} if local else {}
+    model = Model(positions=positions, init=use("neighbours", offsets=OFFSETS, columns=32), **SIZES, **kinds)
     params = jax.jit(lambda key: bert.init(model, key, heads.parts(model, "mlm_head")))(jax.random.key(1))
     rng = np.random.default_rng(0)
     batch = {
@@ -36,14 +38,14 @@ def test_heads_look_at_their_offsets(positions) -> None:
         "token_types": np.zeros((2, 37), np.int32),
     }
     embeddings = bind(bert.Embeddings, model, params["embeddings"])
-    layer = jax.tree.map(lambda x: x[0], params["layers"]["attention"])
+    layer = jax.tree.map(lambda x: x[int(local)], params["layers"]["attention"])
     attention = bind(Attention, model, {name: layer[name] for name in ("query", "key", "value", "output")})
-    form = embeddings.scheme.forms(37)[-1]  # the one that any kernel takes
+    form = embeddings.scheme.forms(37, local)[-1]  # the one that any kernel takes
     tables = form.tables(jnp.asarray(batch["positions"]), embeddings.position)
     q, k, _ = project((attention.query, attention.key, attention.value), embeddings(batch))
     here = jnp.broadcast_to(jnp.eye(37)[None, :, None], (2, 37, 3, 37))  # values that tell the place
     q, k, _ = form.transform_qkv(q, k, jnp.zeros_like(q), tables, None)
-    looked = xla.attend(q, k, here, within(batch["segments"]), scale=attention.scale)
+    looked = xla.attend(q, k, here, within(batch["segments"], 5 if local else None), scale=attention.scale)
     for head, offset in enumerate(OFFSETS):
         inside = np.arange(4, 37 - 4)
         near = np.arange(-4, 5)

@@ -78,6 +78,32 @@ def only_what_is_visible_counts(attend, kind, arrays, scale):
     np.testing.assert_array_equal(np.asarray(out)[0, query], np.asarray(after)[0, query])
 
 
+def only_a_window_counts(attend, arrays, window, scale, tolerance=1e-5):
+    """Values and gradients against NumPy; what is further away, or in another document, moves no bit of any.
+
+    Args:
+      attend: the kernel, with a `Visibility` in the place of segments.
+    """
+    q, k, v, gradient, segments = arrays
+    places = np.arange(q.shape[1])
+    seen = (segments[:, :, None] == segments[:, None, :]) & (np.abs(places[:, None] - places) <= window)
+    run, seeing = values_and_gradients(attend), visibility.within(jnp.asarray(segments), window)
+    before = run(q, k, v, seeing, gradient)
+    wanted = (
+        reference.attend(q, k, v, seen, scale),
+        *reference.gradients(q, k, v, gradient, seen, scale),
+    )
+    for actual, exact in zip(before, wanted, strict=True):
+        reference.close(actual, exact, tolerance)
+    for place in np.linspace(0, len(places) - 1, 13).astype(int):
+        unseen = np.where(seen[:, place], 0, np.float32(7.25))[:, :, None, None]
+        out, dq, *_ = run(q, k + unseen, v + unseen, seeing, gradient)
+        *_, dk, dv = run(q + unseen, k, v, seeing, gradient + unseen)  # of a key, from the queries that see it
+        for after, unmoved in zip((out, dq, dk, dv), before, strict=True):
+            np.testing.assert_array_equal(np.asarray(after)[:, place], np.asarray(unmoved)[:, place])
+            assert not np.array_equal(after, unmoved)
+
+
 def visible(kind, segments):
     """The `Visibility` of a kind and the mask bool [B, L, L] that it stands for, made pair by pair."""
     rng = np.random.default_rng(0)

@@ -16,6 +16,14 @@ BASE = {"length": 512, "head_size": 64, "dtype": "bfloat16"}
     ("platform", "positions", "asked", "kernel"),
     [
         ("cpu", "absolute", {}, "xla"),
+        ("cpu", "absolute", {"window": 64}, "blocks"),
+        ("cpu", "rotary", {"window": 64, "dropout": True, "elsewhere": True}, "blocks"),
+        ("cpu", "absolute", {"window": 128}, "xla"),
+        ("cpu", "absolute", {"window": 64, "ranks": True}, "xla"),
+        ("cpu", CLIPPED, {"window": 64}, "xla"),
+        ("cpu", CLIPPED, {"window": 64, "local": True}, "blocks"),
+        ("gpu", "absolute", {"window": 64}, "cudnn"),
+        ("gpu", "absolute", {"window": 64, "length": 2048}, "blocks"),
         ("tpu", "absolute", {}, "splash"),
         ("tpu", "absolute", {"window": 128}, "splash"),
         ("tpu", "absolute", {"ranks": True}, "xla"),
@@ -35,10 +43,12 @@ BASE = {"length": 512, "head_size": 64, "dtype": "bfloat16"}
     ],
 )
 def test_auto(platform, positions, asked, kernel):
-    model = Model(positions=use(positions) if isinstance(positions, str) else positions)
+    window = {"window": asked["window"], "global_every": 3} if "local" in asked else {}
+    model = Model(positions=use(positions) if isinstance(positions, str) else positions, **window)
     request = Request(platform=platform, **BASE | asked)
     assert choose(model, request).name == kernel
-    assert explain(model, request).startswith(f"attention kernel: {kernel}, the fastest that can on {platform}")
+    where = " of local layers" if request.local else ""
+    assert explain(model, request).startswith(f"attention kernel{where}: {kernel}, the fastest that can on {platform}")
 
 
 def test_every_kernel_has_its_place():

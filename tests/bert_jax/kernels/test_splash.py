@@ -34,6 +34,11 @@ def test_windows():
     checks.only_what_is_visible_counts(seeing, "window", reference.inputs(6), SCALE)
 
 
+@pytest.mark.parametrize(("window", "length"), [(1, 37), (7, 150), (200, 131)])
+def test_only_the_window_counts(window, length):
+    checks.only_a_window_counts(seeing, reference.inputs(8, length), window, SCALE)
+
+
 def test_windows_of_longer_rows():
     """More than one block, so that whole blocks are left out."""
     q, k, v, _, segments = reference.inputs(7, 700)

@@ -131,6 +131,17 @@ def test_what_queries_see(kind):
     checks.only_what_is_visible_counts(functools.partial(xla.attend, scale=SCALE), kind, reference.inputs(9), SCALE)
 
 
+@pytest.mark.parametrize(("window", "length"), [(1, 37), (7, 40), (50, 37)])
+def test_only_the_window_counts(window, length):
+    arrays = reference.inputs(14, length)
+    if window < length:
+        checks.only_a_window_counts(functools.partial(xla.attend, scale=SCALE), arrays, window, SCALE)
+    else:
+        q, k, v, _, segments = arrays
+        everywhere = xla.attend(q, k, v, within(segments), scale=SCALE)
+        np.testing.assert_array_equal(xla.attend(q, k, v, within(segments, window), scale=SCALE), everywhere)
+
+
 def test_a_window_at_some_places():
     q, k, v, _, segments = reference.inputs(10)
     places = np.array([[3, 30, 11], [0, 36, 5]])

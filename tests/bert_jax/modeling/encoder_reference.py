@@ -1,5 +1,6 @@
 """The whole encoder in NumPy float64, one row, one layer and one head at a time, from the papers' formulas."""
 
+import functools
 import math
 
 import numpy as np
@@ -30,10 +31,11 @@ def row(model: Model, params: dict, batch: dict[str, np.ndarray]) -> list[np.nda
     states = []
     for layer in range(model.layers):
         attention, mlp = (of_layer(model, params["layers"][part], layer) for part in ("attention", "mlp"))
-        for part, function in ((attention, attend), (mlp, feed_forward)):
+        local = bool(model.window) and not (model.global_every and layer % model.global_every == 0)
+        for part, function in ((attention, functools.partial(attend, local)), (mlp, feed_forward)):
             if model.norm == "pre":
                 normed = norm(model, part["norm"], x)
-                embedded = layer == 0 and function is attend  # whose norm is that of the embeddings, as in ModernBERT
+                embedded = layer == 0 and part is attention  # whose norm is that of the embeddings, as in ModernBERT
                 x = (normed if embedded else x) + function(model, part, normed, batch)
             else:
                 x = norm(model, part["norm"], x + function(model, part, x, batch))
@@ -50,7 +52,7 @@ def of_layer(model: Model, part: dict, layer: int) -> dict:
     return {name: {leaf: x[place] for leaf, x in module.items()} for name, module in part.items()}
 
 
-def attend(model: Model, part: dict, x: np.ndarray, batch: dict[str, np.ndarray]) -> np.ndarray:
+def attend(local: bool, model: Model, part: dict, x: np.ndarray, batch: dict[str, np.ndarray]) -> np.ndarray:
     size, out = model.width // model.heads, np.zeros_like(x)
     for head in range(model.heads):
         q, k, v = (
@@ -58,10 +60,14 @@ def attend(model: Model, part: dict, x: np.ndarray, batch: dict[str, np.ndarray]
             for name in ("query", "key", "value")
         )
         if model.positions.name == "rotary":
-            turns = [rotation(p, size, model.positions.options.get("base", 10000)) for p in batch["positions"]]
+            options = model.positions.options
+            base = (options.get("local_base") if local else 0) or options.get("base", 10000)
+            turns = [rotation(p, size, base) for p in batch["positions"]]
             q, k = (np.stack([turn @ y for turn, y in zip(turns, z, strict=True)]) for z in (q, k))
         scores = q @ k.T / math.sqrt(size)
         scores[batch["segments"][:, None] != batch["segments"][None, :]] = -np.inf
+        if local:
+            scores[np.abs(np.subtract.outer(*[np.arange(len(x))] * 2)) > model.window] = -np.inf
         p = np.exp(scores - scores.max(-1, keepdims=True))
         out = out + (p / p.sum(-1, keepdims=True)) @ v @ part["output"]["kernel"][head]
     return out + (part["output"]["bias"] if model.biases else 0)

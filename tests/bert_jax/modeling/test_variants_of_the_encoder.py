@@ -31,6 +31,12 @@ VARIANTS: list[dict] = [
     {"sharing": "attention"},
     {"sharing": "attention", "groups": 4, "biases": False},
     {"sharing": "mlp", "groups": 2, "positions": ROTARY},
+    {"window": 3, "global_every": 3},
+    {"window": 5, "global_every": 2, "positions": use("rotary", base=500.0, local_base=20.0), "norm": "pre"},
+    {"window": 2, "global_every": 0, "positions": use("rotary", local_base=20.0)},
+    {"window": 3, "global_every": 3, "sharing": "all", "groups": 2},  # whose second group starts with a local layer
+    {"window": 4, "global_every": 3, "sharing": "attention", "unroll": 3},
+    {"window": 4, "global_every": 9},
 ]
 
 

@@ -95,7 +95,8 @@ def test_whole_words_are_drawn_at_the_rate_each_as_often() -> None:
     drawn, sizes = drawn_words(batch, 0.15, key=5)
     assert sizes[drawn].sum() / sizes.sum() == pytest.approx(19 / 126, rel=0.002)  # 0.15 of 126 tokens, rounded
     by_size = [drawn[sizes == size].mean() for size in (1, 2, 3)]
-    assert by_size == pytest.approx([0.15, 0.15, 0.14], abs=0.01)  # the last place of a row has no room for long words
+    # The last place of a row has no room for long words: these are the shares over ten times as many rows.
+    assert by_size == pytest.approx([0.159, 0.149, 0.138], abs=0.01)
 
 
 def test_eighty_ten_ten() -> None:

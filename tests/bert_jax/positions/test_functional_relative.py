@@ -15,8 +15,8 @@ from configuration.variants import ConfigError
 LENGTH, HEADS, SIZE = 37, 3, 6
 
 
-def scheme(max_distance: int, size: int = SIZE) -> functional_relative.FunctionalRelative:
-    return functional_relative.build(Model(width=HEADS * size, heads=HEADS), max_distance=max_distance)
+def scheme(max_distance: int, size: int = SIZE, **model) -> functional_relative.FunctionalRelative:
+    return functional_relative.build(Model(width=HEADS * size, heads=HEADS, **model), max_distance=max_distance)
 
 
 def distances(max_distance: int, length: int) -> np.ndarray:
@@ -28,12 +28,13 @@ def distances(max_distance: int, length: int) -> np.ndarray:
     return np.stack([np.sin(angles), np.cos(angles)], -1).reshape(length, length, SIZE)
 
 
-def definition(q, k, v, segments, max_distance):
+def definition(q, k, v, segments, max_distance, window=LENGTH):
     """[B, L, N, H] in float64."""
     q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
     r = distances(max_distance, q.shape[1])
     scores = (np.einsum("binh,bjnh->bnij", q, k) + np.einsum("binh,ijh->bnij", q, r)) / SIZE**0.5
-    same = segments[:, None, :, None] == segments[:, None, None, :]
+    near = np.abs(np.subtract.outer(*[np.arange(q.shape[1])] * 2)) <= window
+    same = (segments[:, None, :, None] == segments[:, None, None, :]) & near
     e = np.where(same, np.exp(scores - scores.max(-1, keepdims=True)), 0)
     p = e / e.sum(-1, keepdims=True)
     return np.einsum("bnij,bjnh->binh", p, v) + np.einsum("bnij,ijh->binh", p, r)
@@ -46,11 +47,11 @@ def inputs(length: int):
     return q, k, v, np.concatenate([segments, segments[:, ::-1]]).astype(np.int32)
 
 
-def attend(scheme, q, k, v, segments):
-    form = scheme.forms(q.shape[1])[-1]  # the one that the reference kernel takes
+def attend(scheme, q, k, v, segments, window=None):
+    form = scheme.forms(q.shape[1], window is not None)[-1]  # the one that the reference kernel takes
     tables = form.tables(jnp.zeros(q.shape[:2]), None)
     q, k, v = form.transform_qkv(*map(jnp.asarray, (q, k, v)), tables, None)
-    out = xla.attend(q, k, v, within(segments), scale=SIZE**-0.5, addition=form.addition(tables, None))
+    out = xla.attend(q, k, v, within(segments, window), scale=SIZE**-0.5, addition=form.addition(tables, None))
     return form.transform_output(out, tables)
 
 
@@ -61,6 +62,15 @@ def test_equal_to_the_definition(max_distance):
     assert (positions.forms(LENGTH)[-1].needs == "vectors") == (0 < max_distance < LENGTH - 1)
     exact = definition(*arrays, max_distance)
     assert np.abs(attend(positions, *arrays) - exact).max() <= 3e-6 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("window", [4, 5])  # by wider heads, by the table
+def test_local_layers_clip_nothing_within_a_short_window(window):
+    arrays = inputs(LENGTH)
+    positions = scheme(4, window=window, global_every=2)
+    assert positions.forms(LENGTH, local=True)[-1].needs == ("nothing" if window == 4 else "vectors")
+    exact = definition(*arrays, 4, window)
+    assert np.abs(attend(positions, *arrays, window) - exact).max() <= 3e-6 * np.abs(exact).max()
 
 
 def test_clipping_matters_where_distances_are_longer():

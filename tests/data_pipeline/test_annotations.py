@@ -1,0 +1,104 @@
+"""Annotations on their way from a file of their own through the store into batches."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import test_prepare as corpora
+from texts import SPECIALS, numbered
+
+from bert_jax.config import Config, Model, Phase
+from bert_jax.training import setup
+from configuration.variants import ConfigError, load, use
+from data_pipeline import annotations, pipeline
+from data_pipeline.store_writer import write_store
+from data_pipeline.tokenizers import sentencepiece
+
+LENGTH = 37
+TEXT = "In Paris the Bank of England met Jean Paul Sartre, Paris and Anna. New York City"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    random = np.random.default_rng(0)
+    documents = [random.integers(1, 15, random.integers(1, 6)).tolist() for _ in range(80)]
+    size = 5 + sum(map(sum, documents))
+    tables = {"phrases": np.arange(size) % 4 > 0, "kinds": (np.arange(size) % 251).astype(np.uint8)}
+    text = numbered(documents, iter(range(5, size)))
+    folder = tmp_path_factory.mktemp("annotated")
+    return write_store(folder / "store", {"train": text}, vocab_size=size, annotations=tables, documents_per_shard=30)
+
+
+def test_a_batch_has_those_that_are_named(store):
+    split = store.split("train")
+    read = lambda *names: pipeline.PackedText([split], use("full_sentences"), LENGTH, SPECIALS, annotations=names)
+    batch = read("kinds", "phrases").batch(0, 64)
+    text = batch["tokens"] >= 5
+    assert batch["kinds"].dtype == np.uint8
+    assert batch["phrases"].dtype == bool
+    np.testing.assert_array_equal(batch["kinds"], np.where(text, batch["tokens"] % 251, 0))
+    before_is_text = np.roll(text, 1, axis=1)
+    inner = text & before_is_text
+    np.testing.assert_array_equal(batch["phrases"][inner], batch["tokens"][inner] % 4 > 0)
+    assert batch["phrases"][(batch["segments"] > 0) & ~inner].all()
+    assert not batch["phrases"][batch["segments"] == 0].any()
+    bare = read().batch(0, 64)
+    assert set(batch) - set(bare) == {"kinds", "phrases"}
+    assert "word_starts" not in bare
+
+
+def test_what_was_not_prepared_is_named(store):
+    config = Config(name="x", phases=(Phase(steps=1, length=LENGTH, batch_size=2, learning_rate=1.0),))
+    config = dataclasses.replace(config, model=Model(vocab_size=store.vocab_size))
+    stand_in = SPECIALS._asdict()
+    tokenizer = type("Tokenizer", (), {f"{name}_id": value for name, value in stand_in.items()})
+    store.__dict__["tokenizer"] = tokenizer
+    vocabulary = setup.Vocabulary(store.vocab_size, 0, 2, 3, 4)
+    objective = load("bert_jax.objectives", config.objective)(config.model, vocabulary)
+    lacking = objective._replace(needs=("capitals", "phrases"))
+    examples = setup.open_examples(config, store, 0, lacking.needs)
+    assert "phrases" in examples.fields
+    with pytest.raises(ConfigError, match=r"fields capitals of a batch; prepare .*annotations=\(use\('capitals'\),\)"):
+        setup.check_fields(config, lacking, examples)
+
+
+def test_prepare_writes_them_in_the_order_of_the_configuration(tmp_path):
+    data = dataclasses.replace(corpora.data(corpora.corpus(tmp_path)), annotations=(use("capitals"),))
+    store = corpora.run(data, tmp_path / "store")
+    assert dict(store.annotations) == {"word_starts": "starts", "capitals": "starts"}
+    (shard,) = store.split("train").shards
+    tokens, starts = np.asarray(shard.tokens), shard.annotation("word_starts", 0, shard.facts.tokens)
+    again = annotations.build_all(use("pieces"), data.annotations, store.tokenizer)
+    expected = annotations.annotated(again, tokens, np.diff(shard.sentence_offsets))
+    np.testing.assert_array_equal(expected["word_starts"], starts)
+    np.testing.assert_array_equal(expected["capitals"], shard.annotation("capitals", 0, len(tokens)))
+    assert store.manifest.made["data"]["annotations"] == [{"name": "capitals", "options": {}}]
+    with pytest.raises(ConfigError, match="two of the name 'capitals'"):
+        annotations.build_all(use("pieces"), (use("capitals"), use("capitals", most=2)), store.tokenizer)
+
+
+def units(tokenizer, annotate, *sentences: str) -> list[str]:
+    """The units of sentences as texts."""
+    tokens, lengths = tokenizer.encode_lines(sentences)
+    starts = annotate(tokens, lengths, tokenizer.word_start[tokens])
+    starts[0] = True
+    begins = np.flatnonzero(starts)
+    return ["".join(tokenizer.pieces(part)).replace("▁", " ").strip() for part in np.split(tokens, begins[1:])]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    words = dict.fromkeys(TEXT.split(), 9) | dict.fromkeys(sorted(set(TEXT) - {" "}), 50)
+    return sentencepiece.build(lambda: words, vocab_size=50, character_coverage=1.0)
+
+
+def test_capitals_join_names(tokenizer):
+    build = load("data_pipeline.annotations", use("capitals"))
+    first, second = TEXT.split(". ")
+    found = units(tokenizer, build(tokenizer), first + ".", second)
+    names = ["In Paris", "the", "Bank", "of", "England", "met", "Jean Paul Sartre", ",", "Paris", "and", "Anna."]
+    assert found == [*names, "New York City"]
+    assert units(tokenizer, build(tokenizer, most=2), second) == ["New York", "City"]
+    lowered = sentencepiece.build(lambda: dict.fromkeys("abc", 9), vocab_size=9, character_coverage=1.0)
+    with pytest.raises(ConfigError, match="the tokenizer lowers case"):
+        build(lowered)
