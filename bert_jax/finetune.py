@@ -2,8 +2,9 @@
 
     python -m bert_jax.finetune --config=configs/tasks/polarity.py --init_from=runs/demo --workdir=runs/polarity
 
-Run again, it goes on where it was. The work folder then holds scores.json (median, spread, every seed) and, of each
-seed, the checkpoint that was best on the dev examples, its predictions and its export for the library transformers.
+Run again, it goes on where it was. The work folder then holds scores.json (median, spread, every seed), report.html
+and, of each seed, the checkpoint that was best on the dev examples, its predictions and its export for the library
+transformers.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from bert_jax.checkpoints.manager import restore_params
 from bert_jax.config import Checkpoints, Config, FineTuning, Labelled, Phase, use
 from bert_jax.evaluators import task_scores
 from bert_jax.formats import folder
+from bert_jax.report import write_report
 from bert_jax.runtime import compilation_cache, distributed, sharding
 from bert_jax.tasks import load_task, objective_of, with_labels
 from bert_jax.train import train
@@ -79,11 +81,13 @@ def finetune(tuning: FineTuning, workdir: Path, seeds: int = 1) -> dict[str, Any
         "encoder": tuning.init_from,
         "metric": data.task.main,
         "labels": list(data.labelled.task.options.get("labels", ())),
+        "examples": {split: len(records) for split, records in data.records.items()},
         "seeds": found,
         "scores": {name: spread([each[name] for each in found]) for name in found[0] if name.startswith(OF_SPLITS)},
         **asked,
     }
     cli.write_json(workdir / SUMMARY, figures)
+    write_report(workdir)
     return figures
 
 

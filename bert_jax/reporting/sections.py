@@ -30,6 +30,9 @@ FILES = {
     "evaluation.json": "the held-out evaluation",
     "fill_mask.json": "the filled-in examples",
     "summary.json": "the figures of the whole run",
+    "scores.json": "the scores of every seed, and the configuration",
+    "dev_predictions.jsonl": "each dev example with what the model answers",
+    "test_predictions.jsonl": "each test example with what the model answers",
     "huggingface": "the model for PyTorch: AutoModelForMaskedLM.from_pretrained opens it",
 }
 

@@ -186,6 +186,7 @@ def test_a_task_from_files_to_answers(files, tmp_path, capsys) -> None:
     assert "160 train, 40 dev, 40 test examples" in said
     assert "labels: bad " in said
     assert figures["scores"]["test_accuracy"]["median"] > 0.9
+    assert "<h2>Confusion matrix</h2>" in (tmp_path / "run/report.html").read_text()
     again = finetune.finetune(settings, tmp_path / "run", seeds=2)
     assert again == figures
     predictor = predict.load(tmp_path / "run")
