@@ -26,6 +26,7 @@ from bert_jax.evaluators import task_scores
 from bert_jax.formats import folder
 from bert_jax.report import write_report
 from bert_jax.runtime import compilation_cache, distributed, sharding
+from bert_jax.runtime.trees import flatten
 from bert_jax.tasks import load_task, objective_of, with_labels
 from bert_jax.train import train
 from bert_jax.training.labelled import LabelledSet
@@ -37,6 +38,7 @@ from data_pipeline import checkpoint_tokenizer
 from data_pipeline.labelled import Record, open_records
 
 SUMMARY = "scores.json"
+ENCODER = "encoder.json"  # what init_from held when the work folder was begun
 PREDICTIONS = "predictions.jsonl"
 OF_SPLITS = ("dev_", "test_")  # first parts of the names of scores
 
@@ -68,6 +70,7 @@ def finetune(tuning: FineTuning, workdir: Path, seeds: int = 1) -> dict[str, Any
     """
     data, said = opened(tuning, workdir)
     asked = {"tuning": config_flags.to_dict(tuning), "records": records_hash(data)}
+    check_same_encoder(tuning, workdir)
     if (done := finished(workdir, asked, seeds)) is not None:
         return done
     for line in said:
@@ -98,6 +101,22 @@ def finished(workdir: Path, asked: Mapping[str, Any], seeds: int) -> dict[str, A
     figures = json.loads((workdir / SUMMARY).read_text())
     same = all(figures.get(name) == value for name, value in asked.items())
     return figures if same and len(figures["seeds"]) == seeds else None
+
+
+def check_same_encoder(tuning: FineTuning, workdir: Path) -> None:
+    """Raises ConfigError if the work folder was begun with other weights than `init_from` has now."""
+    if tuning.untrained:
+        return
+    digest = hashlib.sha256()
+    for array in flatten(folder.read(Path(tuning.init_from)).params).values():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    path, found = workdir / ENCODER, {"path": tuning.init_from, "sha256": digest.hexdigest()}
+    if path.exists() and json.loads(path.read_text())["sha256"] != found["sha256"]:
+        raise ConfigError(
+            f"{workdir} was begun with other weights than {tuning.init_from} has now; give another --workdir, or "
+            "delete that folder"
+        )
+    cli.write_json(path, found)
 
 
 def records_hash(data: LabelledSet) -> str:
@@ -154,7 +173,7 @@ def config_of(tuning: FineTuning, data: LabelledSet) -> Config:
         name=tuning.name,
         phases=(Phase(steps, tuning.length, max(1, batch), tuning.learning_rate, tuning.schedule),),
         labelled=data.labelled,
-        transfer=tuning.transfer,
+        transfer=dataclasses.replace(tuning.transfer, fresh_layers=0) if tuning.untrained else tuning.transfer,
         model=dataclasses.replace(
             model,
             dropout=tuning.dropout,
