@@ -1,4 +1,5 @@
 # make pretrain   fresh machine → environment, text, tokenizer, store, pretraining, evaluation, report, PyTorch export
+# make finetune   after make pretrain: its encoder on a real task, five seeds, a page with scores and mistakes
 # make test       fresh machine → environment, lint, imports, types, the whole test suite
 # make bench-quick    has anything slowed down? ratios of times against benchmarks/expected.json, under three minutes
 # make compile    fresh machine → environment, TPU compiler, every recipe compiled at its true size for a TPU slice
@@ -7,6 +8,8 @@
 PYTHON  ?= $(or $(shell for python in python3.12 python3.11; do $$python -c "" 2>/dev/null && echo $$python && break; done),python3)
 CONFIG  ?= configs/demo.py
 WORKDIR ?= runs/demo
+TASK    ?= configs/tasks/reuters_r8.py
+TUNED   ?= runs/$(basename $(notdir $(TASK)))
 VENV    := .venv
 PIP     := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --use-pep517
 # Byte code by all cores, where pip would use one, but for what is hardly ever imported; files that are no Python stay.
@@ -18,10 +21,19 @@ KEPT    := GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:glibc
 SOURCES := $(or $(shell git ls-files '*.py' 2>/dev/null),benchmarks bert_jax configs configuration data_pipeline launch tests setup.py)
 started := $(shell date +%s)
 
-.PHONY: pretrain test bench-quick compile clean
+.PHONY: pretrain finetune encoder test bench-quick compile clean
 
 pretrain: $(VENV)/installed
 	$(KEPT) $(VENV)/bin/python -m bert_jax.pretrain --config=$(CONFIG) --workdir=$(WORKDIR) --started=$(started) $(FLAGS)
+
+# A small encoder wants a higher learning rate than BERT-base, for which the configurations of tasks are.
+finetune: encoder $(VENV)/installed-finetune
+	$(KEPT) $(VENV)/bin/python -m bert_jax.finetune --config=$(TASK) --init_from=$(WORKDIR) --workdir=$(TUNED) --seeds=5 \
+	  --config.learning_rate=3e-4 $(FLAGS)
+	@echo "the page is $(TUNED)/report.html"
+
+encoder:
+	@test -d $(WORKDIR)/checkpoints || { echo "error: $(WORKDIR) holds no encoder yet: run make pretrain first" >&2; exit 1; }
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/ruff check $(SOURCES)
@@ -44,6 +56,11 @@ $(VENV)/installed: setup.py | $(VENV)/bin/python
 	$(PIP) --no-compile --editable .
 	@$(COMPILE)
 	@touch $@
+
+$(VENV)/installed-finetune: setup.py | $(VENV)/bin/python
+	$(PIP) --no-compile --editable '.[finetune]'
+	@$(COMPILE)
+	@touch $@ $(VENV)/installed
 
 $(VENV)/installed-test: setup.py | $(VENV)/bin/python
 	$(PIP) --no-compile --editable '.[test]'

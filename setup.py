@@ -76,6 +76,12 @@ setup(
         "chinese": ["jieba==0.42.1"],
         "beam": ["apache-beam==2.77.0"],
         "sweep": ["optuna==5.0.0"],
-        "bench": ["datasets==5.2.0", "sentence-transformers==6.2.0", "torch==2.13.0", "transformers==5.23.0"],
+        "bench": [
+            "accelerate==1.15.0",
+            "datasets==5.2.0",
+            "sentence-transformers==6.2.0",
+            "torch==2.13.0",
+            "transformers==5.23.0",
+        ],
     },
 )

@@ -2,11 +2,13 @@
 
     python -m bert_jax.finetune --config=configs/tasks/polarity.py --init_from=runs/demo --workdir=runs/polarity
 
-Run again, it goes on where it was. The work folder then holds scores.json (median, spread, every seed) and, of each
-seed, the checkpoint that was best on the dev examples, its predictions and its export for the library transformers.
+Run again, it goes on where it was. The work folder then holds scores.json (median, spread, every seed), report.html
+and, of each seed, the checkpoint that was best on the dev examples, its predictions and its export for the library
+transformers.
 """
 
 import dataclasses
+import hashlib
 import json
 import statistics
 import sys
@@ -22,7 +24,9 @@ from bert_jax.checkpoints.manager import restore_params
 from bert_jax.config import Checkpoints, Config, FineTuning, Labelled, Phase, use
 from bert_jax.evaluators import task_scores
 from bert_jax.formats import folder
+from bert_jax.report import write_report
 from bert_jax.runtime import compilation_cache, distributed, sharding
+from bert_jax.runtime.trees import flatten
 from bert_jax.tasks import load_task, objective_of, with_labels
 from bert_jax.train import train
 from bert_jax.training.labelled import LabelledSet
@@ -31,9 +35,10 @@ from configuration import flags as config_flags
 from configuration.foreign import FormatError
 from configuration.variants import ConfigError
 from data_pipeline import checkpoint_tokenizer
-from data_pipeline.labelled import open_records
+from data_pipeline.labelled import Record, open_records
 
 SUMMARY = "scores.json"
+ENCODER = "encoder.json"  # what init_from held when the work folder was begun
 PREDICTIONS = "predictions.jsonl"
 OF_SPLITS = ("dev_", "test_")  # first parts of the names of scores
 
@@ -64,24 +69,63 @@ def finetune(tuning: FineTuning, workdir: Path, seeds: int = 1) -> dict[str, Any
       ConfigError, DataError: what the configuration names is not there or does not fit.
     """
     data, said = opened(tuning, workdir)
+    asked = {"tuning": config_flags.to_dict(tuning), "records": records_hash(data)}
+    check_same_encoder(tuning, workdir)
+    if (done := finished(workdir, asked, seeds)) is not None:
+        return done
     for line in said:
         print(line, file=sys.stderr)
     found = []
     for seed in range(tuning.seed, tuning.seed + seeds):
         own = workdir / f"seed-{seed}" if seeds > 1 else workdir
         found.append(one_seed(dataclasses.replace(tuning, seed=seed), data, own))
-    figures = {
+    figures: dict[str, Any] = {
         "task": tuning.name,
         "encoder": tuning.init_from,
         "metric": data.task.main,
         "labels": list(data.labelled.task.options.get("labels", ())),
+        "examples": {split: len(records) for split, records in data.records.items()},
         "seeds": found,
-        "scores": {
-            name: spread([each[name] for each in found]) for name in found[0] if name.startswith(("dev_", "test_"))
-        },
+        "scores": {name: spread([each[name] for each in found]) for name in found[0] if name.startswith(OF_SPLITS)},
+        **asked,
     }
     cli.write_json(workdir / SUMMARY, figures)
+    write_report(workdir)
     return figures
+
+
+def finished(workdir: Path, asked: Mapping[str, Any], seeds: int) -> dict[str, Any] | None:
+    """What the work folder says of this very fine-tuning, if it is done."""
+    if not (workdir / SUMMARY).exists():
+        return None
+    figures = json.loads((workdir / SUMMARY).read_text())
+    same = all(figures.get(name) == value for name, value in asked.items())
+    return figures if same and len(figures["seeds"]) == seeds else None
+
+
+def check_same_encoder(tuning: FineTuning, workdir: Path) -> None:
+    """Raises ConfigError if the work folder was begun with other weights than `init_from` has now."""
+    if tuning.untrained:
+        return
+    digest = hashlib.sha256()
+    for array in flatten(folder.read(Path(tuning.init_from)).params).values():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    path, found = workdir / ENCODER, {"path": tuning.init_from, "sha256": digest.hexdigest()}
+    if path.exists() and json.loads(path.read_text())["sha256"] != found["sha256"]:
+        raise ConfigError(
+            f"{workdir} was begun with other weights than {tuning.init_from} has now; give another --workdir, or "
+            "delete that folder"
+        )
+    cli.write_json(path, found)
+
+
+def records_hash(data: LabelledSet) -> str:
+    """A hash of every record of every split."""
+    digest = hashlib.sha256()
+    for split, records in data.records.items():
+        for record in records:
+            digest.update(json.dumps([split, record.values], default=str, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def opened(tuning: FineTuning, workdir: Path) -> tuple[LabelledSet, list[str]]:
@@ -129,7 +173,7 @@ def config_of(tuning: FineTuning, data: LabelledSet) -> Config:
         name=tuning.name,
         phases=(Phase(steps, tuning.length, max(1, batch), tuning.learning_rate, tuning.schedule),),
         labelled=data.labelled,
-        transfer=tuning.transfer,
+        transfer=dataclasses.replace(tuning.transfer, fresh_layers=0) if tuning.untrained else tuning.transfer,
         model=dataclasses.replace(
             model,
             dropout=tuning.dropout,
@@ -144,7 +188,7 @@ def config_of(tuning: FineTuning, data: LabelledSet) -> Config:
         optimizer=tuning.optimizer,
         clip_norm=tuning.clip_norm,
         seed=tuning.seed,
-        init_from=tuning.init_from,
+        init_from="" if tuning.untrained else tuning.init_from,
         mesh=tuning.mesh,
         checkpoints=Checkpoints(every_steps=every or steps, keep=1, keep_best=int(every > 0)),
         evaluators=(use("task_scores"),),
@@ -182,13 +226,26 @@ def score(config: Config, data: LabelledSet, workdir: Path) -> dict[str, Any]:
         outputs = task_scores.read(run, data, split, params)
         encoded, records = data.encoded(split), data.records[split]
         figures |= {f"{split}_{name}": x for name, x in data.task.scores(outputs, encoded, records).items()}
-        answers = data.task.answers(outputs, encoded, records)
-        lines = [
-            json.dumps({"where": r.where, **r.values, "predicted": a}, ensure_ascii=False, default=str)
-            for r, a in zip(records, answers, strict=True)
-        ]
-        cli.write_text(workdir / f"{split}_{PREDICTIONS}", "\n".join(lines) + "\n")
+        write_predictions(workdir, split, records, data.task.answers(outputs, encoded, records))
     return figures
+
+
+def write_predictions(
+    workdir: Path, split: str, records: Sequence[Record], answers: Sequence[Mapping[str, Any]]
+) -> None:
+    """A line for each record: what it says, and what was predicted."""
+    lines = [
+        json.dumps({"where": r.where, **r.values, "predicted": a}, ensure_ascii=False, default=str)
+        for r, a in zip(records, answers, strict=True)
+    ]
+    cli.write_text(workdir / f"{split}_{PREDICTIONS}", "\n".join(lines) + "\n")
+
+
+def read_predictions(workdir: Path, split: str) -> tuple[list[Record], list[dict[str, Any]]]:
+    """The records and the answers that `write_predictions` wrote."""
+    lines = (workdir / f"{split}_{PREDICTIONS}").read_text(encoding="utf-8").split("\n")
+    read = [json.loads(line) for line in lines if line]
+    return [Record(line, line["where"]) for line in read], [line["predicted"] for line in read]
 
 
 def export(workdir: Path, output: Path) -> None:
@@ -219,5 +276,5 @@ def describe(figures: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    flags_of_run = (config_flags.config_flag, cli.workdir_flag, finetune_flags, distributed.distributed_flags)
+    flags_of_run = (config_flags.task_flag, cli.workdir_flag, finetune_flags, distributed.distributed_flags)
     cli.run(compilation_cache.cached(main), *flags_of_run)

@@ -13,7 +13,7 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,11 +166,12 @@ def farewell(workdir: Path, store: Path, figures: dict[str, Any], examples: Sequ
     config, folder, prepared = (shlex.quote(str(x)) for x in (cli.FLAGS.config, workdir, store))
     fills = "eval_loss" in figures  # the run has a head that predicts tokens
     fill_mask = f"\n  {python} -m bert_jax.fill_mask --workdir={folder} --text={example}" if fills else ""
+    auto = "AutoModelForMaskedLM" if fills else "AutoModel"
     return f"""
 {figures["parameters"] / 1e6:.1f}M parameters trained in {figures["train_seconds"] / 60:.1f} min; {in_words(figures)}.
 
   {workdir}/report.html      curves, data, evaluation, examples: open it in a browser
-  {workdir}/huggingface/     opens with transformers' {"AutoModelForMaskedLM" if fills else "AutoModel"} and AutoTokenizer
+  {workdir}/huggingface/     opens with transformers' {auto} and AutoTokenizer
   {workdir}/checkpoints/     to go on from
   {workdir}/tensorboard/     the curves for TensorBoard
   {store}/           the tokenised text

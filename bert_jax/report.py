@@ -3,7 +3,8 @@
     python -m bert_jax.report --workdir=runs/demo
     python -m bert_jax.report --workdir=runs/demo --png=curves.png
 
-What it reads, each file optional; one that is missing leaves out what would show it:
+The folder of a fine-tuning, which has a scores.json, gets the page of bert_jax/reporting/task_page.py. Of another it
+reads, each file optional; one that is missing leaves out what would show it:
   config.json      the configuration; a variant is {"name": …, "options": {…}}
   metrics.jsonl    one object a logged step: step, loss, learning_rate, tokens_per_second, …
   layers.jsonl     one object each so many steps: step; trust_ratio, update_norm, parameter_norm of each layer by name
@@ -23,7 +24,7 @@ from typing import Any
 
 from absl import flags
 
-from bert_jax.reporting import charts, sections
+from bert_jax.reporting import charts, sections, task_page
 from bert_jax.reporting.layers_log import FILE as LAYERS
 from bert_jax.reporting.metrics import FILE, read_metrics
 from bert_jax.reporting.style import html_page
@@ -51,7 +52,8 @@ def write_report(workdir: Path) -> Path:
       DataError: the folder is missing, or a file in it is broken.
     """
     path = workdir / "report.html"
-    cli.write_text(path, page(read_run(workdir), workdir))
+    tuned = (workdir / task_page.SUMMARY).exists()
+    cli.write_text(path, task_page.page(workdir) if tuned else page(read_run(workdir), workdir))
     return path
 
 

@@ -25,6 +25,7 @@ READ_BY_ALL = ("data", "init_from")  # fields of bert_jax.config.Config that eve
 BAD_USAGE = 2  # exit code of a command line that cannot be right
 C = TypeVar("C")
 _overrides: dict[str, str] = {}
+_schema = ["Config"]  # what --config gives, for --help
 
 
 class UsageError(ConfigError):
@@ -33,13 +34,25 @@ class UsageError(ConfigError):
 
 def config_flag(required: bool = True) -> None:
     """--config"""
-    flags.DEFINE_string(
-        "config",
-        None,
-        "Configuration file (configs/demo.py). Any field can be overridden: --config.model.layers=2 "
-        "--config.phases.0.steps=100 --config.optimizer=adamw --config.optimizer.weight_decay=0.1",
-        required=required,
-    )
+    _define("configs/demo.py", "model.layers=2 phases.0.steps=100 optimizer=adamw optimizer.weight_decay=0.1", required)
+
+
+def task_flag() -> None:
+    """--config, of a FineTuning"""
+    _define("configs/tasks/polarity.py", "source.train=my.zip epochs=2 optimizer.weight_decay=0.1 task.pooling=mean")
+    _schema[:] = ["FineTuning"]
+
+
+def suite_flag() -> None:
+    """--config, of a Suite, whose tasks the overrides are for"""
+    _define("configs/suites/english.py", "epochs=2, or of one task: sick.source.train=my.tsv")
+    _schema[:] = ["FineTuning"]
+
+
+def _define(example: str, overrides: str, required: bool = True) -> None:
+    said = " ".join(f"--config.{each}" if "=" in each else each for each in overrides.split())
+    meaning = f"Configuration file ({example}). Any field can be overridden: {said}"
+    flags.DEFINE_string("config", None, meaning, required=required)
 
 
 def parse(argv: Sequence[str]) -> list[str]:
@@ -49,7 +62,7 @@ def parse(argv: Sequence[str]) -> list[str]:
     """
     if not usage.ASKED.isdisjoint(argv[1:]):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` is no error
-        print(usage.text())
+        print(usage.text(_schema[0]))
         raise SystemExit(0)
     for argument in argv:
         if any("\ud800" <= character <= "\udfff" for character in argument):  # bytes that Python could not decode

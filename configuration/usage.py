@@ -22,7 +22,7 @@ from configuration.variants import Variant
 
 FLAGS = flags.FLAGS
 ASKED = {"-?", "-h", "-help", "--help", "-helpshort", "--helpshort", "-helpfull", "--helpfull"}
-SCHEMA = ("bert_jax.config", "Config")  # by name, since this package knows none of those that build on it
+SCHEMAS = "bert_jax.config"  # by name, since this package knows none of those that build on it
 OURS = ("bert_jax", "benchmarks", "configuration", "data_pipeline", "launch")
 WIDTH = 110  # columns
 
@@ -36,12 +36,12 @@ class Field(typing.NamedTuple):
     meaning: str
 
 
-def text() -> str:
-    """The help of the command that runs."""
-    return "\n".join(_lines())
+def text(schema: str = "Config") -> str:
+    """The help of the command that runs, whose --config gives a `schema`."""
+    return "\n".join(_lines(schema))
 
 
-def _lines() -> Iterator[str]:
+def _lines(schema: str) -> Iterator[str]:
     yield inspect.cleandoc(sys.modules["__main__"].__doc__ or "")
     yield "\nFlags:"
     for flag in own_flags():
@@ -51,12 +51,11 @@ def _lines() -> Iterator[str]:
         yield _indented(flag.help or "")
     if "config" in FLAGS:
         yield (
-            "\nFields of the configuration. The file of --config sets them, and flags override it. phases.0 is the\n"
-            "first phase. A variant is the name of a file in the folder that its field names, and an option of that\n"
-            "file's `build` is a field as well, such as --config.optimizer.weight_decay=0.1, also one called `name`."
+            "\nFields of the configuration. The file of --config sets them, and flags override it. In a list, .0 is\n"
+            "the first, such as phases.0. A variant is the name of a file in the folder that its field names, and an\n"
+            "option of that file is a field as well, such as --config.optimizer.weight_decay=0.1, also `name`."
         )
-        module, name = SCHEMA
-        for field in fields(getattr(importlib.import_module(module), name)):
+        for field in fields(getattr(importlib.import_module(SCHEMAS), schema)):
             yield f"  --config.{field.name}: {field.kind}{field.default and f' = {field.default}'}"
             yield _indented(field.meaning)
 

@@ -1,4 +1,4 @@
-"""The recipes that the project ships: a user's own files in configs/ are not tested."""
+"""The configurations that the project ships: a user's own files in configs/ are not tested."""
 
 import dataclasses
 import subprocess
@@ -16,10 +16,25 @@ SIMILAR = Path(tempfile.gettempdir()) / "bert_jax tests" / "similar.npz"
 
 
 def recipes() -> list[Path]:
-    """Those of pretraining: files in configs/ under version control; all of them where this is no checkout."""
-    command = ["git", "ls-files", ":(glob)configs/*.py"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return sorted(ROOT / name for name in listed.stdout.split()) or sorted((ROOT / "configs").glob("*.py"))
+    """Of pretraining."""
+    return files("configs")
+
+
+def tasks() -> list[Path]:
+    """Of fine-tuning."""
+    return files("configs/tasks")
+
+
+def suites() -> list[Path]:
+    """Of several tasks."""
+    return files("configs/suites")
+
+
+def files(folder: str) -> list[Path]:
+    """Files of a folder under version control; all of them where this is no checkout."""
+    pattern = f":(glob){folder}/*.py"
+    listed = subprocess.run(["git", "ls-files", pattern], cwd=ROOT, capture_output=True, text=True, check=False)
+    return sorted(ROOT / name for name in listed.stdout.split()) or sorted((ROOT / folder).glob("*.py"))
 
 
 def read(path: Path) -> Config:

@@ -14,6 +14,7 @@ from bert_jax.config.schema import (
     Model,
     Phase,
 )
+from bert_jax.config.suite import Member, Suite
 from configuration.variants import Variant, use
 
 __all__ = [
@@ -26,9 +27,11 @@ __all__ = [
     "FineTuning",
     "Guard",
     "Labelled",
+    "Member",
     "Mesh",
     "Model",
     "Phase",
+    "Suite",
     "Transfer",
     "Variant",
     "use",

@@ -20,6 +20,7 @@ class FineTuning:
     task: Variant  # a file of bert_jax/tasks
     source: Variant  # a file of data_pipeline/labelled
     init_from: str = ""  # any folder that bert_jax.load opens: the encoder
+    untrained: bool = False  # only the shape and the tokenizer of init_from are taken: what pretraining is measured by
     dev_share: float = 0.1  # of the training texts, kept for evaluation by a hash where the source has no dev split
     length: int = 128  # L, tokens in a row; longer texts are cut, or read in windows, as the task says
     batch_size: int = 32  # examples in a batch, on average: several share a row

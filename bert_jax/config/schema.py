@@ -182,9 +182,7 @@ class Checkpoints:
     every_steps: int = 1000  # steps between two checkpoints
     keep: int = 3  # the newest so many
     keep_every: int = 0  # and those of every so many steps; 0 for none
-    keep_best: int = (
-        0  # and so many of the lowest mean training loss since the one before; with eval_every, of best_metric
-    )
+    keep_best: int = 0  # and so many of the lowest mean loss since the one before; with eval_every, of best_metric
     folder: str = ""  # where they go, such as gs://bucket/run; empty for `checkpoints` in the work folder
 
     def __post_init__(self) -> None:

@@ -30,7 +30,12 @@ FILES = {
     "evaluation.json": "the held-out evaluation",
     "fill_mask.json": "the filled-in examples",
     "summary.json": "the figures of the whole run",
-    "huggingface": "the model for PyTorch: AutoModelForMaskedLM.from_pretrained opens it",
+    "scores.json": "the scores of every seed, and the configuration",
+    "seed-0": "the run of a seed, as each has: curves, checkpoint, predictions, the model for PyTorch",
+    "encoder.json": "which weights the fine-tuning began with",
+    "dev_predictions.jsonl": "each dev example with what the model answers",
+    "test_predictions.jsonl": "each test example with what the model answers",
+    "huggingface": "the model for PyTorch: from_pretrained of transformers opens it",
 }
 
 

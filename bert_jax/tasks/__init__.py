@@ -31,6 +31,9 @@ class Task(NamedTuple):
     scores: Callable[[Outputs, Encoded, Sequence[Record]], dict[str, float]]  # figures; higher is better
     main: str  # the figure that tells how good it is
     answers: Callable[[Outputs, Encoded, Sequence[Record]], list[dict[str, Any]]]  # one a record
+    # The score of each record's answer, float [n], by which two systems are compared on the same records.
+    each: Callable[[Sequence[Mapping[str, Any]], Sequence[Record]], np.ndarray] | None = None
+    each_name: str = ""  # what that score is
 
 
 def load_task(variant: Variant) -> Task:

@@ -5,7 +5,7 @@ A linear layer over the pooled vector, with dropout before it; the loss is the m
 
 import collections
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -129,6 +129,10 @@ def task(
             for row in probabilities(outputs, encoded, records)
         ]
 
+    def each(answers: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> np.ndarray:
+        pairs = zip(answers, records, strict=True)
+        return np.array([float(answer["label"] == str(column(record, label))) for answer, record in pairs])
+
     return Task(
         columns,
         functools.partial(find_labels, label=label, given=labels),
@@ -138,6 +142,8 @@ def task(
         scores,
         metric,
         answers,
+        each,
+        "accuracy",
     )
 
 

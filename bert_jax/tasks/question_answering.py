@@ -5,7 +5,7 @@ choice among the tokens of the example; where the window holds no answer, that i
 cross-entropies. Answers are read from all windows of a text by bert_jax/metrics/answers.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -127,8 +127,10 @@ def task(
 
     def scores(outputs: Outputs, encoded: Encoded, records: Sequence[Record]) -> dict[str, float]:
         predicted = {str(i): answer.text for i, answer in enumerate(found(outputs, encoded, records))}
-        wanted = {str(i): [answer["text"] for answer in column(r, answers)] for i, r in enumerate(records)}
-        return question_answering.compute(predicted, wanted, rules)
+        return question_answering.compute(predicted, right(records), rules)
+
+    def right(records: Sequence[Record]) -> dict[str, list[str]]:
+        return {str(i): [answer["text"] for answer in column(r, answers)] for i, r in enumerate(records)}
 
     def said(outputs: Outputs, encoded: Encoded, records: Sequence[Record]) -> list[dict[str, Any]]:
         return [
@@ -140,7 +142,12 @@ def task(
             for answer in found(outputs, encoded, records)
         ]
 
-    return Task((question, context), lambda records: (), encode, outputs, "token", scores, metric, said)
+    def each(answers_given: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> np.ndarray:
+        predicted = {str(i): answer["answer"] for i, answer in enumerate(answers_given)}
+        return question_answering.scores_by_question(predicted, right(records), rules)["f1"]
+
+    columns, find = (question, context), lambda records: ()
+    return Task(columns, find, encode, outputs, "token", scores, metric, said, each, "F1")
 
 
 def windows(tokens: int, room: int, stride: int) -> range:

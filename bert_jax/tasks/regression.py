@@ -3,7 +3,7 @@
 The loss is the mean squared error of the examples (Devlin et al. 2018, section 4.1, STS-B).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -83,7 +83,11 @@ def task(
     def answers(outputs: Outputs, encoded: Encoded, records: Sequence[Record]) -> list[dict[str, Any]]:
         return [{"value": float(value)} for value in values(outputs, encoded, records)]
 
-    return Task(columns, lambda records: (), encode, outputs, "example", scores, metric, answers)
+    def each(answers: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> np.ndarray:
+        return -np.abs(np.array([answer["value"] for answer in answers]) - numbers(records))
+
+    find = lambda records: ()
+    return Task(columns, find, encode, outputs, "example", scores, metric, answers, each, "negative error")
 
 
 def number(record: Record, label: str) -> float:

@@ -5,7 +5,7 @@ words. Sentences that are longer than a row are cut between words, and every wor
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -112,8 +112,15 @@ def task(
     def answers(outputs: Outputs, encoded: Encoded, records: Sequence[Record]) -> list[dict[str, Any]]:
         return [{"tags": found} for found in predicted(outputs, encoded, records)]
 
+    def each(answers: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> np.ndarray:
+        pairs = [
+            (answer["tags"], tags_in(record, tags, words)) for answer, record in zip(answers, records, strict=True)
+        ]
+        return np.array([np.mean([a == b for a, b in zip(*pair, strict=True)]) for pair in pairs])
+
     find = functools.partial(find_labels, tags=tags, given=labels)
-    return Task((words,), find, encode, outputs, "token", scores, metric, answers)
+    score = "share of right tags"
+    return Task((words,), find, encode, outputs, "token", scores, metric, answers, each, score)
 
 
 def cut(ids: Sequence[int], word: np.ndarray, room: int) -> list[tuple[list[int], np.ndarray]]:

@@ -1,9 +1,10 @@
 """Sentiment of single sentences from film reviews (Pang and Lee 2005, sentence polarity v1.0): 5,331 of each kind.
 
     python -m bert_jax.finetune --config=configs/tasks/polarity.py --init_from=runs/demo --workdir=runs/polarity \\
-        --config.source.train=sentence_polarity.zip --seeds=5
+        --config.source.train=sentence_polarity.zip
 
-The data: the package `sentence_polarity` of nltk_data, two files of one sentence a line.
+Source: the package `sentence_polarity` of nltk_data, two files of one sentence a line.
+Expected: accuracy 0.79 by NB-SVM on bigrams (Wang and Manning 2012, ten-fold); dev is a tenth, by a hash of the text.
 """
 
 from bert_jax.config import FineTuning, use
@@ -11,12 +12,7 @@ from bert_jax.config import FineTuning, use
 config = FineTuning(
     name="polarity",
     task=use("classification"),
-    source=use(
-        "folders",
-        train="sentence_polarity.zip",
-        form="lines",
-        classes=("negative=*.neg", "positive=*.pos"),
-    ),
+    source=use("folders", train="sentence_polarity.zip", form="lines", classes=("negative=*.neg", "positive=*.pos")),
     length=128,
     batch_size=32,
     epochs=4,

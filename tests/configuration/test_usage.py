@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from bert_jax.config import Config, Phase, Variant
+from bert_jax.config import Config, FineTuning, Phase, Variant
 from configuration import usage
 
 FIELDS = {field.name: field for field in usage.fields(Config)}
+OF_TASKS = {field.name: field for field in usage.fields(FineTuning)}
 COMMANDS = [
     *(f"bert_jax.{name}" for name in ("train", "pretrain", "sweep", "trace", "compile_tpu")),
     *(f"data_pipeline.{name}" for name in ("prepare", "beam")),
@@ -28,6 +29,18 @@ def test_help_shows_flags_and_every_field(command: str) -> None:
     assert "\n  --json: string = ''\n      Also write the command's figures" in done.stdout
     for name, field in FIELDS.items():
         assert f"\n  --config.{name}: {field.kind}" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("command", ["bert_jax.finetune", "bert_jax.suite"])
+def test_help_shows_every_field_of_fine_tuning(command: str) -> None:
+    done = run(command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for name, field in OF_TASKS.items():
+        assert f"\n  --config.{name}: {field.kind}" in done.stdout
+        assert len(field.meaning) > 4
+    assert "--config.phases" not in done.stdout
+    assert "source.train=my." in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 120
 
 

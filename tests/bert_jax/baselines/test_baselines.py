@@ -1,0 +1,102 @@
+"""Each baseline, scored by its task: against counts by hand, and against scikit-learn used directly."""
+
+import numpy as np
+import pytest
+
+from bert_jax import baselines
+from bert_jax.tasks import load_task, with_labels
+from configuration.variants import load, use
+from data_pipeline.labelled import Record
+
+RNG = np.random.default_rng(0)
+WORDS = np.array(["good", "fine", "bad", "poor", "the", "a", "film", "play"])
+
+
+def records(rows):
+    return [Record(row, f"row {i}") for i, row in enumerate(rows)]
+
+
+def answers(name, task, train, others, **options):
+    """The scores and the answers of a baseline on a task."""
+    found = load_task(task)
+    task = with_labels(task, found.find_labels(train))
+    found = load_task(task)
+    baseline = load(baselines.PACKAGE, use(name, **options))()
+    assert task.name in baseline.tasks
+    reader = baselines.reader(task.name, task.options, found.text)
+    outputs, encoded = baseline.predict(reader, train, others)
+    said = found.answers(outputs, encoded, others)
+    return found.scores(outputs, encoded, others), said, found.each(said, others)
+
+
+def test_majority() -> None:
+    train = records([{"text": "x", "label": label} for label in "aabab"])
+    scores, said, each = answers("majority", use("classification"), train, train[:4])
+    assert scores["accuracy"] == 0.75
+    assert said[0] == {"label": "a", "probabilities": {"a": 0.6, "b": 0.4}}
+    assert each.tolist() == [1, 1, 0, 1]
+
+
+def test_mean() -> None:
+    train = records([{"text": "x", "score": score} for score in ("1", "2", "6")])
+    scores, said, each = answers("mean", use("regression", label="score"), train, train)
+    assert (scores["pearson"], scores["negative_error"]) == (0, -2)
+    assert [answer["value"] for answer in said] == [3, 3, 3]
+    assert each.tolist() == [-2, -1, -3]
+
+
+def test_frequent_tag() -> None:
+    train = records(
+        [
+            {"words": ["Eve", "saw", "Eve"], "tags": ["B-PER", "O", "B-PER"]},
+            {"words": ["Eve", "is", "near"], "tags": ["O", "O", "O"]},
+        ]
+    )
+    others = records([{"words": ["Eve", "fell"], "tags": ["B-PER", "O"]}, {"words": ["Ann"], "tags": ["B-PER"]}])
+    scores, said, each = answers("frequent_tag", use("tagging"), train, others)
+    assert [answer["tags"] for answer in said] == [["B-PER", "O"], ["O"]]
+    assert scores["accuracy"] == pytest.approx(2 / 3)
+    assert (scores["precision"], scores["recall"]) == (1, 0.5)
+    assert each.tolist() == [1, 0]
+
+
+def reviews(number):
+    labels = RNG.integers(0, 2, number)
+    texts = [
+        " ".join(RNG.permutation([*RNG.choice(WORDS[4:], 3), RNG.choice(WORDS[2 - 2 * k : 4 - 2 * k])])) for k in labels
+    ]
+    return texts, labels
+
+
+def test_tfidf_as_scikit_learn_does_it() -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    (texts, labels), (others, wanted) = reviews(60), reviews(20)
+    as_records = lambda texts, labels: records(
+        [{"text": t, "label": str(k)} for t, k in zip(texts, labels, strict=True)]
+    )
+    pipeline = make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=0.5)).fit(texts, labels)
+    train, test = as_records(texts, labels), as_records(others, wanted)
+    scores, said, _ = answers("tfidf", use("classification"), train, test, longest=1, penalty=2.0)
+    assert scores["accuracy"] == 1
+    ours = [[answer["probabilities"][name] for name in "01"] for answer in said]
+    np.testing.assert_allclose(ours, pipeline.predict_proba(others), atol=1e-6)
+
+
+def test_tfidf_of_pairs_tells_whether_they_are_alike() -> None:
+    rows = []
+    for i in range(200):
+        first = RNG.choice(WORDS, 3, replace=False)
+        second = first if i % 2 else np.setdiff1d(WORDS, first)[:3]
+        rows.append({"a": " ".join(first), "b": " ".join(second), "label": ("other", "same")[i % 2]})
+    task = use("classification", text="a", second="b")
+    scores, *_ = answers("tfidf", task, records(rows[:150]), records(rows[150:]))
+    assert scores["accuracy"] == 1
+
+
+def test_tfidf_of_chinese_counts_characters() -> None:
+    rows = [{"text": text, "label": label} for text, label in (("这个很好啊", "1"), ("那个不好啊", "0")) * 5]
+    scores, *_ = answers("tfidf", use("classification"), records(rows), records([{"text": "酒店很好", "label": "1"}]))
+    assert scores["accuracy"] == 1
