@@ -1,6 +1,7 @@
 """A file of vectors that is filled chunk by chunk, survives `kill -9`, and appears under its name when whole."""
 
 import contextlib
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -52,8 +53,12 @@ class VectorFile:
         """The space for all rows, so that a disk that is too small says so at once."""
         self._file.write(self._header)
         self._file.flush()
+        size = len(self._header) + 4 * self.rows * self.width
         try:
-            os.posix_fallocate(self._file.fileno(), 0, len(self._header) + 4 * self.rows * self.width)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._file.fileno(), 0, size)
+            else:
+                os.ftruncate(self._file.fileno(), size)  # macOS
         except OSError as error:
             self._file.close()
             self._partial.unlink(missing_ok=True)
@@ -145,8 +150,6 @@ def read(path: Path) -> np.ndarray:
 
 def _header(rows: int, width: int) -> bytes:
     """The start of a .npy file."""
-    import io
-
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, width)})
     return file.getvalue()
