@@ -6,8 +6,10 @@ import pytest
 import scipy.stats
 from test_mlm import MODEL, VOCABULARY
 
+from bert_jax.config import Mesh
 from bert_jax.objectives import mlm
 from bert_jax.objectives.masking import _units
+from bert_jax.runtime import sharding
 from configuration.variants import ConfigError, load, use
 
 ROWS = 100_000
@@ -100,6 +102,16 @@ def test_draws_depend_on_the_row_and_not_on_its_neighbours():
         first = corrupted({name: values[:32] for name, values in batch.items()}, 0.15, masking=masking)
         for name in ("target_positions", "target_units", "tokens"):
             np.testing.assert_array_equal(first[name], whole[name][:32])
+
+
+def test_draws_are_the_same_on_a_mesh():
+    batch = words_batch(16, 64, most=3)
+    options = {"masking": MASKINGS["spans"], "replacement": use("per_unit")}
+    mesh = sharding.make_mesh(Mesh(1, 2, 2, 1), jax.devices()[:4])
+    corrupt = jax.jit(sharding.on_mesh(mesh, mlm.build(MODEL, VOCABULARY, **options).corrupt))
+    split = jax.device_get(corrupt(sharding.put_batch(batch, mesh), jax.random.key(0)))
+    for name, values in corrupted(batch, 0.15, **options).items():
+        np.testing.assert_array_equal(split[name], values)
 
 
 @pytest.mark.parametrize("shares", [ALBERT, MACBERT, GEOMETRIC], ids=["albert", "macbert", "spanbert"])
