@@ -37,13 +37,17 @@ class Variant:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Variants among the options come as plain dicts from a file.
-        nested = lambda value: isinstance(value, dict) and set(value) == {"name", "options"}
-        options = {name: Variant(**value) if nested(value) else value for name, value in self.options.items()}
-        object.__setattr__(self, "options", options)
+        object.__setattr__(self, "options", {name: _as_written(value) for name, value in self.options.items()})
 
     def __hash__(self) -> int:
         return hash((self.name, tuple(sorted(self.options.items()))))
+
+
+def _as_written(value: Any) -> Any:
+    """An option as a config file writes it: JSON has plain dicts for variants, and lists for tuples."""
+    if isinstance(value, dict) and set(value) == {"name", "options"}:
+        return Variant(**value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def use(name: str, /, **options: Any) -> Variant:
