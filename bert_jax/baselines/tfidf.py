@@ -19,13 +19,13 @@ Unit = Literal["auto", "word", "character"]
 SHARE_OF_HAN = 0.3  # of the characters, from which on text is Chinese
 
 
-def build(*, unit: Unit = "auto", longest: int = 2, penalty: float = 1.0) -> Baseline:
+def build(*, unit: Unit = "auto", longest: int = 2, penalty: float = 0.1) -> Baseline:
     """The baseline.
 
     Args:
       unit: what is counted; "auto" for characters where text is Chinese.
       longest: units in a row that are counted together, from 1 up to so many.
-      penalty: of large weights, 1 / C of scikit-learn.
+      penalty: of large weights, 1 / C of scikit-learn, whose own default is too much for texts of few words.
     """
     require(longest >= 1, "tfidf.longest", longest, "at least 1")
     require(penalty > 0, "tfidf.penalty", penalty, "above 0")
