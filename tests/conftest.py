@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 
 DEVICES = os.environ.get("DEVICES", "4")
@@ -13,6 +14,8 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["EPATH_USE_TF"] = "false"  # fsspec's memory stands for a bucket
 os.environ.setdefault("BERT_JAX_COMPILATION_CACHE", "off")  # tests leave nothing behind
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored, in children too
 
 with contextlib.suppress(ImportError):
     import triton  # noqa: F401  of a PyTorch for GPUs, whose first import after TensorFlow's ends the process
