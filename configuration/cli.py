@@ -1,7 +1,6 @@
 """What every command shares: flags, one-line errors, figures as JSON."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from absl import app, flags, logging
 from configuration import early
 from configuration import flags as config_flags
 from configuration.early import STOPPED
+from configuration.files import write_bytes
 from configuration.variants import ConfigError
 
 FLAGS = flags.FLAGS
@@ -114,9 +114,4 @@ def write_json(path: Path, figures: Mapping[str, Any]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes the whole file or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, text.encode())

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from configuration import variants
+from configuration.files import atomic_write, named
 from configuration.variants import Variant
 from data_pipeline.cleaning import Duplicates, Remove, Rewrite, Rule
 from data_pipeline.encoding import whole
 from data_pipeline.errors import DataError
-from data_pipeline.files import atomic_write, named
 from data_pipeline.permutation import hashed
 from data_pipeline.sources import Document, Part, Source
 from data_pipeline.workers import ordered_map

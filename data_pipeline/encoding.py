@@ -13,11 +13,11 @@ from typing import IO, Any
 import numpy as np
 
 from configuration import variants
+from configuration.files import atomic_write
 from configuration.variants import Variant
 from data_pipeline import annotations
 from data_pipeline.annotations import Annotate
 from data_pipeline.cleaning import comparable
-from data_pipeline.files import atomic_write
 from data_pipeline.sentences import Splitter
 from data_pipeline.sources import Document, Part
 from data_pipeline.store import SPLITS

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
+from configuration.files import atomic_write
 from data_pipeline.annotations._words import Words, keys_of, marks_of, split_punctuation, words_of
 from data_pipeline.errors import DataError
 from data_pipeline.memory import release
 from data_pipeline.store import Store
-from data_pipeline.store_writer import atomic_write
 
 _TOKENS_AT_ONCE = 1 << 21
 

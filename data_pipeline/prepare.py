@@ -28,12 +28,12 @@ from absl import flags
 
 from configuration import early, variants
 from configuration import flags as config_flags
+from configuration.files import atomic_write
 from configuration.locks import alone_in
 from data_pipeline import annotations, checkpoint_tokenizer, clean, held_out, overlap, remote
 from data_pipeline.config import Data
 from data_pipeline.encoding import CountWords, EncodePart
 from data_pipeline.errors import DataError
-from data_pipeline.files import atomic_write
 from data_pipeline.progress import shown, waiting
 from data_pipeline.shards import SHARD_BYTES, write_shards
 from data_pipeline.sources import PART_BYTES, Part, Source

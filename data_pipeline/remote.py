@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from configuration.files import write_bytes
 from data_pipeline.errors import DataError
 
 _FETCHERS = 4  # files at once
@@ -102,9 +103,7 @@ class Cache:
         for left in self.folder.rglob(f"*{_UNFINISHED}"):
             if not _alive(left):
                 left.unlink(missing_ok=True)
-        unfinished = self.folder / f"manifest.json.{os.getpid()}.{uuid.uuid4().hex}{_UNFINISHED}"
-        unfinished.write_bytes(manifest)
-        os.replace(unfinished, self.folder / "manifest.json")
+        write_bytes(self.folder / "manifest.json", manifest)
 
     def start(self, names: list[str]) -> None:
         """Fetches files in the background, in this order, on threads that end with the process."""

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from configuration.files import atomic_write
 from data_pipeline.encoding import EncodePart, Task, load_pieces
-from data_pipeline.files import atomic_write
 from data_pipeline.sources import Part, Source
 from data_pipeline.store import SPLITS, ShardFacts
 from data_pipeline.store_writer import Piece, ShardWriter

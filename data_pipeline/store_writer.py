@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from configuration.files import atomic_write, named, write_bytes
 from data_pipeline.errors import DataError
-from data_pipeline.files import atomic_write, named, write_bytes
 from data_pipeline.store import (
     SPLITS,
     Kind,

@@ -6,7 +6,7 @@ import numpy as np
 import safetensors.numpy
 from etils import epath
 
-from bert_jax.runtime.trees import flatten
+from bert_jax.runtime.trees import flatten, unflatten
 
 FILE = "kept.safetensors"
 
@@ -25,11 +25,4 @@ def read(folder: epath.Path) -> dict[str, Any]:
     """What `write` wrote; {} where it wrote nothing."""
     if not (folder / FILE).exists():
         return {}
-    parts: dict[str, Any] = {}
-    for name, array in safetensors.numpy.load((folder / FILE).read_bytes()).items():
-        *parents, last = name.split(".")
-        node = parts
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = array
-    return parts
+    return unflatten(safetensors.numpy.load((folder / FILE).read_bytes()))

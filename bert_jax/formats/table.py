@@ -13,6 +13,7 @@ import numpy as np
 
 from bert_jax import config
 from bert_jax.modeling.parts import STACKED
+from bert_jax.runtime import trees
 from configuration.foreign import FormatError
 
 Params = dict[str, Any]  # a nested dict of arrays, as bert_jax.modeling.bert.init makes it
@@ -92,25 +93,14 @@ class Rule:
         return array
 
 
-def flatten(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """(path joined by "/", array) of each leaf of a nested dict."""
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{path}{name}/")
-        else:
-            yield path + name, value
+    yield from trees.flatten(tree, "/").items()
 
 
 def unflatten(leaves: Mapping[str, Any]) -> Params:
     """The nested dict of `flatten`'s pairs."""
-    tree: Params = {}
-    for path, value in leaves.items():
-        *parents, name = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree
+    return trees.unflatten(leaves, "/")
 
 
 def export(rules: Sequence[Rule], model: config.Model, params: Params) -> dict[str, np.ndarray]:

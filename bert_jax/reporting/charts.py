@@ -5,7 +5,6 @@ colour is drawn as a placeholder that stands for a CSS variable.
 """
 
 import io
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bert_jax.reporting.numbers import decimals, percent, ratio, short, whole
+from configuration.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,9 +98,8 @@ def png(
             side = figure.add_subplot(grid[row, 1])
             _draw_curve(side, PAPER, found, number)
             side.set_title(name, loc="left", fontsize=9.5, fontweight="bold")
-        temporary = path.with_name(f"{path.name}.tmp")
-        figure.savefig(temporary, format="png", metadata={"Software": None})
-    os.replace(temporary, path)
+        with atomic_write(path, durable=False) as file:
+            figure.savefig(file, format="png", metadata={"Software": None})
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:

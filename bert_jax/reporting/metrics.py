@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from bert_jax.reporting.loggers import LOGGERS, Logger, Run
 from bert_jax.reporting.numbers import compact, duration, ratio
+from configuration.files import write_bytes
 from configuration.variants import Variant, load, use
 from data_pipeline.errors import DataError
 
@@ -136,12 +137,7 @@ def drop_after(path: Path, step: int) -> None:
     kept = b"".join(line + b"\n" for line in _whole_lines(path) if json.loads(line)["step"] <= step)
     if kept == path.read_bytes():
         return
-    temporary = path.with_name(f"{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(kept)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_bytes(path, kept, durable=True)
 
 
 def line(step: int, values: Mapping[str, float]) -> str:

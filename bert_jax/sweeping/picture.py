@@ -1,11 +1,11 @@
 """A sweep as one picture: the losses of all trials on their way, and what each varied field does to the result."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bert_jax.reporting.charts import PAPER
+from configuration.files import atomic_write
 
 
 def write(path: Path, figures: Mapping[str, Any]) -> None:
@@ -42,6 +42,5 @@ def write(path: Path, figures: Mapping[str, Any]) -> None:
         side.set_axisbelow(True)
         for edge in ("top", "right"):
             side.spines[edge].set_visible(False)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    figure.savefig(temporary, format="png", metadata={"Software": None})
-    os.replace(temporary, path)
+    with atomic_write(path, durable=False) as file:
+        figure.savefig(file, format="png", metadata={"Software": None})

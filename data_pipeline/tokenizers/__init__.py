@@ -39,10 +39,10 @@ from typing import Any, cast
 import numpy as np
 
 from configuration import foreign, variants
+from configuration.files import write_bytes
 from configuration.foreign import FormatError
 from configuration.variants import Variant
 from data_pipeline.errors import DataError
-from data_pipeline.files import write_bytes
 from data_pipeline.tokenizers import _definition
 
 WordCounts = Callable[[], Mapping[str, int]]

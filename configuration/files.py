@@ -29,9 +29,9 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes the whole file or nothing; errors as of `atomic_write`."""
-    with atomic_write(path, durable=False) as file:
+def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Writes the whole file or nothing; `durable` and errors as of `atomic_write`."""
+    with atomic_write(path, durable=durable) as file:
         file.write(content)
 
 
