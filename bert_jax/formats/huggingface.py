@@ -139,10 +139,10 @@ def expressed(
         model, {key: (special_ids or {}).get(key, usual) for key, usual in family.special_ids.items()}
     )
     families.check_expresses(family, name, model, settings)
-    settings |= family.heads(params.keys())
     present = frozenset(params.keys() - bert.encoder_parts(model).keys() - {"pooler"})
     if present & WITHOUT_POOLER:
         params = {part: arrays for part, arrays in params.items() if part != "pooler"}
+    settings |= family.heads(params.keys())
     tensors = table.export(family.all_rules(model, settings, present), model, params) | family.constants(model)
     if present not in family.architectures:
         raise FormatError(f"the {name} layout has no model with the heads {', '.join(sorted(present))} and no other")

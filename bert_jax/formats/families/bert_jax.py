@@ -22,6 +22,9 @@ CLASSES = {
     "AutoModel": "BertJaxModel",
     "AutoModelForMaskedLM": "BertJaxForMaskedLM",
     "AutoModelForPreTraining": "BertJaxForPreTraining",
+    "AutoModelForSequenceClassification": "BertJaxForSequenceClassification",
+    "AutoModelForTokenClassification": "BertJaxForTokenClassification",
+    "AutoModelForQuestionAnswering": "BertJaxForQuestionAnswering",
 }
 
 
@@ -152,6 +155,7 @@ FAMILY = family.Family(
         frozenset({"mlm_head", "pair_head"}): "BertJaxForPreTraining",
         frozenset({"mlm_head"}): "BertJaxForMaskedLM",
         frozenset(): "BertJaxModel",
+        **family.task_architectures("BertJax"),
     },
     preference=1,
     special_ids={"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},

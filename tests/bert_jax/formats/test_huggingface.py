@@ -360,7 +360,7 @@ def test_the_vocabulary_padding_is_cut_off_and_added_as_zeros(tmp_path):
     assert not words[101:].any()
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "albert", "camembert", "distilbert", "ernie"])
+@pytest.mark.parametrize("name", ["bert", "roberta", "albert", "camembert", "distilbert", "ernie", "bert_jax"])
 @pytest.mark.parametrize("head", ["sequence_head", "token_head", "span_head"])
 def test_the_heads_of_tasks_are_the_same_and_come_back_bit_for_bit(tmp_path, name, head):
     if (name, head) == ("distilbert", "sequence_head"):
@@ -374,7 +374,7 @@ def test_the_heads_of_tasks_are_the_same_and_come_back_bit_for_bit(tmp_path, nam
     huggingface.write(model, params, tmp_path, name, said=names)
     kinds = {"sequence_head": "SequenceClassification", "token_head": "TokenClassification"}
     kind = getattr(transformers, f"AutoModelFor{kinds.get(head, 'QuestionAnswering')}")
-    theirs, report = kind.from_pretrained(tmp_path, output_loading_info=True)
+    theirs, report = kind.from_pretrained(tmp_path, output_loading_info=True, trust_remote_code=name == "bert_jax")
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
     rows = reference.random_rows(np.random.default_rng(0), 2, 37, 101, max(1, types))
