@@ -45,7 +45,11 @@ def fit(
     kernel = directions[:, :dimensions]
     if method == "whitening":
         kernel = kernel / np.sqrt(variances[:dimensions])
-    said = {"method": method, "texts": number, "variance_kept": float(variances[:dimensions].sum() / variances.sum())}
+    said = {
+        "method": method,
+        "texts": number,
+        "variance_kept": float(variances[:dimensions].sum()) / float(variances.sum()),
+    }
     return Dense(kernel.astype(np.float32), (-mean @ kernel).astype(np.float32), about=said | dict(about))
 
 
