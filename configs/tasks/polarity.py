@@ -5,7 +5,7 @@
 
 Source: the package `sentence_polarity` of nltk_data, two files of one sentence a line.
 Expected: accuracy 0.79 by NB-SVM on bigrams (Wang and Manning 2012, ten-fold); dev is a tenth, by a hash of the text.
-Seen there: 0.741 from the encoder of `make pretrain` (3.7M parameters, one seed), TF-IDF with logistic regression 0.800.
+Seen there: 0.741 from the encoder of `make pretrain` (3.7M parameters, one seed), TF-IDF with regression 0.800.
 """
 
 from bert_jax.config import FineTuning, use

@@ -85,7 +85,8 @@ def test_a_mesh_gives_the_same_figures(plain, taught) -> None:
                 one, other = alone[name].evaluate(params), split[name].evaluate(on_mesh)
                 assert one.keys() == other.keys()
                 for figure, value in one.items():
-                    assert other[figure] == pytest.approx(value, rel=1e-4), figure
+                    # A gain is the difference of two losses of about 5 nat, and no more exact than they are.
+                    assert other[figure] == pytest.approx(value, rel=1e-4, abs=1e-5), figure
 
 
 def test_an_objective_without_a_head_has_its_own_loss(taught) -> None:
