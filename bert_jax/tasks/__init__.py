@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
+from bert_jax.objectives import normalized
 from configuration.variants import ConfigError, Variant, load, module, nearest, options_of
 from data_pipeline.labelled import Record
 from data_pipeline.labelled_rows import Encoded
@@ -34,6 +35,11 @@ class Task(NamedTuple):
     # The score of each record's answer, float [n], by which two systems are compared on the same records.
     each: Callable[[Sequence[Mapping[str, Any]], Sequence[Record]], np.ndarray] | None = None
     each_name: str = ""  # what that score is
+
+
+def shared_out(field: str) -> Callable[[dict[str, jax.Array], jax.Array], dict[str, jax.Array]]:
+    """The `corrupt` of a task that changes nothing but its weights, which become shares of the global batch."""
+    return lambda batch, key: batch | {field: normalized(batch[field])}
 
 
 def load_task(variant: Variant) -> Task:

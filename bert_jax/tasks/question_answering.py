@@ -19,9 +19,9 @@ from bert_jax.modeling import heads
 from bert_jax.modeling.bert import encode as run_encoder
 from bert_jax.modeling.heads import span_head
 from bert_jax.modeling.parts import Parts
-from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, normalized
+from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary
 from bert_jax.objectives._cross_entropy import cross_entropy
-from bert_jax.tasks import Outputs, Task
+from bert_jax.tasks import Outputs, Task, shared_out
 from bert_jax.tasks._texts import flat
 from data_pipeline.alignment import encode_with_offsets
 from data_pipeline.labelled import Record, check_text, column
@@ -38,10 +38,6 @@ def build(model: Model, vocabulary: Vocabulary) -> Objective:
     """The objective; it has no options."""
     del vocabulary
 
-    def corrupt(batch: Batch, key: jax.Array) -> Batch:
-        del key
-        return batch | {"weights": normalized(batch["weights"])}
-
     def loss(params: Any, constants: Any, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, Metrics]:
         del constants
         logits = span_head.logits(model, params, run_encoder(model, params, batch, key))
@@ -55,7 +51,7 @@ def build(model: Model, vocabulary: Vocabulary) -> Objective:
         (start, start_right), (end, end_right) = found
         return (start + end) / 2, {"accuracy": (start_right + end_right) / 2}
 
-    return Objective(corrupt, loss, ("places", "start", "end", "weights"))
+    return Objective(shared_out("weights"), loss, ("places", "start", "end", "weights"))
 
 
 def task(

@@ -16,8 +16,8 @@ from bert_jax.modeling import heads
 from bert_jax.modeling.heads import sequence_head
 from bert_jax.modeling.layers import dropout, split_key
 from bert_jax.modeling.parts import Parts
-from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, normalized
-from bert_jax.tasks import Outputs, Task, _texts
+from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary
+from bert_jax.tasks import Outputs, Task, _texts, shared_out
 from bert_jax.tasks._pooling import Pooling, pooled
 from configuration.variants import use
 from data_pipeline.errors import DataError
@@ -35,10 +35,6 @@ def build(model: Model, vocabulary: Vocabulary, *, pooling: Pooling = "cls") -> 
     """The objective; `pooling` is which vector stands for a text."""
     del vocabulary
 
-    def corrupt(batch: Batch, key: jax.Array) -> Batch:
-        del key
-        return batch | {"weights": normalized(batch["weights"])}
-
     def loss(params: Any, constants: Any, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, Metrics]:
         del constants
         encoder_key, head_key = split_key(key, 2)
@@ -46,7 +42,7 @@ def build(model: Model, vocabulary: Vocabulary, *, pooling: Pooling = "cls") -> 
         error = sequence_head.logits(model, params, vectors)[..., 0] - batch["labels"]
         return (batch["weights"] * jnp.square(error)).sum(), {"error": (batch["weights"] * jnp.abs(error)).sum()}
 
-    return Objective(corrupt, loss, ("places", "labels", "weights"))
+    return Objective(shared_out("weights"), loss, ("places", "labels", "weights"))
 
 
 def task(

@@ -18,9 +18,9 @@ from bert_jax.modeling.bert import encode as run_encoder
 from bert_jax.modeling.heads import token_head
 from bert_jax.modeling.layers import dropout, split_key
 from bert_jax.modeling.parts import Parts
-from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, normalized
+from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary
 from bert_jax.objectives._cross_entropy import cross_entropy
-from bert_jax.tasks import Outputs, Task
+from bert_jax.tasks import Outputs, Task, shared_out
 from bert_jax.tasks._texts import flat
 from configuration.variants import use
 from data_pipeline.alignment import encode_words
@@ -41,10 +41,6 @@ def build(model: Model, vocabulary: Vocabulary, *, labels: Sequence[str] = ()) -
     """The objective."""
     del vocabulary, labels
 
-    def corrupt(batch: Batch, key: jax.Array) -> Batch:
-        del key
-        return batch | {"tag_weights": normalized(batch["tag_weights"])}
-
     def loss(params: Any, constants: Any, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, Metrics]:
         del constants
         encoder_key, head_key = split_key(key, 2)
@@ -53,7 +49,7 @@ def build(model: Model, vocabulary: Vocabulary, *, labels: Sequence[str] = ()) -
         value, accuracy = cross_entropy(logits, batch["tags"], batch["tag_weights"])
         return value, {"accuracy": accuracy}
 
-    return Objective(corrupt, loss, ("tags", "tag_weights"))
+    return Objective(shared_out("tag_weights"), loss, ("tags", "tag_weights"))
 
 
 def task(

@@ -17,8 +17,6 @@ from data_pipeline.labelled import Record, open_records
 from data_pipeline.labelled_rows import Encoded, LabelledRows
 from data_pipeline.tokenizers import Tokenizer
 
-TOKENIZER = "tokenizer"  # in the work folder
-
 
 @dataclasses.dataclass(frozen=True)
 class LabelledSet:
@@ -77,7 +75,7 @@ def open_set(config: Config, workdir: Path) -> LabelledSet:
     assert config.labelled is not None
     tokenizer = checkpoint_tokenizer.read(workdir)
     if tokenizer is None:
-        raise FormatError(f"{workdir} has no {TOKENIZER}/, which `bert_jax.finetune` writes; run that command")
+        raise FormatError(f"{workdir} has no tokenizer/, which `bert_jax.finetune` writes; run that command")
     task = load_task(config.labelled.task)
     labelled = config.labelled
     records = open_records(labelled.source, dev_share=labelled.dev_share, seed=0, text=task.text)
