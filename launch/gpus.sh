@@ -8,4 +8,6 @@ set -uo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/launch/again.sh"
 cd "$here" || exit 1
+# cuBLAS does all products: compiles sooner, and BERT-large's step takes 2% less.
+export XLA_FLAGS="${XLA_FLAGS---xla_gpu_enable_triton_gemm=false}"
 again "${PYTHON:-.venv/bin/python}" -m bert_jax.train "$@"

@@ -50,7 +50,7 @@ class Model:
     isolate_documents: bool = True  # tokens of different documents in a row never attend to each other
     dtype: Dtype = "float32"  # of the matrix products; weights, softmax, LayerNorm and loss are float32
     remat: Literal["none", "dots", "full"] = "none"  # what the backward pass computes again
-    unroll: int = 1  # layers compiled side by side in the scan over layers
+    unroll: int = 0  # layers compiled side by side in the scan over layers; 0: all on GPUs, which copy in loops, else 1
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "layers", "width", "heads", "mlp_width"):
@@ -59,7 +59,7 @@ class Model:
         for name in ("norm_epsilon", "init_std"):
             value = getattr(self, name)
             require(0 <= value < math.inf, f"model.{name}", value, "a finite number, 0 or more")
-        require(1 <= self.unroll <= LARGEST, "model.unroll", self.unroll, f"between 1 and {LARGEST:,}")
+        require(0 <= self.unroll <= LARGEST, "model.unroll", self.unroll, f"between 0 (by platform) and {LARGEST:,}")
         for name in ("token_types", "task_types", "embedding_width"):
             value = getattr(self, name)
             require(0 <= value <= LARGEST, f"model.{name}", value, f"0 (none) to {LARGEST:,}")

@@ -60,9 +60,14 @@ class Attention(nnx.Module):
 
 
 def project(layers: tuple[Dense, ...], x: jax.Array) -> list[jax.Array]:
-    """Several layers of one shape on the same x [B, L, D] in a single matrix product; each gives [B, L, N, H]."""
-    dtype = layers[0].dtype
-    kernel = jnp.stack([layer.kernel[...] for layer in layers], axis=1).astype(dtype)
+    """Several layers of one shape on the same x [B, L, D] in a single matrix product; each gives [B, L, N, H].
+
+    The heads come first among the columns, so that a mesh that splits them splits the columns alike.
+    """
+    dtype, width = layers[0].dtype, x.shape[-1]
+    kernels = jnp.stack([layer.kernel[...] for layer in layers], axis=2)  # [D, N, n, H]
+    shape = kernels.shape[1:]
     biases = [layer.bias[...] for layer in layers if layer.bias is not None]
-    together = affine(x.astype(dtype), kernel, jnp.stack(biases) if biases else None)
-    return [one[:, :, 0] for one in jnp.split(together, len(layers), axis=2)]
+    bias = jnp.stack(biases, axis=1).reshape(-1) if biases else None
+    together = affine(x.astype(dtype), kernels.reshape(width, -1).astype(dtype), bias)
+    return [one[..., 0, :] for one in jnp.split(together.reshape(*x.shape[:-1], *shape), len(layers), axis=-2)]

@@ -18,7 +18,7 @@ from flax import nnx
 from bert_jax.config import Model
 from bert_jax.modeling.attention import Context
 from bert_jax.modeling.block import Block
-from bert_jax.modeling.kernels import choose, request_for
+from bert_jax.modeling.kernels import choose, platform, request_for
 from bert_jax.modeling.layers import Dense, LayerNorm, Table, bind, constrain_batch, dropout, split_key
 from bert_jax.modeling.parts import Part, Parts, of_module, size, stack, together
 from bert_jax.modeling.products import PRODUCT
@@ -208,7 +208,7 @@ def run_layers(model: Model, steps: Sequence[Layer], last: Layer | None, x: Any,
         """Through the layers of a group, of which the first has a known place in the pattern."""
         common, own = group
         step = lambda place, x, own: steps[place % length](x, common | own[0], *own[1:])
-        return cycle([functools.partial(step, number * size + i) for i in range(length)], x, own, model.unroll)
+        return cycle([functools.partial(step, number * size + i) for i in range(length)], x, own, side_by_side(model))
 
     alike = length // math.gcd(length, size)  # groups until one starts at the same place in the pattern
     x = cycle([functools.partial(through_group, i) for i in range(alike)], x, _at((common, own), slice(-1)))
@@ -253,4 +253,10 @@ def remat(layer: Any, model: Model) -> Any:
     if model.remat == "none":
         return layer
     # Inside a loop XLA cannot merge what is computed again with the first time; a rest of a pattern is outside.
-    return jax.checkpoint(layer, policy=REMAT[model.remat], prevent_cse=len(model.pattern) > 1)
+    outside = len(model.pattern) > 1 or side_by_side(model) >= model.layers
+    return jax.checkpoint(layer, policy=REMAT[model.remat], prevent_cse=outside)
+
+
+def side_by_side(model: Model) -> int:
+    """How many layers are compiled one after the other in a step of the loop over them."""
+    return model.unroll or (model.layers if platform() == "gpu" else 1)

@@ -19,7 +19,7 @@ from flax import nnx
 from jax.extend.random import threefry2x32_p
 
 from bert_jax.config import Model
-from bert_jax.modeling.products import affine
+from bert_jax.modeling.products import affine, apart
 from bert_jax.runtime.sharding import batch_shards, first_row, rows
 
 M = TypeVar("M", bound=nnx.Module)
@@ -52,11 +52,41 @@ class LayerNorm(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(width or model.width), axes=("embed",)) if model.biases else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = x.astype(jnp.float32)
-        y = y - y.mean(-1, keepdims=True)
-        y = y * jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + self.epsilon)
-        y = y * self.scale[...]
-        return (y if self.bias is None else y + self.bias[...]).astype(x.dtype)
+        return normalise(x, self.scale[...], None if self.bias is None else self.bias[...], self.epsilon)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def normalise(x: jax.Array, scale: jax.Array, bias: jax.Array | None, epsilon: float) -> jax.Array:
+    """x [..., D] less its mean, over its deviation, times scale [D] plus bias [D]: in float32, the result in x's dtype.
+
+    For the backward pass it keeps x as it came, where JAX would keep three arrays of that shape in float32.
+    """
+    return _normalise_forward(x, scale, bias, epsilon)[0]
+
+
+def _normalise_forward(x: jax.Array, scale: jax.Array, bias: jax.Array | None, epsilon: float) -> tuple[jax.Array, Any]:
+    y = x.astype(jnp.float32)
+    mean = y.mean(-1, keepdims=True)
+    y = y - mean
+    inverse = jax.lax.rsqrt(jnp.square(y).mean(-1, keepdims=True) + epsilon)
+    y = y * inverse * scale
+    return (y if bias is None else y + bias).astype(x.dtype), (x, scale, bias, mean, inverse)
+
+
+def _normalise_backward(epsilon: float, kept: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
+    del epsilon
+    x, scale, bias, mean, inverse = kept
+    rows = tuple(range(x.ndim - 1))
+    normalised = lambda x: (x.astype(jnp.float32) - mean) * inverse
+    of_scale = (apart(gradient).astype(jnp.float32) * normalised(apart(x))).sum(rows)
+    of_bias = None if bias is None else apart(gradient).astype(jnp.float32).sum(rows)
+    normal, gradient = normalised(x), gradient.astype(jnp.float32) * scale
+    along = normal * (gradient * normal).mean(-1, keepdims=True)
+    of_x = inverse * (gradient - gradient.mean(-1, keepdims=True) - along)
+    return of_x.astype(x.dtype), of_scale, of_bias
+
+
+normalise.defvjp(_normalise_forward, _normalise_backward)
 
 
 class Table(nnx.Module):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from bert_jax.modeling.kernels import Addition, Kernel, Request
 from bert_jax.modeling.visibility import Visibility
 
+QUERIES = 8  # their number is filled up to a multiple of it
 LARGEST_HEAD = 128  # what every GPU that has the kernel takes; Hopper and later take 256
 
 
@@ -25,8 +26,6 @@ def unsupported(request: Request) -> str | None:
         return f"cudnn computes in 16-bit floats, not in {request.dtype} (config.model.dtype='bfloat16')"
     if request.dropout:
         return "cudnn has no dropout on the attention probabilities (config.model.attention_dropout=0 turns it off)"
-    if request.elsewhere:
-        return "cudnn takes queries at all places of a row"
     if request.head_size % 8 or request.head_size > LARGEST_HEAD:
         return f"cudnn takes heads of a multiple of 8 up to {LARGEST_HEAD}, not of {request.head_size}"
     if request.length % 2:
@@ -47,11 +46,16 @@ def attend(
     rate: float = 0.0,
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """q, k [B, L, N, H], v [B, L, N, H] → [B, L, N, H]; `unsupported` tells what must not be asked."""
+    """q [B, P, N, H], k, v [B, L, N, H] → [B, P, N, H]; `unsupported` tells what must not be asked."""
     assert addition is None
     assert rate == 0 or key is None
     seen = visibility.mask()
-    out = jax.nn.dot_product_attention(q, k, v, mask=seen[:, None], scale=scale, implementation="cudnn")
+    places = q.shape[1]
+    if more := -places % QUERIES:
+        q = jnp.pad(q, ((0, 0), (0, more), (0, 0), (0, 0)))
+        seen = jnp.pad(seen, ((0, 0), (0, more), (0, 0)), constant_values=True)
+    out = jax.nn.dot_product_attention(q, k, v, mask=seen[:, None], scale=scale, implementation="cudnn")[:, :places]
+    seen = seen[:, :places]
     if not visibility.ranked:
         return out
     return jnp.where(seen.any(-1)[:, :, None, None], out, 0)  # there may be queries that see nothing
