@@ -167,10 +167,12 @@ def vectors_of(opened: folder.Opened) -> Readout:
 
 
 def label_names(task: Variant) -> Settings:
-    """What config.json says of a task's labels."""
+    """What config.json says of a task's labels; nothing of spans and candidates, which have none."""
     labels = list(task.options.get("labels", ()))
-    if not labels:
+    if task.name == "regression":
         return {"id2label": {"0": "value"}, "label2id": {"value": 0}, "problem_type": "regression"}
+    if not labels:
+        return {}
     names = {"id2label": {str(i): name for i, name in enumerate(labels)}}
     return names | {"label2id": {name: i for i, name in enumerate(labels)}}
 

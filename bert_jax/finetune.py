@@ -152,10 +152,11 @@ def opened(tuning: FineTuning, workdir: Path) -> tuple[LabelledSet, list[str]]:
         of_label = Counter(data.encoded("train").per_example.get("labels", np.zeros(0, int)).tolist())
         said.append("labels: " + ", ".join(f"{name} {of_label.get(i, '')}".strip() for i, name in enumerate(labels)))
     encoded, rows = data.encoded("train"), data.rows("train", seed=0)
-    share = len(encoded.tokens) / (rows.rows * tuning.length)
+    share = len(encoded.tokens) / (rows.rows * encoded.stacked * tuning.length)
+    stacks = f"stacks of {encoded.candidates} rows" if encoded.candidates else "rows"
     said.append(
-        f"{len(encoded.records):,} training examples of {encoded.lengths.mean():.1f} tokens in {rows.rows:,} rows of "
-        f"{tuning.length}, {share:.1%} full"
+        f"{len(encoded.records):,} training examples of {encoded.lengths.mean():.1f} tokens in {rows.rows:,} {stacks} "
+        f"of {tuning.length}, {share:.1%} full"
     )
     return data, said
 
