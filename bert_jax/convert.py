@@ -186,7 +186,8 @@ def part_of(opened: folder.Opened, part: str) -> folder.Opened:
     if part not in opened.encoders:
         raise FormatError(f"--part={part} is no encoder that this objective trains{nearest(part, opened.encoders)}")
     model, params = opened.encoders[part]
-    return dataclasses.replace(opened, model=model, params=params, names={}, encoders={}, kept=frozenset())
+    task = opened.tasks.get(part)
+    return dataclasses.replace(opened, model=model, params=params, names={}, task=task, encoders={}, kept=frozenset())
 
 
 def exchanged(opened: folder.Opened) -> tuple[Params, list[str]]:
