@@ -21,7 +21,7 @@ from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary
 from bert_jax.objectives._cross_entropy import cross_entropy
 from bert_jax.tasks import Outputs, Task, _texts, shared_out
-from bert_jax.tasks._pooling import Pooling, pooled
+from bert_jax.tasks._pooling import Pooling, pooled, pooling_heads
 from data_pipeline.errors import DataError
 from data_pipeline.labelled import Record, check_text, column
 from data_pipeline.labelled_rows import Encoded
@@ -32,8 +32,8 @@ ROWS = ("tokens", "segments", "positions", "token_types")  # fields of a batch [
 
 
 def parts(model: Model, *, pooling: Pooling = "cls") -> Parts:
-    """The head, and the pooler where it reads [CLS]."""
-    return heads.parts(model, *(["pooler"] if pooling == "cls" else []), "choice_head")
+    """The head, and what the pooling trains."""
+    return heads.parts(model, *pooling_heads(model, pooling), "choice_head")
 
 
 def build(model: Model, vocabulary: Vocabulary, *, pooling: Pooling = "cls") -> Objective:

@@ -76,6 +76,7 @@ TASKS = {
     "classification": use("classification"),
     "classification, mean": use("classification", pooling="mean"),
     "classification, max": use("classification", pooling="max", dropout_samples=2),
+    "classification, learned layers": use("classification", pooling="learned_layers"),
     "regression": use("regression", label="degree"),
     "tagging": use("tagging"),
     "question_answering": use("question_answering", context="text"),
@@ -214,6 +215,14 @@ def test_a_task_from_files_to_answers(files, tmp_path, capsys) -> None:
     probabilities = theirs.eval()(**tokens).logits.softmax(-1).detach().numpy()
     ours = [[answer["probabilities"][name] for name in ("bad", "good")] for answer in answers]
     np.testing.assert_allclose(probabilities, ours, atol=1e-5)
+
+
+def test_a_head_that_no_class_of_transformers_has_is_not_exported(files, tmp_path, capsys) -> None:
+    """BertForSequenceClassification with the pooler that came with the encoder would answer otherwise."""
+    finetune.finetune(tuning(files, "classification, mean", epochs=1), tmp_path)
+    assert "not exported: task.pooling is 'mean', and every class of transformers" in capsys.readouterr().err
+    assert not (tmp_path / "huggingface").exists()
+    assert predict.load(tmp_path)(predict.from_texts(["ae joy oo"], ("text",)))[0]["label"] in ("good", "bad")
 
 
 @pytest.mark.parametrize(
