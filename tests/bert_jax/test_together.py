@@ -72,7 +72,7 @@ def test_one_task_alone_learns_as_without_others(files, tmp_path, task) -> None:
         state, _ = one(state, sharding.put_batch(rows.batch(step * size, size), mesh), ())
         states, metrics = many(states, sharding.put_batch(own.batch(step * 4, 4), mesh), {"own": ()})
     assert {"loss", "own_loss", "own_accuracy"} <= metrics.keys()
-    found, wanted = dict(flatten(states["params"])), dict(flatten(regroup(state["params"])))
+    found, wanted = flatten(states["params"]), flatten(regroup(state["params"]))
     assert found.keys() == wanted.keys()
     for name, values in wanted.items():
         np.testing.assert_array_equal(np.asarray(found[name]), np.asarray(values), err_msg=name)

@@ -86,9 +86,7 @@ def test_every_parameter_that_a_pooling_trains_has_a_gradient(pooling) -> None:
 
 def test_the_last_four_of_fewer_layers_are_refused() -> None:
     few = dataclasses.replace(MODEL, layers=3)
-    with pytest.raises(
-        ConfigError, match=r"task\.pooling is 'last_four'; it must be another for an encoder of 3 layers"
-    ):
+    with pytest.raises(ConfigError, match=r"task\.pooling is .last_four.; it must be another for .* of 3 layers"):
         pooling_heads(few, "last_four")
 
 
