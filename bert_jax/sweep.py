@@ -55,7 +55,7 @@ def define_flags() -> None:
         "measure",
         "eval_loss",
         ["eval_loss", "loss"],
-        "What is searched for: the least held-out loss (fine-tuning: the highest dev metric), or the least logged loss.",
+        "What is searched for: the least held-out loss (fine-tuning: the highest dev metric), or least logged loss.",
     )
     flags.DEFINE_integer("seed", 0, "Of the sampler.")
 

@@ -217,6 +217,27 @@ def test_a_task_from_files_to_answers(files, tmp_path, capsys) -> None:
     np.testing.assert_allclose(probabilities, ours, atol=1e-5)
 
 
+@pytest.mark.torch
+def test_the_export_of_a_question_answering_run_gives_the_same_logits(files, tmp_path) -> None:
+    """As transformers' class opens it, which has as many outputs as config.json has labels."""
+    import torch
+    import transformers
+
+    finetune.finetune(tuning(files, "question_answering", epochs=1), tmp_path)
+    folder = tmp_path / "huggingface"
+    theirs, report = transformers.AutoModelForQuestionAnswering.from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"]
+    predictor, record = predict.load(tmp_path), predict.Record({"question": "what is it", "text": "ae joy oo"}, "here")
+    data = dataclasses.replace(predictor.data, records={"given": [record]})
+    shown = data._kept["given"] = data.task.encode([record], data.tokenizer, data.length, False)
+    ours = task_scores.read(task_scores.reader(predictor.config, data), data, "given", predictor.params)
+    inputs = {"input_ids": shown.tokens, "token_type_ids": shown.token_types}
+    with torch.no_grad():
+        out = theirs.eval()(**{name: torch.tensor(x[None], dtype=torch.long) for name, x in inputs.items()})
+    np.testing.assert_allclose(out.start_logits[0].numpy(), ours["start"], atol=1e-5)
+    np.testing.assert_allclose(out.end_logits[0].numpy(), ours["end"], atol=1e-5)
+
+
 def test_a_head_that_no_class_of_transformers_has_is_not_exported(files, tmp_path, capsys) -> None:
     """BertForSequenceClassification with the pooler that came with the encoder would answer otherwise."""
     finetune.finetune(tuning(files, "classification, mean", epochs=1), tmp_path)
