@@ -112,8 +112,8 @@ def export(
         not given, as the encoder's folder says.
 
     Raises:
-      FormatError: nothing to export, no such part, an encoder that the family cannot express, or an output that is in
-        use.
+      FormatError: nothing to export, no such part, an encoder that the family cannot express, a task's head that no
+        class has, or an output that is in use.
     """
     opened = folder.read(workdir, step, store, checkpoints)
     opened = part_of(opened, part) if part else opened
@@ -122,6 +122,7 @@ def export(
         kept = bert.encoder_parts(opened.model).keys() | {"pooler"}
         params = {name: arrays for name, arrays in opened.params.items() if name in kept}
         opened = dataclasses.replace(opened, params=params, names={}, task=None, readout=readout)
+    check_pooling(opened.task)
     with written_whole(output) as temporary:
         ids = None
         if opened.tokenizer is not None:
@@ -166,11 +167,24 @@ def vectors_of(opened: folder.Opened) -> Readout:
     return dataclasses.replace(plain, steps=(*plain.steps, fitted)).normalised(f.normalise)
 
 
+def check_pooling(task: Variant | None) -> None:
+    """Raises FormatError for a task whose head reads another vector than the classes of transformers do."""
+    pooling = task.options.get("pooling", "cls") if task else "cls"
+    if pooling != "cls":
+        raise FormatError(
+            f"task.pooling is {pooling!r}, and every class of transformers for this task reads [CLS] of the last layer "
+            "through the pooler: it would answer otherwise; bert_jax.predict answers from the work folder, and "
+            "bert_jax.convert --pooling=mean writes the encoder alone, for vectors"
+        )
+
+
 def label_names(task: Variant) -> Settings:
-    """What config.json says of a task's labels."""
+    """What config.json says of a task's labels; nothing of spans and candidates, which have none."""
     labels = list(task.options.get("labels", ()))
-    if not labels:
+    if task.name == "regression":
         return {"id2label": {"0": "value"}, "label2id": {"value": 0}, "problem_type": "regression"}
+    if not labels:
+        return {}
     names = {"id2label": {str(i): name for i, name in enumerate(labels)}}
     return names | {"label2id": {name: i for i, name in enumerate(labels)}}
 
@@ -184,7 +198,8 @@ def part_of(opened: folder.Opened, part: str) -> folder.Opened:
     if part not in opened.encoders:
         raise FormatError(f"--part={part} is no encoder that this objective trains{nearest(part, opened.encoders)}")
     model, params = opened.encoders[part]
-    return dataclasses.replace(opened, model=model, params=params, names={}, encoders={}, kept=frozenset())
+    task = opened.tasks.get(part)
+    return dataclasses.replace(opened, model=model, params=params, names={}, task=task, encoders={}, kept=frozenset())
 
 
 def exchanged(opened: folder.Opened) -> tuple[Params, list[str]]:

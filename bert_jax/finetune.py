@@ -21,7 +21,7 @@ import numpy as np
 from absl import flags
 
 from bert_jax.checkpoints.manager import restore_params
-from bert_jax.config import Checkpoints, Config, FineTuning, Labelled, Phase, use
+from bert_jax.config import Beside, Checkpoints, Config, FineTuning, Labelled, Phase, use
 from bert_jax.evaluators import task_scores
 from bert_jax.formats import folder
 from bert_jax.report import write_report
@@ -30,12 +30,15 @@ from bert_jax.runtime.trees import flatten
 from bert_jax.tasks import load_task, objective_of, with_labels
 from bert_jax.train import train
 from bert_jax.training.labelled import LabelledSet
+from bert_jax.training.together import LabelledSets
 from configuration import cli
 from configuration import flags as config_flags
 from configuration.foreign import FormatError
-from configuration.variants import ConfigError
+from configuration.variants import ConfigError, Variant
 from data_pipeline import checkpoint_tokenizer
+from data_pipeline.errors import DataError
 from data_pipeline.labelled import Record, open_records
+from data_pipeline.tokenizers import Tokenizer
 
 SUMMARY = "scores.json"
 ENCODER = "encoder.json"  # what init_from held when the work folder was begun
@@ -69,6 +72,7 @@ def finetune(tuning: FineTuning, workdir: Path, seeds: int = 1) -> dict[str, Any
       ConfigError, DataError: what the configuration names is not there or does not fit.
     """
     data, said = opened(tuning, workdir)
+    main = data.main
     asked = {"tuning": config_flags.to_dict(tuning), "records": records_hash(data)}
     check_same_encoder(tuning, workdir)
     if (done := finished(workdir, asked, seeds)) is not None:
@@ -82,9 +86,9 @@ def finetune(tuning: FineTuning, workdir: Path, seeds: int = 1) -> dict[str, Any
     figures: dict[str, Any] = {
         "task": tuning.name,
         "encoder": tuning.init_from,
-        "metric": data.task.main,
-        "labels": list(data.labelled.task.options.get("labels", ())),
-        "examples": {split: len(records) for split, records in data.records.items()},
+        "metric": main.task.main,
+        "labels": list(main.labelled.task.options.get("labels", ())),
+        "examples": {split: len(records) for split, records in main.records.items()},
         "seeds": found,
         "scores": {name: spread([each[name] for each in found]) for name in found[0] if name.startswith(OF_SPLITS)},
         **asked,
@@ -119,17 +123,18 @@ def check_same_encoder(tuning: FineTuning, workdir: Path) -> None:
     cli.write_json(path, found)
 
 
-def records_hash(data: LabelledSet) -> str:
+def records_hash(data: LabelledSet | LabelledSets) -> str:
     """A hash of every record of every split."""
     digest = hashlib.sha256()
-    for split, records in data.records.items():
-        for record in records:
-            digest.update(json.dumps([split, record.values], default=str, sort_keys=True).encode())
+    for own in data.sets.values():
+        for split, records in own.records.items():
+            for record in records:
+                digest.update(json.dumps([split, record.values], default=str, sort_keys=True).encode())
     return digest.hexdigest()
 
 
-def opened(tuning: FineTuning, workdir: Path) -> tuple[LabelledSet, list[str]]:
-    """The labelled set, and what is said of it before training.
+def opened(tuning: FineTuning, workdir: Path) -> tuple[LabelledSet | LabelledSets, list[str]]:
+    """The labelled set, or those of several tasks, and what is said of them before training.
 
     Raises:
       ConfigError, DataError: there is no encoder, tokenizer or labelled example, or they do not fit.
@@ -139,40 +144,107 @@ def opened(tuning: FineTuning, workdir: Path) -> tuple[LabelledSet, list[str]]:
     tokenizer = folder.read_tokenizer(Path(tuning.init_from))
     if tokenizer is None:
         raise FormatError(f"{tuning.init_from} has no tokenizer, without which no text can be read")
-    task = load_task(tuning.task)
-    records = open_records(tuning.source, dev_share=tuning.dev_share, text=task.text)
+    if not tuning.beside:
+        labelled = Labelled(tuning.source, tuning.task, tuning.dev_share, tuning.packed)
+        return opened_set(tuning, labelled, tokenizer, workdir)
+    sets: dict[str, LabelledSet] = {}
+    said: list[str] = []
+    learnt: list[FineTuning | Beside] = [tuning, *tuning.beside]
+    for each in learnt:
+        labelled = Labelled(each.source, each.task, each.dev_share, tuning.packed, each.name, each.weight)
+        try:
+            sets[each.name], lines = opened_set(tuning, labelled, tokenizer, workdir)
+        except (ConfigError, DataError) as error:
+            raise type(error)(f"task {each.name}: {error}") from None
+        said += lines
+    data = LabelledSets(with_rows(tuning, sets))
+    rows = ", ".join(f"{own.labelled.rows * shards_of(tuning)} of {name}" for name, own in data.sets.items())
+    return data, [*said, f"rows in a batch: {rows}"]
+
+
+def opened_set(
+    tuning: FineTuning, labelled: Labelled, tokenizer: Tokenizer, workdir: Path
+) -> tuple[LabelledSet, list[str]]:
+    """The labelled set of one task, whose labels are found, and what is said of it before training."""
+    task = load_task(labelled.task)
+    records = open_records(labelled.source, dev_share=labelled.dev_share, text=task.text)
     if "train" not in records or "dev" not in records:
-        raise ConfigError(f"source is {tuning.source.name}, which has no training or dev examples; name files of both")
+        raise ConfigError(
+            f"source is {labelled.source.name}, which has no training or dev examples; name files of both"
+        )
     labels = task.find_labels(records["train"])
-    labelled = Labelled(tuning.source, with_labels(tuning.task, labels), tuning.dev_share, tuning.packed)
+    labelled = dataclasses.replace(labelled, task=with_labels(labelled.task, labels))
     data = LabelledSet(labelled, tuning.length, tuning.seed, tokenizer, records, workdir)
     counts = ", ".join(f"{len(found):,} {split}" for split, found in records.items())
-    said = [f"{tuning.name}: {counts} examples"]
+    said = [f"{labelled.name or tuning.name}: {counts} examples"]
     if labels:
         of_label = Counter(data.encoded("train").per_example.get("labels", np.zeros(0, int)).tolist())
         said.append("labels: " + ", ".join(f"{name} {of_label.get(i, '')}".strip() for i, name in enumerate(labels)))
     encoded, rows = data.encoded("train"), data.rows("train", seed=0)
-    share = len(encoded.tokens) / (rows.rows * tuning.length)
+    share = len(encoded.tokens) / (rows.rows * encoded.stacked * tuning.length)
+    stacks = f"stacks of {encoded.candidates} rows" if encoded.candidates else "rows"
     said.append(
-        f"{len(encoded.records):,} training examples of {encoded.lengths.mean():.1f} tokens in {rows.rows:,} rows of "
-        f"{tuning.length}, {share:.1%} full"
+        f"{len(encoded.records):,} training examples of {encoded.lengths.mean():.1f} tokens in {rows.rows:,} {stacks} "
+        f"of {tuning.length}, {share:.1%} full"
     )
     return data, said
 
 
-def config_of(tuning: FineTuning, data: LabelledSet) -> Config:
+def shards_of(tuning: FineTuning) -> int:
+    """Into how many parts a batch is split."""
+    return sharding.batch_shards(sharding.make_mesh(tuning.mesh))
+
+
+def with_rows(tuning: FineTuning, sets: Mapping[str, LabelledSet]) -> dict[str, LabelledSet]:
+    """The sets of several tasks, each with the rows of it that a row of the batch holds: at least one.
+
+    A row of the batch is what one part of the mesh reads, so that every part has rows of every task.
+    """
+    rows = np.array([own.rows("train", seed=0).rows for own in sets.values()])
+    examples = sum(len(own.encoded("train").records) for own in sets.values())
+    wanted = tuning.batch_size * rows.sum() / examples / shards_of(tuning)
+    shares = rows**tuning.mixing / (rows**tuning.mixing).sum()
+    number = [max(1, round(wanted * share)) for share in shares]
+    of = lambda own, n: dataclasses.replace(own, labelled=dataclasses.replace(own.labelled, rows=n))
+    return {name: of(own, n) for (name, own), n in zip(sets.items(), number, strict=True)}
+
+
+def batch_and_steps(tuning: FineTuning, data: LabelledSet | LabelledSets) -> tuple[int, int]:
+    """Rows of a batch, and batches of all epochs."""
+    shards = shards_of(tuning)
+    if isinstance(data, LabelledSets):
+        rows = sum(own.rows("train", seed=0).rows for own in data.sets.values())
+        in_batch = shards * sum(own.labelled.rows for own in data.sets.values())
+        return shards, max(1, round(tuning.epochs * rows / in_batch))
+    rows = data.rows("train", seed=0).rows
+    in_row = len(data.encoded("train").records) / rows
+    batch = min(max(1, round(tuning.batch_size / in_row / shards)) * shards, rows // shards * shards)
+    return max(1, batch), max(1, round(tuning.epochs * rows / max(1, batch)))
+
+
+def objective_for(data: LabelledSet | LabelledSets) -> Variant:
+    """What the run learns: the task's objective, or those of several together."""
+    if isinstance(data, LabelledSet):
+        return objective_of(data.labelled.task)
+    learnt = [own.labelled for own in data.sets.values()]
+    return use(
+        "together",
+        tasks=tuple(objective_of(each.task) for each in learnt),
+        called=tuple(each.name for each in learnt),
+        weights=tuple(each.weight for each in learnt),
+    )
+
+
+def config_of(tuning: FineTuning, data: LabelledSet | LabelledSets) -> Config:
     """The run that a seed makes."""
     model = folder.read_model(Path(tuning.init_from))
-    rows, mesh = data.rows("train", seed=0), sharding.make_mesh(tuning.mesh)
-    in_row = len(data.encoded("train").records) / rows.rows
-    shards = sharding.batch_shards(mesh)
-    batch = min(max(1, round(tuning.batch_size / in_row / shards)) * shards, rows.rows // shards * shards)
-    steps = max(1, round(tuning.epochs * rows.rows / max(1, batch)))
+    batch, steps = batch_and_steps(tuning, data)
+    first, *others = (own.labelled for own in data.sets.values())
     every = max(1, steps // tuning.evaluations) if tuning.evaluations else 0
     return Config(
         name=tuning.name,
-        phases=(Phase(steps, tuning.length, max(1, batch), tuning.learning_rate, tuning.schedule),),
-        labelled=data.labelled,
+        phases=(Phase(steps, tuning.length, batch, tuning.learning_rate, tuning.schedule),),
+        labelled=dataclasses.replace(first, beside=tuple(others)),
         transfer=dataclasses.replace(tuning.transfer, fresh_layers=0) if tuning.untrained else tuning.transfer,
         model=dataclasses.replace(
             model,
@@ -184,7 +256,7 @@ def config_of(tuning: FineTuning, data: LabelledSet) -> Config:
             remat="none",
             isolate_documents=True,
         ),
-        objective=objective_of(data.labelled.task),
+        objective=objective_for(data),
         optimizer=tuning.optimizer,
         clip_norm=tuning.clip_norm,
         seed=tuning.seed,
@@ -193,14 +265,14 @@ def config_of(tuning: FineTuning, data: LabelledSet) -> Config:
         checkpoints=Checkpoints(every_steps=every or steps, keep=1, keep_best=int(every > 0)),
         evaluators=(use("task_scores"),),
         eval_every=every,
-        best_metric=f"dev_{tuning.best_metric or data.task.main}" if every else "",
+        best_metric=f"dev_{tuning.best_metric or data.main.task.main}" if every else "",
         best_mode="max",
         patience=tuning.patience,
         log_every=max(1, min(10, steps // 50)),
     )
 
 
-def one_seed(tuning: FineTuning, data: LabelledSet, workdir: Path) -> dict[str, Any]:
+def one_seed(tuning: FineTuning, data: LabelledSet | LabelledSets, workdir: Path) -> dict[str, Any]:
     """Trains with one seed, scores what was best, writes predictions and export; goes on where it was."""
     done = workdir / "evaluation.json"
     config = config_of(tuning, data)
@@ -212,21 +284,33 @@ def one_seed(tuning: FineTuning, data: LabelledSet, workdir: Path) -> dict[str, 
             return figures
     figures = {"seed": tuning.seed, "trained_steps": trained["steps"], "train_seconds": trained["train_seconds"]}
     figures |= score(config, data, workdir)
-    export(workdir, workdir / "huggingface")
+    for name, own in data.sets.items():
+        export(workdir, folder_of(data, own, workdir) / "huggingface", name)
     cli.write_json(done, figures)
     return figures
 
 
-def score(config: Config, data: LabelledSet, workdir: Path) -> dict[str, Any]:
+def folder_of(data: LabelledSet | LabelledSets, own: LabelledSet, workdir: Path) -> Path:
+    """Where what is found of a task stands: of the main one, or of one alone, in the work folder itself."""
+    return workdir if own is data.main else workdir / own.labelled.name
+
+
+def score(config: Config, data: LabelledSet | LabelledSets, workdir: Path) -> dict[str, Any]:
     """The scores of the best checkpoint on dev and test, whose predictions are written."""
     _, params, step = restore_params(workdir, "best" if config.eval_every else "")
-    run = task_scores.reader(config, data)
+    runs = {name: task_scores.reader(config, own) for name, own in data.sets.items()}
     figures: dict[str, Any] = {"step": step}
-    for split in [split for split in ("dev", "test") if split in data.records]:
-        outputs = task_scores.read(run, data, split, params)
-        encoded, records = data.encoded(split), data.records[split]
-        figures |= {f"{split}_{name}": x for name, x in data.task.scores(outputs, encoded, records).items()}
-        write_predictions(workdir, split, records, data.task.answers(outputs, encoded, records))
+    for split in ("dev", "test"):
+        scores = {}
+        for name, own in data.sets.items():
+            if split not in own.records:
+                continue
+            outputs = task_scores.read(runs[name], own, split, params)
+            encoded, records = own.encoded(split), own.records[split]
+            scores[name] = own.task.scores(outputs, encoded, records)
+            answers = own.task.answers(outputs, encoded, records)
+            write_predictions(folder_of(data, own, workdir), split, records, answers)
+        figures |= task_scores.named(data, split, scores) if scores else {}
     return figures
 
 
@@ -248,12 +332,16 @@ def read_predictions(workdir: Path, split: str) -> tuple[list[Record], list[dict
     return [Record(line, line["where"]) for line in read], [line["predicted"] for line in read]
 
 
-def export(workdir: Path, output: Path) -> None:
-    """Writes the best weights for the library transformers; says why where it has no class for them."""
+def export(workdir: Path, output: Path, task: str = "") -> None:
+    """Writes the best weights for the library transformers; says why where it has no class for them.
+
+    Args:
+      task: of several tasks, the one whose head is written with the encoder.
+    """
     from bert_jax import convert
 
     try:
-        convert.export(workdir, output, step="best")
+        convert.export(workdir, output, part=task, step="best")
     except FormatError as error:
         print(f"not exported: {error}", file=sys.stderr)
 

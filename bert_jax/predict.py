@@ -2,6 +2,7 @@
 
     python -m bert_jax.predict --workdir=runs/polarity --text="A moving film."
     python -m bert_jax.predict --workdir=runs/polarity --input=reviews.jsonl --output=answers.jsonl
+    python -m bert_jax.predict --workdir=runs/sick --task=relatedness --text="A man runs." --text="Someone moves."
 
 The input is JSON-lines with the columns that the task reads or, for a task of one text, a text a line. Each line of the
 output is what was given with what the model answers, as "predicted".
@@ -24,7 +25,7 @@ from bert_jax.tasks import load_task
 from bert_jax.training.labelled import LabelledSet
 from configuration import cli
 from configuration.foreign import FormatError
-from configuration.variants import ConfigError, use
+from configuration.variants import ConfigError, nearest, use
 from data_pipeline.errors import DataError
 from data_pipeline.labelled import Record
 
@@ -32,17 +33,18 @@ GIVEN = "given"  # the split that is predicted
 
 
 def predict_flags() -> None:
-    """--text, --input, --output"""
+    """--text, --input, --output, --task"""
     flags.DEFINE_multi_string("text", [], "A text; several make a list, and a task with two texts takes two.")
     flags.DEFINE_string("input", "", "JSON-lines with the task's columns, or one text a line.")
     flags.DEFINE_string("output", "", "JSON-lines with the answers; if not given, they are printed.")
+    flags.DEFINE_string("task", "", "Of several tasks learnt at once, the one that answers; else the main one.")
 
 
 def main() -> dict[str, Any]:
     """The command."""
     if bool(cli.FLAGS.text) == bool(cli.FLAGS.input):
         raise ConfigError("give either --text, or --input with a file")
-    predictor = load(Path(cli.FLAGS.workdir))
+    predictor = load(Path(cli.FLAGS.workdir), cli.FLAGS.task)
     columns = predictor.columns
     records = from_texts(cli.FLAGS.text, columns) if cli.FLAGS.text else from_file(Path(cli.FLAGS.input), columns)
     answers = predictor(records)
@@ -78,11 +80,14 @@ class Predictor:
         return data.task.answers(outputs, data.encoded(GIVEN), records)
 
 
-def load(workdir: Path) -> Predictor:
+def load(workdir: Path, task: str = "") -> Predictor:
     """The best checkpoint of a fine-tuning run, or of the seed that was best on dev.
 
+    Args:
+      task: the name of one of several tasks that were learnt at once; the main one, if not given.
+
     Raises:
-      ConfigError: it is no work folder of such a run.
+      ConfigError: it is no work folder of such a run, or has no such task.
     """
     if (workdir / "scores.json").exists() and not (workdir / "checkpoints").is_dir():
         scores = json.loads((workdir / "scores.json").read_text())
@@ -96,10 +101,14 @@ def load(workdir: Path) -> Predictor:
         raise FormatError(f"{workdir} is the work folder of pretraining; give one that `bert_jax.finetune` made")
     tokenizer = folder.read_tokenizer(workdir)
     assert tokenizer is not None
-    load_task(config.labelled.task)
+    learnt = {each.name: each for each in (config.labelled, *config.labelled.beside)}
+    if task and task not in learnt:
+        known = [name for name in learnt if name]
+        raise ConfigError(f"--task={task}: {workdir} has learnt no such task{nearest(task, known)}")
+    labelled = learnt[task] if task else config.labelled
+    load_task(labelled.task)
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, kernel=use("auto")))
-    assert config.labelled is not None
-    data = LabelledSet(config.labelled, config.phases[-1].length, config.seed, tokenizer, {}, workdir)
+    data = LabelledSet(labelled, config.phases[-1].length, config.seed, tokenizer, {}, workdir)
     return Predictor(config, params, data)
 
 

@@ -165,7 +165,7 @@ def simple_systems(suite: Suite, task: FineTuning, encoders: Mapping[str, str], 
     serving = {name: baseline for name, baseline in wanted.items() if task.task.name in baseline.tasks}
     if not serving:
         return
-    data, _ = opened(dataclasses.replace(task, init_from=next(iter(encoders.values()))), workdir)
+    data = opened(dataclasses.replace(task, init_from=next(iter(encoders.values()))), workdir)[0].main
     options = {v.name: config_flags.to_dict(v) for v in suite.baselines}
     for name, baseline in serving.items():
         own = workdir / name / task.name

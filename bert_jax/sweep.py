@@ -3,6 +3,10 @@
     python -m bert_jax.sweep --config=configs/demo.py --config.data.store=runs/demo/store --workdir=runs/sweep \\
         --vary='phases.0.learning_rate=2e-3..2e-2:log' --vary='phases.0.batch_size=8|16|32' --trials=20
 
+    python -m bert_jax.sweep --config=configs/tasks/polarity.py --config.init_from=runs/demo --workdir=runs/sweep \\
+        --vary='learning_rate=1e-5..1e-4:log' --vary='batch_size=16|32' --vary='schedule.warmup=0.0|0.1' --trials=10
+
+Pretraining is judged by its held-out loss, fine-tuning by the highest dev metric, the one that chooses its weights.
 Each trial is a training run in a process of its own, in workdir/trials. What is known of all of them is in
 workdir/sweep.journal: run again, a sweep goes on, also with the training that was under way. The same command on
 several machines that share the folder works on the same sweep, one trial a machine at a time.
@@ -23,8 +27,10 @@ from typing import Any
 
 from absl import flags
 
+from bert_jax.config import FineTuning
 from bert_jax.sweeping import picture, space, trial
 from bert_jax.sweeping.space import Choice, Space
+from bert_jax.tasks import load_task
 from configuration import cli, locks
 from configuration import flags as config_flags
 from configuration.variants import ConfigError
@@ -45,7 +51,12 @@ def define_flags() -> None:
     flags.DEFINE_integer("trials", 20, "How many trials, for tpe.", lower_bound=1)
     flags.DEFINE_enum("pruner", "median", ["median", "asha", "none"], "Which trials are ended early.")
     flags.DEFINE_integer("rungs", 10, "How often in a training its logged loss is compared.", lower_bound=2)
-    flags.DEFINE_enum("measure", "eval_loss", ["eval_loss", "loss"], "What is searched for the least of.")
+    flags.DEFINE_enum(
+        "measure",
+        "eval_loss",
+        ["eval_loss", "loss"],
+        "What is searched for: the least held-out loss (fine-tuning: the highest dev metric), or least logged loss.",
+    )
     flags.DEFINE_integer("seed", 0, "Of the sampler.")
 
 
@@ -66,8 +77,8 @@ class Sweep:
     """A sweep in a work folder, as one of the processes that work on it.
 
     Raises:
-      ConfigError: a field or a value that the configuration does not take, no store, another sweep in the folder, or
-        Optuna is missing.
+      ConfigError: a field or a value that the configuration does not take, no store or encoder, another sweep in the
+        folder, or Optuna is missing.
     """
 
     def __init__(
@@ -87,19 +98,19 @@ class Sweep:
         if importlib.util.find_spec("optuna") is None:
             raise ConfigError("a sweep needs Optuna: pip install 'bert_jax[sweep]'")
         self.varied, self.workdir, self.sampler, self.seed, self.rungs = varied, workdir, sampler, seed, rungs
-        self.base = config_flags.override(config_flags.read(config), overrides)
+        self.base = config_flags.override(config_flags.read(config, ("init_from",)), overrides)
+        self.tuned = isinstance(self.base, FineTuning)
         for field, values in varied.items():
             tried = values.values if isinstance(values, Choice) else (values.low, values.high)
             for value in tried:
                 config_flags.override(self.base, {field: space.as_text(value)})
-        store = self.base.data.store or str(workdir / "store")
-        Store.open(store)
-        overrides = {**overrides, "data.store": str(Path(store).absolute())}
-        self.commands = commands or trial.commands(config, overrides, held_out)
+        self.measure = self._measure(held_out)
+        self.sign = -1 if self.tuned and held_out else 1  # the study searches for the least
+        self.commands = commands or self._commands(config, overrides, held_out)
         self.grid = {f: values.grid(f) for f, values in varied.items()} if sampler == "grid" else {}
         self.trials = math.prod(map(len, self.grid.values())) if self.grid else trials
         workdir.mkdir(parents=True, exist_ok=True)
-        self.study = self._open(pruner, held_out)
+        self.study = self._open(pruner)
 
     def run(self) -> dict[str, Any]:
         """Works until every trial is done, here or elsewhere; gives the table.
@@ -117,7 +128,23 @@ class Sweep:
                 break
         return self._write()
 
-    def _open(self, pruner: str, held_out: bool) -> Any:
+    def _measure(self, held_out: bool) -> str:
+        """The name of what trials are judged by."""
+        if not held_out:
+            return "loss"
+        return f"dev_{self.base.best_metric or load_task(self.base.task).main}" if self.tuned else "eval_loss"
+
+    def _commands(self, config: str, overrides: Mapping[str, str], held_out: bool) -> trial.Commands:
+        """The processes of a trial, after a look at what all of them need."""
+        if self.tuned:
+            if not self.base.init_from:
+                raise ConfigError("there is no encoder to fine-tune: give --config.init_from=, a folder with one")
+            return trial.tuning_commands(config, overrides, self.measure if held_out else "")
+        store = self.base.data.store or str(self.workdir / "store")
+        Store.open(store)
+        return trial.commands(config, {**overrides, "data.store": str(Path(store).absolute())}, held_out)
+
+    def _open(self, pruner: str) -> Any:
         """The study in the work folder, a new one if there is none."""
         import optuna
         from optuna.storages import JournalStorage
@@ -138,7 +165,7 @@ class Sweep:
         what = {
             "config": config_flags.to_dict(self.base),
             "space": {field: repr(values) for field, values in self.varied.items()},
-            "measure": "eval_loss" if held_out else "loss",
+            "measure": self.measure,
         }
         what = json.loads(json.dumps(what))
         with self._alone():
@@ -213,9 +240,10 @@ class Sweep:
 
         fields = {field: space.as_text(value) for field, value in chosen.params.items()}
         try:
-            steps = config_flags.override(self.base, fields).steps
+            fitting = config_flags.override(self.base, fields)
         except ConfigError as error:  # values that do not go together
             return trial.Outcome("failed", None, str(error))
+        steps = 0 if self.tuned else fitting.steps
         return trial.run(self._folder(chosen.number), fields, steps, self.rungs, self.commands, report, descriptor)
 
     def _tell(self, chosen: Any, outcome: trial.Outcome, seconds: float) -> None:
@@ -226,7 +254,8 @@ class Sweep:
         chosen.set_user_attr("seconds", seconds)
         state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[outcome.state]
         with self._alone():
-            self.study.tell(chosen.number, outcome.value if state == TrialState.COMPLETE else None, state=state)
+            told = self.sign * outcome.value if state == TrialState.COMPLETE and outcome.value is not None else None
+            self.study.tell(chosen.number, told, state=state)
 
     def _write(self) -> dict[str, Any]:
         """Writes sweep.json and sweep.png from what is known by now."""
@@ -234,7 +263,7 @@ class Sweep:
             {
                 "trial": t.number,
                 "state": t.state.name.lower(),
-                "value": t.value if t.state.name == "COMPLETE" else None,
+                "value": self.sign * t.value if t.state.name == "COMPLETE" else None,
                 "fields": dict(t.params),
                 "losses": {str(rung): loss for rung, loss in sorted(t.intermediate_values.items())},
                 "seconds": t.user_attrs.get("seconds"),
@@ -246,8 +275,9 @@ class Sweep:
         done = [row for row in rows if row["value"] is not None]
         if rows and all(row["state"] == "fail" for row in rows) and len(rows) >= self.trials:
             raise ConfigError(f"no trial could be trained; the first one says: {rows[0]['note']}")
-        best = min(done, key=lambda row: row["value"]) if done else None
+        best = min(done, key=lambda row: self.sign * row["value"]) if done else None
         figures = {"measure": self.study.user_attrs["measure"], "best": best, "rungs": self.rungs, "trials": rows}
+        figures["highest"] = self.sign < 0
         with self._alone():
             cli.write_json(self.workdir / "sweep.json", figures)
             if len(done) > 1:
@@ -264,7 +294,8 @@ class Sweep:
 
 def describe(figures: Mapping[str, Any]) -> str:
     """The trials as a table, the best first; those that ended early after them."""
-    rows = sorted(figures["trials"], key=lambda row: (row["value"] is None, row["value"] or 0, row["trial"]))
+    sign = -1 if figures["highest"] else 1
+    rows = sorted(figures["trials"], key=lambda row: (row["value"] is None, sign * (row["value"] or 0), row["trial"]))
     fields = list(dict.fromkeys(field for row in rows for field in row["fields"]))
     heads = ["trial", *fields, figures["measure"], ""]
     cells = [

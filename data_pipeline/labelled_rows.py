@@ -3,6 +3,10 @@
 Which lengths stand together in a row is fixed once, by best fit; which examples of these lengths they are is drawn anew
 in each epoch, as is the order of the rows. So every epoch has as many rows, hardly any place is padding, and a batch is
 a pure function of (examples, length, seed, step).
+
+An example of C candidates takes C rows side by side, a stack: each row of a stack holds one candidate of each of the
+stack's examples, and all candidates of an example begin at the same place. So no candidate has less than a whole row of
+room, and a loss over an example's candidates reads one stack.
 """
 
 import functools
@@ -21,20 +25,29 @@ NONE = -1  # the number of an example that is not there
 
 
 class Encoded(NamedTuple):
-    """n labelled examples as tokens, one after the other: T of them, special tokens included."""
+    """n labelled examples as tokens, one after the other: T of them, special tokens included.
+
+    An example of candidates has C sequences of tokens, some of which may be empty; others have one.
+    """
 
     tokens: np.ndarray  # int32 [T]
     token_types: np.ndarray  # int32 [T]
-    offsets: np.ndarray  # int64 [n+1], where each example begins
+    offsets: np.ndarray  # int64 [n·C+1], where each sequence begins
     records: np.ndarray  # int64 [n], the record of each: windows of a long text are examples of one record
     per_example: Mapping[str, np.ndarray] = {}  # [n, …], such as labels
     per_token: Mapping[str, np.ndarray] = {}  # [T], such as tags
     aside: Mapping[str, Any] = {}  # what reading the answers needs and the device does not
+    candidates: int = 0  # C, of every example; 0 for one sequence an example, in batches without an axis of them
 
     @property
     def lengths(self) -> np.ndarray:
-        """int64 [n]"""
-        return np.diff(self.offsets)
+        """int64 [n], of the longest sequence of each example."""
+        return np.diff(self.offsets).reshape(-1, self.stacked).max(1)
+
+    @property
+    def stacked(self) -> int:
+        """C, at least 1."""
+        return max(1, self.candidates)
 
 
 class LabelledRows:
@@ -45,7 +58,7 @@ class LabelledRows:
       length: L.
       pad: id of the padding.
       seed: of the order; None for that of the examples, in which each stands once.
-      packed: False for one example a row.
+      packed: False for one example a row, or a stack.
 
     Raises:
       DataError: no example, or one longer than a row.
@@ -76,9 +89,9 @@ class LabelledRows:
         """Rows `first` to `first + size - 1` of the endless stream.
 
         Returns:
-          tokens, segments, positions, token_types and what there is for each token: [size, L]; `places` int32 [size, E]
-          of each example's first token, `examples` int32 [size, E], its number or -1 for none, `weights` float32
-          [size, E], 0 for none, and what there is for each example: [size, E, …].
+          tokens, segments, positions, token_types and what there is for each token: [size, L], of candidates
+          [size, C, L]; `places` int32 [size, E] of each example's first token, `examples` int32 [size, E], its number
+          or -1 for none, `weights` float32 [size, E], 0 for none, and what there is for each example: [size, E, …].
         """
         index = np.arange(first, first + size)
         epochs = index // self.rows
@@ -108,19 +121,22 @@ class LabelledRows:
         return filled
 
     def _assemble(self, rows: int, row: np.ndarray, number: np.ndarray, examples: np.ndarray) -> Batch:
-        encoded, length = self.encoded, self.length
-        lengths = encoded.lengths[examples]
-        starts = before(lengths)
-        first_of_row = np.searchsorted(row, row)
-        places = starts - starts[first_of_row]  # in the row
-        inside = np.arange(lengths.sum()) - np.repeat(starts, lengths)
-        to = np.repeat(row * length + places, lengths) + inside
-        taken = np.repeat(encoded.offsets[examples], lengths) + inside
+        encoded, length, stacked = self.encoded, self.length, self.encoded.stacked
+        starts = before(encoded.lengths[examples])
+        places = starts - starts[np.searchsorted(row, row)]  # in the row
+        of_each = lambda values: (values[:, None] * stacked + np.arange(stacked)).ravel()  # row, example → sequences
+        sequences, rows_of = of_each(examples), of_each(row)
+        lengths = np.diff(encoded.offsets)[sequences]
+        inside = np.arange(lengths.sum()) - np.repeat(before(lengths), lengths)
+        to = np.repeat(rows_of * length + np.repeat(places, stacked), lengths) + inside
+        taken = np.repeat(encoded.offsets[sequences], lengths) + inside
+        numbers = np.repeat(np.repeat(number + 1, stacked), lengths)
+        shape = (rows, stacked, length) if encoded.candidates else (rows, length)
 
         def spread(values: np.ndarray, empty: int = 0) -> np.ndarray:
-            out = np.full(rows * length, empty, values.dtype)
+            out = np.full(rows * stacked * length, empty, values.dtype)
             out[to] = values
-            return out.reshape(rows, length)
+            return out.reshape(shape)
 
         def each(values: np.ndarray, empty: int = 0) -> np.ndarray:
             out = np.full((rows, self.most, *values.shape[1:]), empty, values.dtype)
@@ -129,7 +145,7 @@ class LabelledRows:
 
         return {
             "tokens": spread(encoded.tokens[taken], self._pad),
-            "segments": spread(np.repeat(number + 1, lengths).astype(np.int32)),
+            "segments": spread(numbers.astype(np.int32)),
             "positions": spread(inside.astype(np.int32)),
             "token_types": spread(encoded.token_types[taken]),
             **{name: spread(values[taken]) for name, values in encoded.per_token.items()},

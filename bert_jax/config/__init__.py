@@ -1,7 +1,7 @@
 """Typed configurations: their schema, the command line's changes to them, and what may differ between two runs."""
 
 from bert_jax.config.fine_tuning import FineTuning
-from bert_jax.config.labelled import Labelled, Transfer
+from bert_jax.config.labelled import Beside, Labelled, Transfer
 from bert_jax.config.schema import (
     BatchWarmup,
     Checkpoints,
@@ -19,6 +19,7 @@ from configuration.variants import Variant, use
 
 __all__ = [
     "BatchWarmup",
+    "Beside",
     "Checkpoints",
     "Config",
     "Data",

@@ -1,11 +1,14 @@
 """The configuration of fine-tuning: a task, its labelled text and a recipe, for any encoder."""
 
 import dataclasses
+import re
 from dataclasses import field
 
-from bert_jax.config.labelled import Transfer
+from bert_jax.config.labelled import Beside, Transfer
 from bert_jax.config.schema import Dtype, Mesh
 from configuration.variants import Variant, require, use
+
+NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)  # of one of several tasks: of a folder, and of a part of the parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +25,12 @@ class FineTuning:
     init_from: str = ""  # any folder that bert_jax.load opens: the encoder
     untrained: bool = False  # only the shape and the tokenizer of init_from are taken: what pretraining is measured by
     dev_share: float = 0.1  # of the training texts, kept for evaluation by a hash where the source has no dev split
+    beside: tuple[Beside, ...] = ()  # other tasks that the encoder learns at once, each with a head of its own
+    weight: float = 1.0  # of the loss of this task in the sum of all
+    mixing: float = 1.0  # rows of each task in a batch go by the size of its set to this power; 0: as many of each
     length: int = 128  # L, tokens in a row; longer texts are cut, or read in windows, as the task says
     batch_size: int = 32  # examples in a batch, on average: several share a row
-    epochs: float = 4  # passes over the training examples
+    epochs: float = 4  # passes over the training examples, those of all tasks together
     learning_rate: float = 3e-5  # the peak
     schedule: Variant = use("linear", warmup=0.1)  # a file of bert_jax/training/schedules
     optimizer: Variant = use("adamw", weight_decay=0.01)  # a file of bert_jax/training/optimizers
@@ -47,3 +53,12 @@ class FineTuning:
         require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "a number above 0")
         require(self.evaluations >= 0, "evaluations", self.evaluations, "0 (the last weights are taken) or more")
         require(self.patience >= 0, "patience", self.patience, "0 (never) or more")
+        require(0 <= self.weight < float("inf"), "weight", self.weight, "a finite number, 0 or more")
+        require(0 <= self.mixing <= 1, "mixing", self.mixing, "between 0 and 1")
+        if self.beside:
+            called = [self.name, *(each.name for each in self.beside)]
+            for name in called:
+                require(bool(NAME.fullmatch(name)), "beside.name", name, "letters, digits and underscores")
+                require(called.count(name) == 1, "beside.name", name, "another name than the other tasks have")
+            weights = [self.weight, *(each.weight for each in self.beside)]
+            require(any(weights), "beside.weight", weights, "above 0 for one task at least")

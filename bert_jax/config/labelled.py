@@ -13,9 +13,30 @@ class Labelled:
     task: Variant  # a file of bert_jax/tasks, with the names of the labels
     dev_share: float = 0.1  # of the training texts, kept for evaluation by a hash where the source has no dev split
     packed: bool = True  # several examples a row, isolated; False for one
+    name: str = ""  # of the task among several at once, which its head has in the parameters
+    weight: float = 1.0  # of the task's loss among several
+    rows: int = 1  # of the task in a row of the batch, which holds some of each of several tasks
+    beside: tuple["Labelled", ...] = ()  # those of other tasks that are learnt at once
 
     def __post_init__(self) -> None:
         require(0 <= self.dev_share < 1, "labelled.dev_share", self.dev_share, "at least 0 and below 1")
+        require(0 <= self.weight < float("inf"), "labelled.weight", self.weight, "a finite number, 0 or more")
+        require(self.rows >= 1, "labelled.rows", self.rows, "at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """Another task that an encoder learns at once with its main one."""
+
+    name: str  # of the task: letters, digits and underscores
+    task: Variant  # a file of bert_jax/tasks
+    source: Variant  # a file of data_pipeline/labelled
+    weight: float = 1.0  # of its loss in the sum
+    dev_share: float = 0.1  # of the training texts, kept for evaluation by a hash where the source has no dev split
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight < float("inf"), "beside.weight", self.weight, "a finite number, 0 or more")
+        require(0 <= self.dev_share < 1, "beside.dev_share", self.dev_share, "at least 0 and below 1")
 
 
 @dataclasses.dataclass(frozen=True)

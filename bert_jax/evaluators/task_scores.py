@@ -1,5 +1,10 @@
-"""A task's scores on labelled examples that are kept from training: those of the split `dev`, or of another."""
+"""A task's scores on labelled examples that are kept from training: those of the split `dev`, or of another.
 
+Where several tasks are learnt at once, those of the main one have their own names, those of another begin with its name
+too, and the mean is of the main score of each.
+"""
+
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,24 +13,40 @@ import numpy as np
 
 from bert_jax.config import Config
 from bert_jax.evaluators import Evaluator, Figures, compiled, put
+from bert_jax.objectives.together import of_task
 from bert_jax.runtime import sharding
 from bert_jax.tasks import Outputs
 from bert_jax.training.labelled import LabelledSet
+from bert_jax.training.together import LabelledSets
 
 ROWS = 64  # evaluated at a time
 
 
 def build(config: Config, store: Any, mesh: Any, *, split: str = "dev") -> Evaluator:
     """dev_accuracy, … as the task names them."""
-    data: LabelledSet = store
-    run = reader(config, data, mesh)
+    data: LabelledSet | LabelledSets = store
+    runs = {name: reader(config, own, mesh) for name, own in data.sets.items() if split in own.records}
 
     def evaluate(params: Any) -> Figures:
-        outputs = read(run, data, split, params, mesh)
-        found = data.task.scores(outputs, data.encoded(split), data.records[split])
-        return {f"{split}_{name}": value for name, value in found.items()}
+        found = {}
+        for name, run in runs.items():
+            own = data.sets[name]
+            outputs = read(run, own, split, params, mesh)
+            found[name] = own.task.scores(outputs, own.encoded(split), own.records[split])
+        return named(data, split, found)
 
-    return Evaluator(evaluate, describe, f"{split}_{data.task.main}", cheap=True)
+    return Evaluator(evaluate, describe, f"{split}_{data.main.task.main}", cheap=True)
+
+
+def named(data: LabelledSet | LabelledSets, split: str, scores: Mapping[str, Mapping[str, float]]) -> Figures:
+    """The scores of each task that has such a split, by the names that they have in figures."""
+    found: Figures = {}
+    for name, own in scores.items():
+        task = "" if data.sets[name] is data.main else f"{name}_"
+        found |= {f"{split}_{task}{score}": value for score, value in own.items()}
+    if len(data.sets) > 1:
+        found[f"{split}_mean"] = float(np.mean([own[data.sets[name].task.main] for name, own in scores.items()]))
+    return found
 
 
 def unsupported(config: Config) -> str:
@@ -35,7 +56,8 @@ def unsupported(config: Config) -> str:
 
 def reader(config: Config, data: LabelledSet, mesh: Any = None) -> Any:
     """The compiled (params, batch) → outputs of the task."""
-    return compiled(lambda params, batch: data.task.outputs(config.model, params, batch), mesh)
+    own = functools.partial(of_task, name=data.labelled.name) if data.labelled.name else lambda params: params
+    return compiled(lambda params, batch: data.task.outputs(config.model, own(params), batch), mesh)
 
 
 def read(run: Any, data: LabelledSet, split: str, params: Any, mesh: Any = None) -> Outputs:

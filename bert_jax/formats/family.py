@@ -212,7 +212,7 @@ def pretraining_head_rules() -> list[Rule]:
 
 def task_rules(heads: Collection[str]) -> list[Rule]:
     """The heads of tasks, as most families name them."""
-    names = {"sequence_head": "classifier", "token_head": "classifier", "span_head": "qa_outputs"}
+    names = dict.fromkeys(("sequence_head", "token_head", "choice_head"), "classifier") | {"span_head": "qa_outputs"}
     return [rule for ours, theirs in names.items() if ours in heads for rule in dense(ours, theirs)]
 
 
@@ -222,6 +222,7 @@ def task_architectures(name: str) -> dict[frozenset[str], str]:
         frozenset({"sequence_head"}): f"{name}ForSequenceClassification",
         frozenset({"token_head"}): f"{name}ForTokenClassification",
         frozenset({"span_head"}): f"{name}ForQuestionAnswering",
+        frozenset({"choice_head"}): f"{name}ForMultipleChoice",
     }
 
 

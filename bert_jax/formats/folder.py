@@ -29,6 +29,7 @@ class Opened:
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of the objective's own, in PyTorch's layout
     task: Variant | None = None  # that it was fine-tuned on
     encoders: Mapping[str, tuple[config.Model, Params]] = dataclasses.field(default_factory=dict)  # trained beside it
+    tasks: Mapping[str, Variant] = dataclasses.field(default_factory=dict)  # of those that were fine-tuned, by name
     readout: Readout | None = None  # how the folder says that vectors are read
     kept: frozenset[str] = frozenset()  # parts of the encoder it started from that a run did not train
 
@@ -128,6 +129,8 @@ def read_workdir(path: Path, step: str = "", store: str = "", checkpoints: str =
         print(f"opened without its tokenizer: {error}", file=sys.stderr)
         tokenizer = None
     transforms = tuple(transform.name for transform in run.transforms)
-    task = run.labelled.task if run.labelled else None
+    labelled = [run.labelled, *run.labelled.beside] if run.labelled else []
+    tasks = {each.name: each.task for each in labelled if each.name}
+    task = labelled[0].task if labelled and not tasks else None
     encoders, names = encoders_of(run, params), exported_names(run)
-    return Opened(run.model, params, tokenizer, "", transforms, names, task, encoders, kept=frozenset(untrained))
+    return Opened(run.model, params, tokenizer, "", transforms, names, task, encoders, tasks, kept=frozenset(untrained))

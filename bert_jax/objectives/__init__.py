@@ -52,7 +52,7 @@ def normalized(weights: jax.Array) -> jax.Array:
 
 def parts_of(config: Config) -> Parts:
     """What the configured objective trains beside the encoder, by the names of their subtrees."""
-    return _given(config.objective, "parts")(config.model)
+    return given(config.objective, "parts")(config.model)
 
 
 def exported_names(config: Config) -> Mapping[str, str]:
@@ -62,7 +62,7 @@ def exported_names(config: Config) -> Mapping[str, str]:
     """
     if not hasattr(module("bert_jax.objectives", config.objective.name), "exported"):
         return {}
-    return _given(config.objective, "exported")(config.model)
+    return given(config.objective, "exported")(config.model)
 
 
 def encoders_of(config: Config, params: Mapping[str, Any]) -> Mapping[str, tuple[Model, dict[str, Any]]]:
@@ -72,11 +72,11 @@ def encoders_of(config: Config, params: Mapping[str, Any]) -> Mapping[str, tuple
     """
     if not hasattr(module("bert_jax.objectives", config.objective.name), "encoders"):
         return {}
-    return _given(config.objective, "encoders")(config.model, params)
+    return given(config.objective, "encoders")(config.model, params)
 
 
-def _given(objective: Variant, function: str) -> Callable[..., Any]:
-    """A function of the objective's file, with those of the options that it takes."""
+def given(objective: Variant, function: str) -> Callable[..., Any]:
+    """A function of an objective's file, with those of its options that it takes."""
     known = options_of(getattr(module("bert_jax.objectives", objective.name), function))
     chosen = Variant(objective.name, {name: value for name, value in objective.options.items() if name in known})
     return load("bert_jax.objectives", chosen, function)

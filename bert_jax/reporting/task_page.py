@@ -180,6 +180,10 @@ def mistakes(scores: Facts, predictions: Sequence[Facts]) -> Iterator[Mistake]:
                 yield Mistake(
                     probability, text, answers, said["answer"] or "no answer", f"probability {percent(probability)}"
                 )
+        elif kind(predictions) == "choice" and chosen(scores, line) != said["text"]:
+            probability = said["probabilities"][said["choice"]]
+            right_one = chosen(scores, line)
+            yield Mistake(probability, text, right_one, said["text"], f"probability {percent(probability)}")
         elif kind(predictions) == "tags":
             tags = zip(words(scores, line), right(scores, line), said["tags"], strict=False)
             wrong = [(f"{word}/{tag}", f"{word}/{guess}") for word, tag, guess in tags if tag != guess]
@@ -191,7 +195,7 @@ def mistakes(scores: Facts, predictions: Sequence[Facts]) -> Iterator[Mistake]:
 def kind(predictions: Sequence[Facts]) -> str:
     """What an answer is, by the name of its field: a label, a value, an answer of a text, or tags."""
     fields = predictions[0]["predicted"] if predictions else {}
-    return next((name for name in ("label", "value", "answer", "tags") if name in fields), "")
+    return next((name for name in ("label", "value", "answer", "choice", "tags") if name in fields), "")
 
 
 def option(scores: Facts, name: str) -> Any:
@@ -207,6 +211,16 @@ def right(scores: Facts, line: Facts) -> Any:
     return str(line[option(scores, "label")])
 
 
+def chosen(scores: Facts, line: Facts) -> str:
+    """The text of the right candidate."""
+    columns, label = option(scores, "choices"), str(line[option(scores, "label")]).strip()
+    own = line[columns] if isinstance(columns, str) else [line[name] for name in columns]
+    label_is = scores["tuning"]["task"]["options"].get("label_is", "number")
+    if label_is == "text":
+        return label
+    return str(own[int(label) if label_is == "number" else ord(label.upper()) - ord("A")])
+
+
 def words(scores: Facts, line: Facts) -> Sequence[str]:
     """The words of a tagged sentence."""
     found = line[option(scores, "words")]
@@ -219,8 +233,8 @@ def texts(scores: Facts, line: Facts) -> str:
         return str(line[option(scores, "question")])
     if "tags" in line["predicted"]:
         return scores["tuning"]["task"]["options"].get("joiner", " ").join(words(scores, line))
-    second = scores["tuning"]["task"]["options"].get("second", "")
-    return " ‖ ".join(str(line[name]) for name in (option(scores, "text"), second) if name)
+    others = (scores["tuning"]["task"]["options"].get(name, "") for name in ("second", "question"))
+    return " ‖ ".join(str(line[name]) for name in (option(scores, "text"), *others) if name)
 
 
 def shortened(text: str) -> str:

@@ -22,7 +22,7 @@ class Outcome:
     """What became of a trial."""
 
     state: str  # "complete", "pruned" or "failed"
-    value: float | None  # held-out loss, or training loss; nat a predicted token
+    value: float | None  # held-out loss, or training loss, nat a predicted token; or a dev metric
     note: str = ""  # why it ended early
 
 
@@ -31,7 +31,8 @@ class Commands:
     """The processes of a trial, as lists of arguments; tests put others in their place."""
 
     train: Callable[[Path, Mapping[str, str]], Sequence[str]]
-    evaluate: Callable[[Path], Sequence[str]] | None  # None: the training loss is what is compared
+    evaluate: Callable[[Path], Sequence[str]] | None  # None: what training wrote is compared
+    score: Callable[[Path], float] | None = None  # of the trial's folder after training; None: the training loss
 
 
 def commands(config: str, overrides: Mapping[str, str], held_out: bool) -> Commands:
@@ -48,6 +49,23 @@ def commands(config: str, overrides: Mapping[str, str], held_out: bool) -> Comma
     return Commands(train, evaluate if held_out else None)
 
 
+def tuning_commands(config: str, overrides: Mapping[str, str], measure: str) -> Commands:
+    """`bert_jax.finetune`; a trial's own fields win over `overrides`.
+
+    Args:
+      measure: a score of the dev examples, such as dev_accuracy; empty for the training loss.
+    """
+
+    def train(workdir: Path, fields: Mapping[str, str]) -> list[str]:
+        flags = [f"--config.{name}={value}" for name, value in {**overrides, **fields}.items()]
+        return [sys.executable, "-m", "bert_jax.finetune", f"--config={config}", f"--workdir={workdir}", *flags]
+
+    def score(workdir: Path) -> float:
+        return float(json.loads((workdir / "scores.json").read_text(encoding="utf-8"))["seeds"][0][measure])
+
+    return Commands(train, None, score if measure else None)
+
+
 def run(
     workdir: Path,
     fields: Mapping[str, str],
@@ -60,7 +78,7 @@ def run(
     """Trains with `fields`, or goes on with the training that is in the folder.
 
     Args:
-      steps: of the whole training.
+      steps: of the whole training; 0 for what config.json in the folder says, which training writes.
       rungs: how often `report` is called: rung r of them after r / rungs of the steps.
       report: gets the rung and the mean loss logged since the one before; says whether to stop.
       lock: the descriptor that marks the folder as in use; the processes of the trial hold it too.
@@ -80,6 +98,9 @@ def run(
         if process.returncode:
             state = "pruned" if _last_step(workdir) else "failed"
             return Outcome(state, None, _last_words(workdir))
+        if commands.score is not None:
+            return Outcome("complete", commands.score(workdir))
+        steps = steps or planned_steps(workdir)
         if commands.evaluate is None:
             return Outcome("complete", _mean_loss(workdir, steps * (rungs - 1) / rungs, steps))
         done = subprocess.run(
@@ -100,7 +121,8 @@ def _watch(
     while True:
         ended = process.poll() is not None
         step = _last_step(workdir)
-        while rung < rungs and step >= steps * rung / rungs:
+        steps = steps or planned_steps(workdir)
+        while steps and rung < rungs and step >= steps * rung / rungs:
             loss = _mean_loss(workdir, steps * (rung - 1) / rungs, steps * rung / rungs)
             if loss is not None and report(rung, loss) and not ended:
                 return True
@@ -119,6 +141,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def planned_steps(workdir: Path) -> int:
+    """Of the whole training, as its configuration says; 0 before there is one."""
+    path = workdir / "config.json"
+    if not path.exists():
+        return 0
+    return sum(phase["steps"] for phase in json.loads(path.read_text(encoding="utf-8"))["phases"])
 
 
 def losses(workdir: Path) -> list[tuple[int, float]]:

@@ -21,7 +21,7 @@ from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, normalized
 from bert_jax.objectives._cross_entropy import cross_entropy
 from bert_jax.tasks import Outputs, Task, _texts
-from bert_jax.tasks._pooling import Pooling, pooled
+from bert_jax.tasks._pooling import Pooling, pooled, pooling_heads
 from configuration.variants import require, use
 from data_pipeline.errors import DataError
 from data_pipeline.labelled import Record, column
@@ -30,9 +30,9 @@ from data_pipeline.tokenizers import Tokenizer
 
 
 def parts(model: Model, *, labels: Sequence[str] = (), pooling: Pooling = "cls") -> Parts:
-    """The head, and the pooler where it reads [CLS]."""
+    """The head, and what the pooling trains."""
     head = use("sequence_head", outputs=max(2, len(labels)))
-    return heads.parts(model, *(["pooler"] if pooling == "cls" else []), head)
+    return heads.parts(model, *pooling_heads(model, pooling), head)
 
 
 def build(
@@ -48,7 +48,7 @@ def build(
 
     Args:
       labels: their names.
-      pooling: which vector stands for a text.
+      pooling: which vector stands for a text (bert_jax/tasks/_pooling.py).
       class_weights: of the loss of each label's examples; empty for one each.
       dropout_samples: dropout masks before the head whose losses are averaged (Inoue 2019, arXiv 1905.09788).
     """

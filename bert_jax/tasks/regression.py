@@ -18,7 +18,7 @@ from bert_jax.modeling.layers import dropout, split_key
 from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary
 from bert_jax.tasks import Outputs, Task, _texts, shared_out
-from bert_jax.tasks._pooling import Pooling, pooled
+from bert_jax.tasks._pooling import Pooling, pooled, pooling_heads
 from configuration.variants import use
 from data_pipeline.errors import DataError
 from data_pipeline.labelled import Record, column
@@ -27,8 +27,8 @@ from data_pipeline.tokenizers import Tokenizer
 
 
 def parts(model: Model, *, pooling: Pooling = "cls") -> Parts:
-    """The head, and the pooler where it reads [CLS]."""
-    return heads.parts(model, *(["pooler"] if pooling == "cls" else []), use("sequence_head", outputs=1))
+    """The head, and what the pooling trains."""
+    return heads.parts(model, *pooling_heads(model, pooling), use("sequence_head", outputs=1))
 
 
 def build(model: Model, vocabulary: Vocabulary, *, pooling: Pooling = "cls") -> Objective:

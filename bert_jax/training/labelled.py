@@ -34,6 +34,16 @@ class LabelledSet:
         return load_task(self.labelled.task)
 
     @property
+    def sets(self) -> Mapping[str, "LabelledSet"]:
+        """This one alone, as `LabelledSets` has several."""
+        return {self.labelled.name: self}
+
+    @property
+    def main(self) -> "LabelledSet":
+        """This one."""
+        return self
+
+    @property
     def vocab_size(self) -> int:
         return self.tokenizer.vocab_size
 
@@ -66,17 +76,15 @@ class LabelledSet:
         return LabelledRows(encoded, self.length, self.tokenizer.pad_id, seed=seed, packed=packed)
 
 
-def open_set(config: Config, workdir: Path) -> LabelledSet:
-    """The labelled set of a run, whose tokenizer is in the work folder.
+def open_set(config: Config, labelled: Labelled, workdir: Path) -> LabelledSet:
+    """A labelled set of a run, whose tokenizer is in the work folder.
 
     Raises:
       ConfigError, DataError: what the configuration names is not there or does not fit.
     """
-    assert config.labelled is not None
     tokenizer = checkpoint_tokenizer.read(workdir)
     if tokenizer is None:
         raise FormatError(f"{workdir} has no tokenizer/, which `bert_jax.finetune` writes; run that command")
-    task = load_task(config.labelled.task)
-    labelled = config.labelled
+    task = load_task(labelled.task)
     records = open_records(labelled.source, dev_share=labelled.dev_share, seed=0, text=task.text)
     return LabelledSet(labelled, config.phases[-1].length, config.seed, tokenizer, records, workdir)

@@ -16,6 +16,7 @@ from bert_jax.reporting import loggers
 from bert_jax.runtime import distributed, sharding
 from bert_jax.training import labelled, state_sharding, transfer
 from bert_jax.training.state import abstract_state, batch_sizes_of, statistics_of
+from bert_jax.training.together import LabelledSets
 from configuration import flags as config_flags
 from configuration.variants import ConfigError, load
 from data_pipeline import annotations, pipeline
@@ -130,19 +131,24 @@ def check_fields(config: Config, objective: Objective, examples: pipeline.Exampl
 
 
 def open_data(config: Config, workdir: Path) -> Any:
-    """What training reads: the store, or the labelled set, which has of a store what training asks.
+    """What training reads: the store, or the labelled sets, which have of a store what training asks.
 
     Raises:
       ConfigError: as `open_store` and `labelled.open_set`.
     """
-    return labelled.open_set(config, workdir) if config.labelled else open_store(config, workdir)
+    if config.labelled is None:
+        return open_store(config, workdir)
+    if not config.labelled.beside:
+        return labelled.open_set(config, config.labelled, workdir)
+    learnt = (config.labelled, *config.labelled.beside)
+    return LabelledSets({each.name: labelled.open_set(config, each, workdir) for each in learnt})
 
 
 def open_examples(
-    config: Config, store: Store | labelled.LabelledSet, phase: int, needs: Collection[str] = ()
+    config: Config, store: Store | labelled.LabelledSet | LabelledSets, phase: int, needs: Collection[str] = ()
 ) -> pipeline.Examples:
     """The endless stream of training rows of one phase, with the store's annotations among what an objective needs."""
-    if isinstance(store, labelled.LabelledSet):
+    if isinstance(store, labelled.LabelledSet | LabelledSets):
         return store.rows("train", config.seed + phase)
     return pipeline.PackedText(
         pipeline.mixed(store.split("train"), config.data.weights),

@@ -63,7 +63,7 @@ def make_train_step(
     def train_step(state: State, batch: Batch, constants: Any = objective.constants) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed + 1), state["step"])
         corrupted = jax.named_scope("corrupt")(objective.corrupt)(batch, jax.random.fold_in(key, CORRUPTION))
-        parts = max(1, batch["tokens"].shape[0] // part)
+        parts = max(1, batch["segments"].shape[0] // part)
         dropout_key = jax.random.fold_in(key, DROPOUT)
         shown = lambda params: transforms.apply(transforming, params, state.get("transforms", {}), in_step=True)
         params, through = jax.vjp(shown, state["params"])

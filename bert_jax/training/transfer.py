@@ -30,7 +30,10 @@ def check(config: Config) -> None:
 
 
 def factors(config: Config, params: Any) -> Any:
-    """Of the learning rate, for each array of `params`: [n, 1, …] for the encoder's layers, [] for others."""
+    """Of the learning rate, for each array of `params`: [n, 1, …] for the encoder's layers, [] for others.
+
+    The highest layer has one power of the decay, the embeddings have n + 1. ELECTRA's code has one more for both.
+    """
     transfer, layers = config.transfer, config.model.layers
     number = jnp.arange(layers)
     of_layers = transfer.layer_decay ** (layers - number) * (number >= transfer.frozen_layers)

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import runs
 
@@ -175,6 +176,90 @@ def test_a_space_in_a_file(tmp_path):
 def test_a_wrong_space_is_named_before_anything_runs(recipe, tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
         Sweep(str(recipe), {"data.store": str(recipe.parent / "store")}, space.parse([text]), tmp_path, sampler="grid")
+
+
+# Writes what a fine-tuning does whose dev accuracy is highest, and training loss too, at a learning rate of 0.01.
+TUNER = f"""
+import json, math, sys
+from pathlib import Path
+folder, rate = Path(sys.argv[1]), float(sys.argv[2])
+(folder / "config.json").write_text(json.dumps({{"phases": [{{"steps": {STEPS}}}]}}))
+right = 1 - abs(math.log10(rate / 0.01)) / 10
+lines = [json.dumps({{"step": step, "loss": 2 - right}}) for step in range(1, {STEPS} + 1)]
+(folder / "metrics.jsonl").write_text("\\n".join(lines) + "\\n")
+(folder / "scores.json").write_text(json.dumps({{"seeds": [{{"dev_accuracy": right, "dev_f1": 1 - right}}]}}))
+"""
+
+
+def tuning_file(folder, encoder="encoder") -> Path:
+    (folder / "tuner.py").write_text(TUNER)
+    path = folder / "task.py"
+    path.write_text(
+        "from bert_jax.config import FineTuning, use\n"
+        f"config = FineTuning('t', use('classification'), use('json_lines', train={str(folder / 'train.jsonl')!r}), "
+        f"init_from={encoder!r}, length=64, batch_size=16, epochs=2, evaluations=2)\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize(("metric", "best"), [("", 1e-2), ("f1", 1e-4)])
+def test_fine_tuning_is_judged_by_the_highest_dev_metric(tmp_path, metric, best):
+    made = []
+
+    def train(folder, fields):
+        made.append(fields)
+        return [sys.executable, str(tmp_path / "tuner.py"), str(folder), fields["learning_rate"]]
+
+    varied = space.parse(["learning_rate=1e-4|1e-2|1e-1", "schedule.warmup=0.1"])
+    score = trial.tuning_commands("", {}, f"dev_{metric or 'accuracy'}").score
+    found = Sweep(
+        *(str(tuning_file(tmp_path)), {"best_metric": metric}, varied, tmp_path / "sweep", "grid"),
+        pruner="none",
+        rungs=5,
+        commands=trial.Commands(train, None, score),
+    ).run()
+    assert found["measure"] == f"dev_{metric or 'accuracy'}"
+    assert found["best"]["fields"]["learning_rate"] == best
+    values = [float(line.split()[3]) for line in describe(found).splitlines()[1:4]]
+    assert values == sorted(values, reverse=True)
+    assert found["best"]["value"] == pytest.approx(max(values), abs=1e-4)
+    assert all(list(t["losses"]) == ["1", "2", "3", "4"] for t in found["trials"])
+    assert made[0].keys() == {"learning_rate", "schedule.warmup"}
+
+
+def test_fine_tuning_without_an_encoder_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"give --config\.init_from=, a folder with one"):
+        Sweep(str(tuning_file(tmp_path, "")), {}, space.parse(["learning_rate=1e-4|1e-2"]), tmp_path / "sweep", "grid")
+
+
+@pytest.mark.slow
+def test_a_real_fine_tuning_is_searched(tmp_path):
+    """By the command itself, on a tiny set: a rate that learns is better than one that does not."""
+    import jax
+    from test_finetune import MODEL, PIECES, sentence
+
+    from bert_jax.formats import huggingface
+    from bert_jax.modeling import bert, heads
+
+    (tmp_path / "encoder").mkdir()
+    huggingface.write(
+        MODEL, jax.device_get(bert.init(MODEL, jax.random.key(3), heads.parts(MODEL, "pooler"))), tmp_path / "encoder"
+    )
+    (tmp_path / "encoder/vocab.txt").write_text("\n".join(PIECES) + "\n")
+    rng = np.random.default_rng(0)
+    rows = [{"text": sentence(rng, kind), "label": ("bad", "good")[kind]} for kind in rng.integers(0, 2, 300)]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    recipe = tuning_file(tmp_path, str(tmp_path / "encoder"))
+    command = [sys.executable, "-m", "bert_jax.sweep", f"--config={recipe}", f"--workdir={tmp_path / 'sweep'}"]
+    flags = ["--config.epochs=20", "--vary=learning_rate=1e-9|5e-3", "--vary=batch_size=16", "--sampler=grid"]
+    done = subprocess.run([*command, *flags], env=runs.environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "sweep/sweep.json").read_text())
+    assert [t["state"] for t in figures["trials"]] == ["complete"] * 2
+    assert figures["measure"] == "dev_accuracy"
+    assert figures["best"]["fields"] == {"learning_rate": 5e-3, "batch_size": 16}
+    assert figures["best"]["value"] > 0.8
+    assert "the best: --config.learning_rate=0.005 --config.batch_size=16" in done.stdout
 
 
 @pytest.mark.slow

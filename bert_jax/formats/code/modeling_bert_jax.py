@@ -15,6 +15,7 @@ from transformers.activations import ACT2FN
 from transformers.modeling_outputs import (
     BaseModelOutputWithPooling,
     MaskedLMOutput,
+    MultipleChoiceModelOutput,
     QuestionAnsweringModelOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
@@ -388,4 +389,23 @@ class BertJaxForQuestionAnswering(BertJaxPreTrainedModel):
             end_logits=ends,
             hidden_states=out.hidden_states,
             attentions=out.attentions,
+        )
+
+
+class BertJaxForMultipleChoice(BertJaxPreTrainedModel):
+    def __init__(self, config):
+        super().__init__(config)
+        self.encoder = BertJaxModel(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.classifier = dense(config, config.hidden_size, 1)
+        self.post_init()
+
+    def forward(self, input_ids, attention_mask=None, token_type_ids=None, labels=None, **options):
+        """input_ids [examples, candidates, length]"""
+        flat = [None if x is None else x.flatten(0, 1) for x in (input_ids, attention_mask, token_type_ids)]
+        out = self.encoder(*flat, **options)
+        logits = self.classifier(self.dropout(out.pooler_output)).view(input_ids.shape[:2])
+        loss = None if labels is None else functional.cross_entropy(logits, labels)
+        return MultipleChoiceModelOutput(
+            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
         )

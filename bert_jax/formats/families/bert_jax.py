@@ -25,6 +25,7 @@ CLASSES = {
     "AutoModelForSequenceClassification": "BertJaxForSequenceClassification",
     "AutoModelForTokenClassification": "BertJaxForTokenClassification",
     "AutoModelForQuestionAnswering": "BertJaxForQuestionAnswering",
+    "AutoModelForMultipleChoice": "BertJaxForMultipleChoice",
 }
 
 

@@ -20,7 +20,7 @@ from bert_jax.formats import huggingface, weights
 from bert_jax.formats.families import distilbert
 from bert_jax.formats.table import flatten
 from bert_jax.modeling import bert, heads
-from bert_jax.modeling.heads import pooler, sequence_head, span_head, token_head
+from bert_jax.modeling.heads import choice_head, pooler, sequence_head, span_head, token_head
 from configuration.foreign import FormatError
 from configuration.variants import ConfigError, use
 
@@ -361,27 +361,32 @@ def test_the_vocabulary_padding_is_cut_off_and_added_as_zeros(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "albert", "camembert", "distilbert", "ernie", "bert_jax"])
-@pytest.mark.parametrize("head", ["sequence_head", "token_head", "span_head"])
+@pytest.mark.parametrize("head", ["sequence_head", "token_head", "span_head", "choice_head"])
 def test_the_heads_of_tasks_are_the_same_and_come_back_bit_for_bit(tmp_path, name, head):
-    if (name, head) == ("distilbert", "sequence_head"):
+    if name == "distilbert" and head in ("sequence_head", "choice_head"):
         pytest.skip("its class has another pooler")
-    outputs = 2 if head == "span_head" else 5
+    outputs = 2 if head in ("span_head", "choice_head") else 5
     types = 0 if name == "distilbert" else 2
     model = dataclasses.replace(BASE, embedding_width=6 if name == "albert" else 0, token_types=types)
-    own = use(head) if head == "span_head" else use(head, outputs=outputs)
+    own = use(head) if head in ("span_head", "choice_head") else use(head, outputs=outputs)
     params = bert.init(model, jax.random.key(1), heads.parts(model, "pooler", own))
     names = {"id2label": {str(i): f"class {i}" for i in range(outputs)}}
     huggingface.write(model, params, tmp_path, name, said=names)
     kinds = {"sequence_head": "SequenceClassification", "token_head": "TokenClassification"}
-    kind = getattr(transformers, f"AutoModelFor{kinds.get(head, 'QuestionAnswering')}")
+    kinds |= {"span_head": "QuestionAnswering", "choice_head": "MultipleChoice"}
+    kind = getattr(transformers, f"AutoModelFor{kinds[head]}")
     theirs, report = kind.from_pretrained(tmp_path, output_loading_info=True, trust_remote_code=name == "bert_jax")
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
     rows = reference.random_rows(np.random.default_rng(0), 2, 37, 101, max(1, types))
     encoder = bert_jax.load(tmp_path)
     read, hidden = encoder.params, encoder(rows.tokens, rows.mask, rows.types)["hidden"]
-    said = reference.run(theirs.eval(), rows)
-    if head == "sequence_head":
+    shown = reference.Rows(*(x[None] for x in (rows.tokens, rows.mask, rows.types))) if head == "choice_head" else rows
+    said = reference.run(theirs.eval(), shown)  # of candidates: both rows are those of one example
+    if head == "choice_head":
+        logits = choice_head.logits(model, read, pooler.pool(model, read, hidden))
+        assert reference.distance(logits, said["logits"][0]) <= reference.TOLERANCE
+    elif head == "sequence_head":
         logits = sequence_head.logits(model, read, pooler.pool(model, read, hidden))
         assert reference.distance(logits, said["logits"]) <= reference.TOLERANCE
     else:

@@ -81,7 +81,7 @@ def random_case(generator):
 def test_as_plain_loops_on_random_windows(threshold):
     generator = np.random.default_rng(0)
     empty = cases = 0
-    for _ in range(300):
+    while cases < 1000:
         contexts, questions, starts, ends, offsets, most = random_case(generator)
         n_best, max_length = int(generator.integers(1, 21)), int(generator.integers(1, 12))
         found = best_answers(
@@ -116,7 +116,6 @@ def test_as_plain_loops_on_random_windows(threshold):
             assert answer.null_difference == pytest.approx(difference, rel=1e-6)
             empty += text == ""
             cases += 1
-    assert cases >= 500
     assert 0 < empty < cases
 
 

@@ -32,6 +32,20 @@ LINES = {
         },
         {"question": "q", "context": "c", "answers": [], "predicted": {"answer": "", "start": 0, "candidates": []}},
     ],
+    "multiple_choice": [
+        {
+            "text": NASTY,
+            "choices": ["one", "two", "three"],
+            "label": 2,
+            "predicted": {"choice": 1, "text": "two", "probabilities": [0.1, 0.75, 0.15]},
+        },
+        {
+            "text": "t",
+            "choices": ["yes", "no"],
+            "label": "1",
+            "predicted": {"choice": 1, "text": "no", "probabilities": [0.2, 0.8]},
+        },
+    ],
     "mine.task": [{"text": "t", "predicted": {"positive": True}}],
 }
 
