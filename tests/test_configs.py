@@ -54,7 +54,8 @@ def test_config_names_variants_that_exist(name: str) -> None:
         load("data_pipeline.annotations", annotation)
     for rule in config.data.cleaning:
         load("data_pipeline.cleaning", rule)
-    load("bert_jax.objectives", config.objective)
+    for objective in config.objectives:
+        load("bert_jax.objectives", objective)
 
 
 @pytest.mark.parametrize("name", [n if n in BASES else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
@@ -140,6 +141,7 @@ def random_batch(config: Config, seed: int) -> dict[str, np.ndarray]:
         "token_types": np.zeros((rows, 37), np.int32),
         "word_starts": rng.random((rows, 37)) < 0.7,
         "pair_label": rng.integers(0, 2, rows).astype(np.int32),
+        **{name: rng.random((rows, 37)) < 0.5 for name in ("capitals", "phrases")},
     }
 
 
