@@ -197,11 +197,10 @@ def abstract_batch(config: Config, mesh: jax.sharding.Mesh) -> dict[str, jax.Sha
     shape = (phase.batch_size, phase.length)
     needs = make_objective(config).needs
     dtypes = dict.fromkeys(("tokens", "segments", "positions", "token_types"), jnp.int32)
-    dtypes |= {name: jnp.bool_ for name in needs if name != "pair_label"}  # annotations
+    labels = [name for name in needs if name in ("pair_label", "distance_label")]  # of rows
+    dtypes |= {name: jnp.bool_ for name in needs if name not in labels}  # annotations
     batch = {name: jax.ShapeDtypeStruct(shape, dtype, sharding=rows) for name, dtype in dtypes.items()}
-    if "pair_label" in needs:
-        batch["pair_label"] = jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=rows)
-    return batch
+    return batch | {name: jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=rows) for name in labels}
 
 
 def in_words(error: Exception) -> Exception:

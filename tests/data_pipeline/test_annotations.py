@@ -104,6 +104,26 @@ def test_capitals_join_names(tokenizer):
         build(lowered)
 
 
+def test_capital_letters_are_labels_of_words(tokenizer):
+    annotate = load("data_pipeline.annotations", use("capital_letters"))(tokenizer)
+    tokens, lengths = tokenizer.encode_lines(["In Paris met, a 3"])
+    labels = annotate(tokens, lengths, tokenizer.word_start[tokens])
+    firsts = tokenizer.word_start[tokens]
+    assert labels.dtype == np.uint8
+    assert labels[firsts].tolist()[:3] == [2, 2, 1]
+    assert not labels[~firsts].any()
+    lowered = sentencepiece.build(lambda: dict.fromkeys("abc", 9), vocab_size=9, character_coverage=1.0)
+    with pytest.raises(ConfigError, match="capital_letters, but the tokenizer lowers case"):
+        load("data_pipeline.annotations", use("capital_letters"))(lowered)
+
+
+def test_sentence_starts(tokenizer):
+    functions = annotations.build_all(use("pieces"), (use("sentence_starts"),), tokenizer)
+    tokens, lengths = tokenizer.encode_lines(["In Paris", "the Bank", "met"])
+    starts = annotations.annotated(functions, tokens, lengths)["sentence_starts"]
+    assert np.flatnonzero(starts).tolist() == [0, *np.cumsum(lengths)[:-1]]
+
+
 def test_phrases_of_a_list_join_the_longest_from_the_left(tokenizer, tmp_path):
     phrases = ["New York", "Bank of England", "the Bank of", "England met", "alone", "Paris, and", "New York City"]
     (tmp_path / "list.txt").write_text("\n".join(phrases))
