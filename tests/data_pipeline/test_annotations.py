@@ -117,6 +117,39 @@ def test_capital_letters_are_labels_of_words(tokenizer):
         load("data_pipeline.annotations", use("capital_letters"))(lowered)
 
 
+def names(tokenizer, annotate, *sentences: str) -> list[tuple[str, int]]:
+    """The names of sentences, with their kinds."""
+    tokens, lengths = tokenizer.encode_lines(sentences)
+    labels = annotate(tokens, lengths, tokenizer.word_start[tokens])
+    firsts = np.flatnonzero(labels % 2 == 1)
+    found = []
+    for first in firsts:
+        end = first + 1
+        while end < len(labels) and labels[end] and labels[end] % 2 == 0:
+            assert labels[end] == labels[first] + 1
+            end += 1
+        text = "".join(tokenizer.pieces(tokens[first:end])).replace("▁", " ").strip()
+        found.append((text, int(labels[end - 1] + 1) // 2))
+    return found
+
+
+def test_entities_have_kinds_by_capitals_and_lists(tokenizer, tmp_path):
+    build = load("data_pipeline.annotations", use("entities"))
+    first, second = TEXT.split(". ")
+    of_capitals = ["In Paris", "Bank", "England", "Jean Paul Sartre", "Paris", "Anna", "New York City"]
+    assert names(tokenizer, build(tokenizer), first + ".", second) == [(name, 1) for name in of_capitals]
+    assert names(tokenizer, build(tokenizer), "Bank met Anna") == [("Anna", 1)]  # a sentence begins with a capital
+    (tmp_path / "banks.txt").write_text("Bank of England")
+    (tmp_path / "places.txt").write_text("New York\nof England")
+    lists = tuple(str(tmp_path / name) for name in ("banks.txt", "places.txt"))
+    found = names(tokenizer, build(tokenizer, lists=lists[:1]), "In Paris the Bank of England met", "Anna of New York")
+    assert found == [("In Paris", 1), ("Bank of England", 2), ("New York", 1)]
+    found = names(tokenizer, build(tokenizer, lists=lists), "In Paris the Bank of England met", "Anna of New York City")
+    assert found == [("In Paris", 1), ("of England", 3), ("New York", 3)]
+    with pytest.raises(ConfigError, match=r"annotations.entities.lists.0 is 'none.txt', which is no file"):
+        build(tokenizer, lists=("none.txt",))
+
+
 def test_sentence_starts(tokenizer):
     functions = annotations.build_all(use("pieces"), (use("sentence_starts"),), tokenizer)
     tokens, lengths = tokenizer.encode_lines(["In Paris", "the Bank", "met"])
