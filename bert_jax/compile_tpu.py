@@ -21,10 +21,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from absl import flags
 
-from bert_jax.analysis.flops import matmul_flops
+from bert_jax.analysis.flops import abstract_rows, matmul_flops
 from bert_jax.analysis.hlo import COLLECTIVES, Program
 from bert_jax.config import BatchWarmup, Config
 from bert_jax.objectives import Vocabulary
@@ -194,13 +193,8 @@ def make_objective(config: Config) -> Any:
 def abstract_batch(config: Config, mesh: jax.sharding.Mesh) -> dict[str, jax.ShapeDtypeStruct]:
     """A batch as `data_pipeline.pipeline.batches` gives it."""
     phase, rows = config.phases[0], sharding.batch_sharding(mesh)
-    shape = (phase.batch_size, phase.length)
-    needs = make_objective(config).needs
-    dtypes = dict.fromkeys(("tokens", "segments", "positions", "token_types"), jnp.int32)
-    labels = [name for name in needs if name in ("pair_label", "distance_label")]  # of rows
-    dtypes |= {name: jnp.bool_ for name in needs if name not in labels}  # annotations
-    batch = {name: jax.ShapeDtypeStruct(shape, dtype, sharding=rows) for name, dtype in dtypes.items()}
-    return batch | {name: jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=rows) for name in labels}
+    batch = abstract_rows(make_objective(config), phase.batch_size, phase.length)
+    return {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows) for name, x in batch.items()}
 
 
 def in_words(error: Exception) -> Exception:

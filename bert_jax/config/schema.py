@@ -252,7 +252,7 @@ class Config:
     clip_norm: float = 1.0  # of the whole gradient before the optimizer; 0 for none
     guard: Guard = field(default_factory=Guard)
     transforms: tuple[Variant, ...] = ()  # files of bert_jax/transforms: what is evaluated and exported, in this order
-    unigram_bias: bool = False  # a fresh head starts at the log shares of the training text's tokens
+    unigram_bias: bool = False  # fresh MLM heads, a generator's too, start at the log shares of the text's tokens
     seed: int = 0  # of fresh weights, the order of the rows, masks and dropout
     resume_from: str = ""  # work folder of another run, whose newest checkpoint training starts from: state and step
     init_from: str = ""  # any folder that bert_jax.load opens, whose weights and tokenizer training starts from

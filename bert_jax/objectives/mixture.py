@@ -115,6 +115,15 @@ def build(
     return Objective(corrupt, loss, needs, tuple(each.constants for each in built))
 
 
+def turns_of(objective: Variant) -> list[tuple[float, Variant]]:
+    """What runs at a step, and at which share of the steps: the objectives of a mixture in turns; else itself."""
+    shares = objective.options.get("shares", ()) if objective.name == "mixture" else ()
+    if not shares:
+        return [(1.0, objective)]
+    found = zip(shares, as_variants(objective.options["objectives"]), strict=True)
+    return [(share / sum(shares), each) for share, each in found]
+
+
 def as_variants(objectives: Sequence[Variant | str]) -> list[Variant]:
     """The objectives as they may stand on a command line: by their names."""
     return [use(each) if isinstance(each, str) else each for each in objectives]
