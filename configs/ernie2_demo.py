@@ -1,11 +1,14 @@
 """ERNIE 2.0's five tasks in small, on real English, in minutes on two CPU cores.
 
     python -m bert_jax.pretrain --config=configs/ernie2_demo.py --workdir=runs/ernie2
+    python -m bert_jax.evaluate --workdir=runs/ernie2 --evaluators=held_out_loss    # each task's loss and accuracy
 
 Source: ERNIE 2.0 (Sun et al. 2019, arXiv 1907.12412) made small; see configs/ernie2_base.py. Departs for speed: two
 layers, no dropout, many small steps, attention that starts at the neighbours.
-Expected: each task's loss below that of its labels' shares, but for the order of sentences, which is hard.
-Not checked: what the tasks are worth after fine-tuning.
+Expected: after a seventh of the steps (20, 40, 60, 80 and 100 in the five phases), on held-out rows, 88% of the
+capitals and 84% of the tokens of the document right (79% are in no other half), the order of sentences 1.62 nat where
+its labels alone are 1.93, and the distance of sentences still at chance (1.10).
+Not checked: what all 2,100 steps reach, and what the tasks are worth after fine-tuning.
 """
 
 from bert_jax.config import Checkpoints, Config, Data, Model, Phase, use

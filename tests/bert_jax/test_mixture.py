@@ -7,8 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 import test_train_step as tiny
 
+import bert_jax
+from bert_jax import convert
 from bert_jax.checkpoints.manager import Checkpointer
 from bert_jax.config import Config, Mesh
 from bert_jax.modeling import bert
@@ -262,3 +265,24 @@ def test_options_that_make_no_mixture(options, error):
 def test_fewer_task_embeddings_than_objectives():
     with pytest.raises(ConfigError, match=r"config.model.task_types is 1; 2 objectives need as many, or 0"):
         built(mixture(MLM, STATIC), dataclasses.replace(PLAIN, task_types=1))
+
+
+def test_it_is_exported_with_its_task_embeddings_and_heads(tmp_path):
+    model = dataclasses.replace(tiny.MODEL, task_types=3, activation="relu")
+    objective = mixture(MLM, use("token_document"), use("sentence_reordering", most=2), shares=(2, 1, 1))
+    config = make_config(objective=objective, model=model)
+    mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
+    state = init_state(config, mesh)
+    with Checkpointer(tmp_path / "run", config.checkpoints) as checkpoints:
+        checkpoints.save(1, state, config, "store")
+        checkpoints.wait()
+    convert.export(tmp_path / "run", tmp_path / "out")
+    written = safetensors.numpy.load_file(tmp_path / "out/model.safetensors")
+    params = jax.device_get(state["params"])
+    for name in ("document_head", "order_head"):
+        np.testing.assert_array_equal(written[f"{name}.weight"], params[name]["kernel"].T)
+    table = written["ernie.embeddings.task_type_embeddings.weight"]
+    np.testing.assert_array_equal(table, params["embeddings"]["task_type"]["embedding"])
+    encoder, ours = bert_jax.load(tmp_path / "out"), bert_jax.load(tmp_path / "run")
+    tokens = tiny.make_batch(0)["tokens"].astype(np.int32)
+    np.testing.assert_allclose(encoder(tokens)["logits"], ours(tokens)["logits"], atol=1e-5)
