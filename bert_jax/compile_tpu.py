@@ -21,10 +21,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from absl import flags
 
-from bert_jax.analysis.flops import matmul_flops
+from bert_jax.analysis.flops import abstract_rows, matmul_flops
 from bert_jax.analysis.hlo import COLLECTIVES, Program
 from bert_jax.config import BatchWarmup, Config
 from bert_jax.objectives import Vocabulary
@@ -188,20 +187,14 @@ def one_phase(config: Config, phase: int, batch_size: int) -> Config:
 def make_objective(config: Config) -> Any:
     """The objective on a vocabulary that takes no tokenizer: ids change nothing in the compiled step."""
     vocabulary = Vocabulary(size=config.model.vocab_size, pad=0, cls=2, sep=3, mask=4)
-    return load("bert_jax.objectives", config.objective)(config.model, vocabulary)
+    return load("bert_jax.objectives", config.objectives[-1])(config.model, vocabulary)
 
 
 def abstract_batch(config: Config, mesh: jax.sharding.Mesh) -> dict[str, jax.ShapeDtypeStruct]:
     """A batch as `data_pipeline.pipeline.batches` gives it."""
     phase, rows = config.phases[0], sharding.batch_sharding(mesh)
-    shape = (phase.batch_size, phase.length)
-    needs = make_objective(config).needs
-    dtypes = dict.fromkeys(("tokens", "segments", "positions", "token_types"), jnp.int32)
-    dtypes |= {name: jnp.bool_ for name in needs if name != "pair_label"}  # annotations
-    batch = {name: jax.ShapeDtypeStruct(shape, dtype, sharding=rows) for name, dtype in dtypes.items()}
-    if "pair_label" in needs:
-        batch["pair_label"] = jax.ShapeDtypeStruct(shape[:1], jnp.int32, sharding=rows)
-    return batch
+    batch = abstract_rows(make_objective(config), phase.batch_size, phase.length)
+    return {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows) for name, x in batch.items()}
 
 
 def in_words(error: Exception) -> Exception:

@@ -19,6 +19,7 @@ from typing import Any
 
 from absl import flags
 
+from bert_jax.analysis.flops import training_flops
 from bert_jax.config import Config
 from bert_jax.modeling.bert import count_parameters
 from bert_jax.objectives import parts_of
@@ -85,6 +86,7 @@ def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool
         "train_seconds": training["train_seconds"],
         "tokens_per_second": median(workdir, "tokens_per_second"),
         "parameters": count_parameters(config.model, parts_of(config)),
+        "training_flops": training_flops(config),
         **(total(workdir) if trained_before else {"total_seconds": time.time() - started}),
     }
     cli.write_json(workdir / "summary.json", figures)

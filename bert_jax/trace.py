@@ -68,7 +68,7 @@ def trace(config: Config, workdir: Path, phase: int, steps: int, folder: Path) -
     """Traces the steps of one phase into `folder`; gives what `summary` says."""
     mesh = check(config)
     store = open_store(config, workdir)
-    objective = make_objective(config, store)
+    objective = make_objective(config, store, phase)
     examples = open_examples(config, store, phase, objective.needs)
     state = init_state(config, mesh, store.token_counts)
     traced = dataclasses.replace(config.phases[phase], steps=WARM_UP + steps + 1)

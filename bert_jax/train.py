@@ -30,7 +30,7 @@ from bert_jax.training.setup import (
     check_processes,
     device_batches,
     kernels,
-    make_objective,
+    make_objectives,
     open_data,
     open_examples,
 )
@@ -67,12 +67,12 @@ def train(config: Config, workdir: Path, accept_changes: bool = False, data: Any
     mesh = check(config)
     store = data or open_data(config, workdir)
     check_processes(config, store)
-    objective = make_objective(config, store)
-    examples = [open_examples(config, store, number, objective.needs) for number in range(len(config.phases))]
-    for each in examples:
-        check_fields(config, objective, each)
-    constants = jax.device_put(objective.constants, sharding.everywhere(mesh))
-    updates, own = Updates(config, objective, mesh), own_hooks(config, workdir)
+    objectives = make_objectives(config, store)
+    examples = [open_examples(config, store, number, each.needs) for number, each in enumerate(objectives)]
+    for number, objective in enumerate(objectives):
+        check_fields(config, objective, examples[number], number)
+    placed = {id(each): jax.device_put(each.constants, sharding.everywhere(mesh)) for each in objectives}
+    updates, own = Updates(config, objectives, mesh), own_hooks(config, workdir)
     evaluate = evaluators.during_training(config, store, mesh) if config.eval_every else None
 
     first = jax.process_index() == 0
@@ -99,6 +99,7 @@ def train(config: Config, workdir: Path, accept_changes: bool = False, data: Any
             agreed, over = distributed.Agreement(), ended_early(held_out)
             while step < config.steps and not over:
                 number, phase, done = phase_at(config, step)
+                constants = placed[id(objectives[number])]
                 try:
                     for batch in device_batches(examples[number], phase, done, mesh, skipped_rows(state, number)):
                         step += 1

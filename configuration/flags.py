@@ -235,12 +235,14 @@ def _set(tree: Any, path: list[str], text: str, field: str) -> None:
 
 
 def _set_option(options: dict[str, Any], path: list[str], text: str, field: str) -> None:
-    """An option of a variant, or one of the variant that an option names: objective.masking.longest."""
+    """An option of a variant, or one of a variant that an option names: objective.masking.longest."""
     name, *rest = path
     nested = options.get(name)
     if rest and isinstance(nested, str):
         nested = options[name] = dataclasses.asdict(Variant(nested))
-    if rest and _is_variant(nested):
+    if rest and isinstance(nested, list):
+        nested[:] = [dataclasses.asdict(Variant(each)) if isinstance(each, str) else each for each in nested]
+    if rest and (_is_variant(nested) or isinstance(nested, list)):
         _set(nested, rest, text, field)
     else:
         options[".".join(path)] = value_of(text)

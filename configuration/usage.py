@@ -108,7 +108,7 @@ def _default(field: "dataclasses.Field[Any]") -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, Variant):
         options = ", ".join(f"{name}={_shown(option)}" for name, option in value.options.items())
-        return f"{value.name}({options})" if options else value.name
+        return f"{value.name}({options})" if options else value.name or "''"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):

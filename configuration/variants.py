@@ -47,7 +47,7 @@ def _as_written(value: Any) -> Any:
     """An option as a config file writes it: JSON has plain dicts for variants, and lists for tuples."""
     if isinstance(value, dict) and set(value) == {"name", "options"}:
         return Variant(**value)
-    return tuple(map(_as_written, value)) if isinstance(value, list) else value
+    return tuple(map(_as_written, value)) if isinstance(value, (list, tuple)) else value
 
 
 def use(name: str, /, **options: Any) -> Variant:

@@ -190,13 +190,14 @@ def evaluation_batches(
     *,
     max_rows: int,
     isolate: bool = True,
+    annotations: Collection[str] = (),
 ) -> Iterator[Batch]:
     """At most `max_rows` rows of a split, evenly spread and in order; rows of padding fill the last batch.
 
     Raises:
       As `PackedText`.
     """
-    reader = Reader(split, open_index(split, rows_format, length, isolate), specials)
+    reader = Reader(split, open_index(split, rows_format, length, isolate), specials, annotations)
     rows = reader.index.facts.rows
     wanted = min(rows, max_rows)
     chosen = np.arange(wanted) * rows // wanted

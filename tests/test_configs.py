@@ -19,7 +19,7 @@ from bert_jax.training.state import abstract_state, init_state
 from bert_jax.training.state_sharding import check
 from bert_jax.training.step import jit_train_step
 from configuration import flags as config_flags
-from configuration.variants import load, module, use
+from configuration.variants import Variant, load, module, use
 
 QUICK = ("modern_base",)  # the others are made of parts that the tests of the encoder and its formats run
 FILES = shipped.recipes()
@@ -54,7 +54,8 @@ def test_config_names_variants_that_exist(name: str) -> None:
         load("data_pipeline.annotations", annotation)
     for rule in config.data.cleaning:
         load("data_pipeline.cleaning", rule)
-    load("bert_jax.objectives", config.objective)
+    for objective in config.objectives:
+        load("bert_jax.objectives", objective)
 
 
 @pytest.mark.parametrize("name", [n if n in BASES else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
@@ -126,6 +127,9 @@ def shrunk(config: Config) -> Config:
     phases = (dataclasses.replace(phase, length=37, batch_size=2 * parts, microbatches=parts), *config.phases[1:])
     phases = tuple(dataclasses.replace(phase, length=37) for phase in phases)
     evaluation = dataclasses.replace(config.evaluation, length=0)
+    last = config.objectives[-1]
+    at_once = Variant(last.name, {name: option for name, option in last.options.items() if name != "shares"})
+    phases = tuple(dataclasses.replace(phase, objective=at_once) for phase in phases)
     return dataclasses.replace(config, model=model, phases=phases, evaluation=evaluation)
 
 
@@ -140,6 +144,9 @@ def random_batch(config: Config, seed: int) -> dict[str, np.ndarray]:
         "token_types": np.zeros((rows, 37), np.int32),
         "word_starts": rng.random((rows, 37)) < 0.7,
         "pair_label": rng.integers(0, 2, rows).astype(np.int32),
+        "distance_label": rng.integers(0, 3, rows).astype(np.int32),
+        "capital_letters": rng.integers(1, 3, (rows, 37)).astype(np.uint8),
+        **{name: rng.random((rows, 37)) < 0.5 for name in ("capitals", "phrases", "sentence_starts")},
     }
 
 

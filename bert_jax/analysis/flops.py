@@ -1,14 +1,23 @@
 """Counts the multiplications and additions of matrix products: those a training step needs, and those it does.
 
-`needed_flops` is the formula behind every share of a machine's peak; `matmul_flops` counts a traced function's own,
-loops and kernels included.
+`needed_flops` is the formula behind every share of a machine's peak, for masked language modelling; `training_flops`
+counts what any run needs, whatever its objectives train and run beside the encoder, such as a generator; `matmul_flops`
+counts a traced function's own, loops and kernels included.
 """
 
 import math
 from collections.abc import Iterator
 from typing import Any
 
-from bert_jax.config import Model
+import jax
+import jax.numpy as jnp
+
+from bert_jax.config import Config, Model
+from bert_jax.modeling import bert
+from bert_jax.objectives import Objective, Vocabulary, mixture, own_parts
+from configuration.variants import Variant, load
+
+OF_ROWS = ("pair_label", "distance_label")  # fields of a batch with a number for each row, not each token
 
 
 def needed_flops(model: Model, length: int, predictions: int) -> float:
@@ -38,6 +47,43 @@ def needed_flops(model: Model, length: int, predictions: int) -> float:
     factorised = 2.0 * length * d * e if model.embedding_width else 0.0
     head = 2.0 * predictions * (d * e + e * model.vocab_size)
     return 3 * (factorised + sum(map(layer, range(model.layers))) + head)
+
+
+def training_flops(config: Config) -> float:
+    """What all updates of a run need, forward and backward pass; one multiply-add is two."""
+    return sum(step_flops(config, number) * phase.steps for number, phase in enumerate(config.phases))
+
+
+def step_flops(config: Config, phase: int) -> float:
+    """What an update of a phase needs on average, where a batch has grown to its size."""
+    of = config.phases[phase]
+    turns = mixture.turns_of(config.objectives[phase])
+    return of.batch_size * sum(share * row_flops(each, config.model, of.length) for share, each in turns)
+
+
+def row_flops(objective: Variant, model: Model, length: int) -> float:
+    """What one row needs: three times the products of the loss's forward pass, as they are traced.
+
+    As `needed_flops`, but that a local layer counts the keys that the kernel here computes, and that the vocabulary's
+    padding counts.
+
+    Args:
+      length: L, tokens in a row.
+    """
+    built = load("bert_jax.objectives", objective)(model, Vocabulary(model.vocab_size, pad=0, cls=2, sep=3, mask=4))
+    batch = jax.eval_shape(built.corrupt, abstract_rows(built, 1, length), jax.random.key(0))
+    params = bert.abstract_params(model, own_parts(objective, model))
+    constants = jax.eval_shape(lambda: built.constants)
+    forward = lambda params, constants, batch: built.loss(params, constants, batch, None)[0]
+    return 3 * matmul_flops(jax.make_jaxpr(forward)(params, constants, batch).jaxpr)
+
+
+def abstract_rows(objective: Objective, rows: int, length: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """A batch of so many rows as `data_pipeline.pipeline.batches` gives it, with the fields that an objective needs."""
+    dtypes: dict[str, Any] = dict.fromkeys(("tokens", "segments", "positions", "token_types"), jnp.int32)
+    dtypes |= {name: jnp.int32 if name in OF_ROWS else jnp.bool_ for name in objective.needs}  # annotations
+    shape = lambda name: (rows,) if name in OF_ROWS else (rows, length)
+    return {name: jax.ShapeDtypeStruct(shape(name), dtype) for name, dtype in dtypes.items()}
 
 
 def keys_within(window: int, length: int) -> float:

@@ -68,7 +68,7 @@ def inspect(store: Store, config: Config) -> Facts:
         "made": store.manifest.made.get("data", {}),
         "length": config.phases[-1].length,
         "row_format": config.data.rows.name,
-        "objective": config.objective.name,
+        "objective": config.objectives[-1].name,
         "unknown": int(counts[tokenizer.unk_id]) / max(1, total),
         "never": int((counts == 0).sum()),
         "word_starts": _share_of_word_starts(train),

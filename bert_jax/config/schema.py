@@ -117,7 +117,7 @@ class BatchWarmup:
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A stretch of training at one length, batch size and learning-rate schedule."""
+    """A stretch of training at one length, batch size, learning-rate schedule and objective."""
 
     steps: int  # optimizer updates
     length: int  # L, tokens in a row
@@ -126,6 +126,7 @@ class Phase:
     schedule: Variant = use("linear", warmup=0.1)  # a file of bert_jax/training/schedules, over this phase's steps
     microbatches: int = 1  # gradients of this many parts of the batch are summed before an update
     batch_warmup: BatchWarmup = field(default_factory=BatchWarmup)  # a growing batch; its parts stay as large
+    objective: Variant = use("")  # of this phase; without a name config.objective, with these options over its own
 
     def __post_init__(self) -> None:
         require(self.steps >= 1, "phases.steps", self.steps, "at least 1")
@@ -246,12 +247,12 @@ class Config:
     labelled: Labelled | None = None  # labelled examples in place of the text; `bert_jax.finetune` writes it
     transfer: Transfer = field(default_factory=Transfer)
     model: Model = field(default_factory=Model)
-    objective: Variant = use("mlm")  # a file of bert_jax/objectives
+    objective: Variant = use("mlm")  # a file of bert_jax/objectives, for the phases that name none
     optimizer: Variant = use("lamb")  # a file of bert_jax/training/optimizers
     clip_norm: float = 1.0  # of the whole gradient before the optimizer; 0 for none
     guard: Guard = field(default_factory=Guard)
     transforms: tuple[Variant, ...] = ()  # files of bert_jax/transforms: what is evaluated and exported, in this order
-    unigram_bias: bool = False  # a fresh head starts at the log shares of the training text's tokens
+    unigram_bias: bool = False  # fresh MLM heads, a generator's too, start at the log shares of the text's tokens
     seed: int = 0  # of fresh weights, the order of the rows, masks and dropout
     resume_from: str = ""  # work folder of another run, whose newest checkpoint training starts from: state and step
     init_from: str = ""  # any folder that bert_jax.load opens, whose weights and tokenizer training starts from
@@ -294,6 +295,13 @@ class Config:
             self.evaluation.length,
             f"at most model.max_length={self.model.max_length}",
         )
+
+    @property
+    def objectives(self) -> tuple[Variant, ...]:
+        """The objective of each phase."""
+        common = self.objective
+        over = lambda own: Variant(common.name, {**common.options, **own.options})
+        return tuple(phase.objective if phase.objective.name else over(phase.objective) for phase in self.phases)
 
     @property
     def evaluation_length(self) -> int:

@@ -7,7 +7,7 @@ cannot serve a run.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -81,8 +81,14 @@ def describe(name: str, figures: Mapping[str, Any]) -> str:
     return module(PACKAGE, name).describe(figures)
 
 
-def held_out(config: Config, store: Store, rows: int, mesh: jax.sharding.Mesh | None) -> Iterator[Any]:
-    """At most `rows` rows of the held-out documents, evenly spread, in batches; on the mesh, if there is one."""
+def held_out(
+    config: Config, store: Store, rows: int, mesh: jax.sharding.Mesh | None, needs: Collection[str] = ()
+) -> Iterator[Any]:
+    """At most `rows` rows of the held-out documents, evenly spread, in batches; on the mesh, if there is one.
+
+    Args:
+      needs: batch fields of an objective; a batch has the store's annotations among them.
+    """
     shards = sharding.batch_shards(mesh) if mesh else 1
     batches = pipeline.evaluation_batches(
         store.split("held_out"),
@@ -92,6 +98,7 @@ def held_out(config: Config, store: Store, rows: int, mesh: jax.sharding.Mesh | 
         pipeline.specials_of(store.tokenizer),
         max_rows=rows,
         isolate=config.model.isolate_documents,
+        annotations=[name for name in needs if name in store.annotations],
     )
     return (put(batch, mesh) for batch in batches)
 

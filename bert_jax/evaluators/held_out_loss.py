@@ -1,4 +1,4 @@
-"""The objective's own loss and metrics on held-out rows: works for any objective.
+"""The loss and metrics of the last phase's own objective on held-out rows: works for any objective.
 
 What is corrupted depends on `config.evaluation.seed` alone. Nothing drops out.
 """
@@ -21,7 +21,7 @@ FIRST = "held_out_"  # what each of the objective's metrics is called after
 
 def build(config: Config, store: Store, mesh: Any) -> Evaluator:
     """held_out_loss, held_out_accuracy, … as the objective names them: means over batches, weighted by their rows."""
-    objective = make_objective(config, store)
+    objective, rows_wanted = make_objective(config, store), config.evaluation.max_rows
     constants = jax.device_put(objective.constants, sharding.everywhere(mesh)) if mesh else objective.constants
 
     def means_of(params: Any, constants: Any, batch: Any, number: Any) -> dict[str, jax.Array]:
@@ -33,7 +33,7 @@ def build(config: Config, store: Store, mesh: Any) -> Evaluator:
 
     def evaluate(params: Any) -> Figures:
         rows, sums = 0, dict[str, float]()
-        for number, batch in enumerate(held_out(config, store, config.evaluation.max_rows, mesh)):
+        for number, batch in enumerate(held_out(config, store, rows_wanted, mesh, objective.needs)):
             count = rows_in(batch)
             for name, value in jax.device_get(run(params, constants, batch, np.int32(number))).items():
                 sums[name] = sums.get(name, 0.0) + float(value) * count

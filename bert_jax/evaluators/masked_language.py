@@ -12,7 +12,7 @@ import numpy as np
 
 from bert_jax.config import Config
 from bert_jax.evaluators import Evaluator, Figures, compiled, held_out, rows_in
-from bert_jax.objectives import Objective, mlm, parts_of
+from bert_jax.objectives import Objective, distinct, mlm, parts_of
 from bert_jax.training.setup import vocabulary_of
 from configuration.variants import ConfigError
 from data_pipeline.store import Store
@@ -27,7 +27,8 @@ def build(config: Config, store: Store, mesh: Any) -> Evaluator:
 def unsupported(config: Config) -> str:
     """Why the run has nothing that predicts tokens."""
     has_head = "mlm_head" in parts_of(config)
-    return "" if has_head else f"the objective {config.objective.name} trains no masked-language-model head"
+    named = " and ".join(objective.name for objective in distinct(config.objectives))
+    return "" if has_head else f"the objective {named} trains no masked-language-model head"
 
 
 def objective_of(config: Config, store: Store) -> Objective:

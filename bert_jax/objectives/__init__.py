@@ -4,15 +4,15 @@
 `parts(model, *, options)`: what the objective trains beside the encoder, with those of the options that it needs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from bert_jax.config import Config, Model
-from bert_jax.modeling.parts import Parts
-from configuration.variants import Variant, load, module, options_of
+from bert_jax.modeling.parts import Part, Parts
+from configuration.variants import ConfigError, Variant, load, module, options_of
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]  # what the log shows beside the loss: scalars that add over microbatches and shards
@@ -28,11 +28,21 @@ class Vocabulary(NamedTuple):
     mask: int
 
 
+class Moment(NamedTuple):
+    """Where a run stands: what a batch in training has as "moment", and one in evaluation has not."""
+
+    step: jax.Array  # int32 [], updates of the run that are done
+    steps: int  # of the run
+    phase_step: jax.Array  # int32 [], updates of the phase that are done
+    key: jax.Array  # random, the same at every step of the run
+
+
 class Objective(NamedTuple):
     """The two functions of an objective.
 
     `corrupt(batch, key) -> batch` sees the global batch. It draws what is to be predicted, from the key and each row's
-    place in that batch alone, and writes weights that are divided by their total over it already (`normalized`).
+    place in that batch alone, and writes weights that are divided by their total over it already (`normalized`). What
+    changes while a run goes on reads `batch["moment"]`, a `Moment`, which the train step takes out again.
     `loss(params, constants, batch, key) -> (loss, metrics)` sees some rows of it, with the key of dropout or None: its
     values, weighted sums, simply add over microbatches and the mesh, so that several terms do too. `metrics` has
     "accuracy", and what else there is to log.
@@ -44,6 +54,11 @@ class Objective(NamedTuple):
     constants: Any = ()  # arrays that the loss reads and nothing trains or saves: a teacher, a table
 
 
+def moment_of(batch: Mapping[str, Any]) -> Moment | None:
+    """Where the run stands; None in evaluation."""
+    return batch.get("moment")
+
+
 def normalized(weights: jax.Array) -> jax.Array:
     """Weights of the global batch divided by their total; zeros stay zeros."""
     total = weights.sum()
@@ -51,28 +66,76 @@ def normalized(weights: jax.Array) -> jax.Array:
 
 
 def parts_of(config: Config) -> Parts:
-    """What the configured objective trains beside the encoder, by the names of their subtrees."""
-    return given(config.objective, "parts")(config.model)
+    """What the objectives of all phases train beside the encoder, by the names of their subtrees.
+
+    Raises:
+      ConfigError: two phases have parts of one name that differ.
+    """
+    return joined([own_parts(objective, config.model) for objective in distinct(config.objectives)])
 
 
 def exported_names(config: Config) -> Mapping[str, str]:
-    """The names in PyTorch's layout of what the objective's own parts hold, by path in the parameters, joined by "/".
-
-    An objective without a function `exported` has none, and its own parts are left out of an export.
-    """
-    if not hasattr(module("bert_jax.objectives", config.objective.name), "exported"):
-        return {}
-    return given(config.objective, "exported")(config.model)
+    """The names in PyTorch's layout of what the objectives' own parts hold, by path, joined by "/"."""
+    found = [own_names(objective, config.model) for objective in distinct(config.objectives)]
+    return {name: theirs for names in found for name, theirs in names.items()}
 
 
 def encoders_of(config: Config, params: Mapping[str, Any]) -> Mapping[str, tuple[Model, dict[str, Any]]]:
-    """Other encoders than the model that the objective trains with it, by name, each with its parameters.
+    """Other encoders than the model that the objectives train with it, by name, each with its parameters."""
+    found = [own_encoders(objective, config.model, params) for objective in distinct(config.objectives)]
+    return {name: encoder for encoders in found for name, encoder in encoders.items()}
 
-    An objective without a function `encoders` has none.
+
+def distinct(objectives: Iterable[Variant]) -> list[Variant]:
+    """The objectives, each once, in the order of their first places."""
+    found: list[Variant] = []
+    for objective in objectives:
+        if objective not in found:
+            found.append(objective)
+    return found
+
+
+def own_parts(objective: Variant, model: Model) -> Parts:
+    """What one objective trains beside the encoder."""
+    return given(objective, "parts")(model)
+
+
+def own_names(objective: Variant, model: Model) -> Mapping[str, str]:
+    """One objective's `exported`; without that function its own parts are left out of an export."""
+    return given(objective, "exported")(model) if _has(objective, "exported") else {}
+
+
+def own_encoders(
+    objective: Variant, model: Model, params: Mapping[str, Any]
+) -> Mapping[str, tuple[Model, dict[str, Any]]]:
+    """One objective's `encoders`; without that function it has none."""
+    return given(objective, "encoders")(model, params) if _has(objective, "encoders") else {}
+
+
+def joined(groups: Iterable[Parts]) -> Parts:
+    """The parts of several objectives; those of one name are one part, which they share.
+
+    Raises:
+      ConfigError: they differ in their arrays.
     """
-    if not hasattr(module("bert_jax.objectives", config.objective.name), "encoders"):
-        return {}
-    return given(config.objective, "encoders")(config.model, params)
+    found: dict[str, Part] = {}
+    for parts in groups:
+        for name, part in parts.items():
+            if name in found and _shapes(found[name]) != _shapes(part):
+                raise ConfigError(
+                    f"config.objective: two objectives of this run have a part {name!r} each, with other arrays: give "
+                    "both the options that make it the same"
+                )
+            found.setdefault(name, part)
+    return found
+
+
+def _shapes(part: Part) -> Any:
+    return jax.tree.map(lambda x: x.shape, jax.eval_shape(part.init, jax.random.key(0)))
+
+
+def _has(objective: Variant, function: str) -> bool:
+    return hasattr(module("bert_jax.objectives", objective.name), function)
 
 
 def given(objective: Variant, function: str) -> Callable[..., Any]:

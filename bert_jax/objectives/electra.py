@@ -41,7 +41,7 @@ def build(
     model: Model,
     vocabulary: Vocabulary,
     *,
-    mask_rate: float = 0.15,
+    mask_rate: float | Variant = 0.15,
     masking: Variant = use("tokens"),
     replacement: Variant = use("mask", masked=0.85, random=0.0),
     generator_size: float = 0.25,
@@ -98,7 +98,7 @@ def build(
 
 
 def drawing(
-    vocabulary: Vocabulary, mask_rate: float, masking: Variant, replacement: Variant
+    vocabulary: Vocabulary, mask_rate: float | Variant, masking: Variant, replacement: Variant
 ) -> tuple[Callable[[Batch, jax.Array], Batch], tuple[str, ...]]:
     """What corrupts a batch for the generator, and the batch fields that it needs; arguments as of `build`.
 

@@ -16,7 +16,9 @@ from bert_jax.modeling.heads import mlm_head
 from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, normalized
 from bert_jax.objectives._cross_entropy import cross_entropy
-from configuration.variants import ConfigError, Variant, load, use
+from bert_jax.objectives.masking._slots import budget
+from bert_jax.objectives.rates import now, rate_of
+from configuration.variants import Variant, load, use
 
 
 def parts(model: Model) -> Parts:
@@ -28,14 +30,15 @@ def build(
     model: Model,
     vocabulary: Vocabulary,
     *,
-    mask_rate: float = 0.15,
+    mask_rate: float | Variant = 0.15,
     masking: Variant = use("tokens"),
     replacement: Variant = use("mask"),
 ) -> Objective:
     """The objective.
 
     Args:
-      mask_rate: share of a row's text tokens that are predicted, rounded to the nearest count, at least one.
+      mask_rate: share of a row's text tokens that are predicted, rounded to the nearest count, at least one; or a file
+        of bert_jax/objectives/rates: how it changes over the run.
       masking: a file of bert_jax/objectives/masking: which tokens are predicted.
       replacement: a file of bert_jax/objectives/replacement: what stands in their places.
     """
@@ -57,22 +60,22 @@ def build(
 
 
 def drawing(
-    vocabulary: Vocabulary, mask_rate: float, masking: Variant, replacement: Variant
+    vocabulary: Vocabulary, mask_rate: float | Variant, masking: Variant, replacement: Variant
 ) -> tuple[Callable[[Batch, jax.Array], Batch], tuple[str, ...]]:
     """What draws the predicted tokens of each row, and the batch fields that it needs; arguments as of `build`.
 
     `draw(batch, key) -> batch` adds target_positions, targets and target_units (int [B, P], the last where the unit of
     each starts) and target_weights (float [B, P], 1 for what is predicted, else 0), and changes the tokens there.
     """
-    if not 0 < mask_rate <= 1:
-        raise ConfigError(f"config.objective.mask_rate is {mask_rate}; it must be a share above 0, at most 1")
+    rate = rate_of(mask_rate)
     choose, needs = load("bert_jax.objectives.masking", masking)()
     replace, also_needs = load("bert_jax.objectives.replacement", replacement)(vocabulary)
 
     def draw(batch: Batch, key: jax.Array) -> Batch:
         choose_key, replace_key = jax.random.split(key)
         tokens = jnp.asarray(batch["tokens"], jnp.int32)
-        chosen = choose(batch, is_text(tokens, batch["segments"], vocabulary), mask_rate, choose_key)
+        candidates = is_text(tokens, batch["segments"], vocabulary)
+        chosen = choose(batch, candidates, budget(candidates, now(rate, batch), rate.highest), choose_key)
         targets = jnp.take_along_axis(tokens, chosen.places, axis=1)
         shown = jnp.where(chosen.weights > 0, replace(targets, chosen, batch, replace_key), targets)
         put = lambda row, places, shown: row.at[places].set(shown, unique_indices=True)

@@ -29,7 +29,7 @@ def build(
     model: Model,
     vocabulary: Vocabulary,
     *,
-    mask_rate: float = 0.15,
+    mask_rate: float | Variant = 0.15,
     masking: Variant = use("tokens"),
     replacement: Variant = use("mask"),
     pair_weight: float = 1.0,

@@ -23,7 +23,7 @@ def build(
     model: Model,
     vocabulary: Vocabulary,
     *,
-    mask_rate: float = 0.15,
+    mask_rate: float | Variant = 0.15,
     masking: Variant = use("tokens"),
     replacement: Variant = use("mask"),
     copies: int = 1,
@@ -43,13 +43,15 @@ def build(
         """As mlm.py's, but for where the randomness comes from."""
         rows = batch["tokens"].shape[0]
         shown = jax.random.randint(key, (rows,), 0, copies)
+        moment = {name: batch[name] for name in batch if name == "moment"}
+        of_rows = {name: batch[name] for name in batch if name not in moment}
 
         def one(row: Batch, copy: jax.Array) -> Batch:
             row_key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), hashed(row["tokens"])), copy)
-            out = draw(jax.tree.map(lambda x: x[None], row), row_key)
-            return jax.tree.map(lambda x: x[0], out)
+            out = draw(jax.tree.map(lambda x: x[None], row) | moment, row_key)
+            return {name: x[0] for name, x in out.items() if name not in moment}
 
-        return mlm.shared_out(jax.vmap(one)(batch, shown))
+        return mlm.shared_out(jax.vmap(one)(of_rows, shown))
 
     return Objective(corrupt, dynamic.loss, dynamic.needs)
 

@@ -30,7 +30,7 @@ def build(
     model: Model,
     vocabulary: Vocabulary,
     *,
-    mask_rate: float = 0.15,
+    mask_rate: float | Variant = 0.15,
     masking: Variant = use("tokens"),
     replacement: Variant = use("mask", masked=0.85, random=0.0),
     generator_size: float = 0.25,

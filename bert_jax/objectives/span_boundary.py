@@ -57,7 +57,7 @@ def build(
     model: Model,
     vocabulary: Vocabulary,
     *,
-    mask_rate: float = 0.15,
+    mask_rate: float | Variant = 0.15,
     masking: Variant = use("spans"),
     replacement: Variant = use("per_unit"),
     longest: int = 15,

@@ -11,7 +11,7 @@ import numpy as np
 from bert_jax.checkpoints import changes
 from bert_jax.config import Config, Phase
 from bert_jax.modeling.kernels import explain, request_for
-from bert_jax.objectives import Objective, Vocabulary
+from bert_jax.objectives import Objective, Vocabulary, distinct
 from bert_jax.reporting import loggers
 from bert_jax.runtime import distributed, sharding
 from bert_jax.training import labelled, state_sharding, transfer
@@ -38,7 +38,8 @@ def check(config: Config) -> jax.sharding.Mesh:
     abstract_state(config, mesh)
     if config.statistics_every:
         statistics_of(config)
-    load("bert_jax.objectives", config.objective)(config.model, Vocabulary(config.model.vocab_size, 0, 0, 0, 0))
+    for objective in distinct(config.objectives):
+        load("bert_jax.objectives", objective)(config.model, Vocabulary(config.model.vocab_size, 0, 0, 0, 0))
     loggers.check(config.loggers)
     for length in {config.evaluation_length, *(phase.length for phase in config.phases)}:
         load("data_pipeline.rows", config.data.rows)(length, config.model.isolate_documents)
@@ -108,9 +109,16 @@ def check_processes(config: Config, store: Store) -> None:
     distributed.check_same(facts | {"the store": store.fingerprint, "the code": sources.hexdigest(), "JAX": versions})
 
 
-def make_objective(config: Config, store: Store) -> Objective:
-    """The configured objective on the store's vocabulary."""
-    return load("bert_jax.objectives", config.objective)(config.model, vocabulary_of(store))
+def make_objective(config: Config, store: Store, phase: int = -1) -> Objective:
+    """A phase's objective on the store's vocabulary; that of the last phase is what a run is judged by."""
+    return load("bert_jax.objectives", config.objectives[phase])(config.model, vocabulary_of(store))
+
+
+def make_objectives(config: Config, store: Store) -> list[Objective]:
+    """The objective of each phase; phases of the same one share it, and its constants."""
+    firsts = [config.objectives.index(objective) for objective in config.objectives]
+    made = {first: make_objective(config, store, first) for first in sorted(set(firsts))}
+    return [made[first] for first in firsts]
 
 
 def vocabulary_of(store: Store) -> Vocabulary:
@@ -119,15 +127,14 @@ def vocabulary_of(store: Store) -> Vocabulary:
     return Vocabulary(size=store.vocab_size, pad=t.pad_id, cls=t.cls_id, sep=t.sep_id, mask=t.mask_id)
 
 
-def check_fields(config: Config, objective: Objective, examples: pipeline.Examples) -> None:
-    """Raises ConfigError if a batch lacks a field that the objective needs."""
+def check_fields(config: Config, objective: Objective, examples: pipeline.Examples, phase: int = -1) -> None:
+    """Raises ConfigError if a batch of the phase lacks a field that its objective needs."""
     if objective.needs and (missing := sorted(set(objective.needs) - set(examples.fields))):
         rows = f"config.data.rows={config.data.rows.name} does not give them: name another row format"
+        where = f"config.phases.{phase}.objective" if config.phases[phase].objective.name else "config.objective"
+        named = f"{where} is {config.objectives[phase].name}"
         remedies = [each for each in map(annotations.remedy, missing) if each] or [rows]
-        raise ConfigError(
-            f"config.objective is {config.objective.name}, which needs the fields {', '.join(missing)} of a batch; "
-            + "; ".join(remedies)
-        )
+        raise ConfigError(f"{named}, which needs the fields {', '.join(missing)} of a batch; " + "; ".join(remedies))
 
 
 def open_data(config: Config, workdir: Path) -> Any:

@@ -16,7 +16,8 @@ import optax
 from bert_jax import transforms
 from bert_jax.config import Config, Phase
 from bert_jax.modeling import bert
-from bert_jax.objectives import parts_of
+from bert_jax.objectives import distinct, parts_of
+from bert_jax.runtime.trees import flatten
 from bert_jax.training import guard, state_sharding, transfer
 from configuration.variants import ConfigError, load, module
 from data_pipeline import batch_sizes
@@ -136,7 +137,7 @@ def init_state(
     def init(key: jax.Array, imported: dict[str, Any]) -> State:
         params = bert.init(config.model, key, parts_of(config))
         if bias is not None:
-            params["mlm_head"]["bias"] = jnp.asarray(bias)
+            params = with_bias(params, jnp.asarray(bias))
         if config.transfer.fresh_layers and "layers" in imported:
             imported = imported | {"layers": transfer.with_fresh_layers(config, params["layers"], imported["layers"])}
         params |= imported
@@ -154,12 +155,20 @@ def place(array: Any, where: jax.sharding.Sharding) -> jax.Array:
     return jax.make_array_from_callback(array.shape, where, lambda index: array[index])
 
 
+def with_bias(params: dict[str, Any], bias: Any) -> dict[str, Any]:
+    """The parameters with this bias in each masked-language-model head, also that of an objective's own encoder."""
+    changed = {name: with_bias(part, bias) if isinstance(part, dict) else part for name, part in params.items()}
+    return changed | ({"mlm_head": {**changed["mlm_head"], "bias": bias}} if "mlm_head" in changed else {})
+
+
 def unigram_bias(config: Config, token_counts: np.ndarray | None) -> np.ndarray | None:
     """float32 [Vp]: the log of each token's share of the text (each count raised by one), or None if not wanted."""
     if not config.unigram_bias:
         return None
-    if "mlm_head" not in parts_of(config):
-        raise ConfigError(f"config.unigram_bias is true, but config.objective {config.objective.name} has no MLM head")
+    names = flatten(bert.abstract_params(config.model, parts_of(config)))
+    if not any(f".{name}".endswith(".mlm_head.bias") for name in names):
+        named = " and ".join(objective.name for objective in distinct(config.objectives))
+        raise ConfigError(f"config.unigram_bias is true, but config.objective {named} has no MLM head")
     assert token_counts is not None
     counts = token_counts.astype(np.float64) + 1
     bias = np.zeros(config.model.padded_vocab_size, np.float32)

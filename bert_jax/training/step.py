@@ -1,6 +1,7 @@
 """Pure functions (state, batch) → (state, metrics), for training and for evaluation."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,13 +10,15 @@ import optax
 
 from bert_jax import transforms
 from bert_jax.config import Config, Phase
-from bert_jax.objectives import Batch, Objective
+from bert_jax.config.schema import LARGEST_STEPS
+from bert_jax.objectives import Batch, Moment, Objective
 from bert_jax.runtime import sharding
 from bert_jax.training import guard
 from bert_jax.training.state import State, abstract_state, learning_rate, make_optimizer, statistics_of
 
 Metrics = dict[str, Any]  # of float32 and int32 scalars, and "statistics"
-CORRUPTION, DROPOUT = 0, 1  # streams of the run's random key
+CORRUPTION, DROPOUT = 0, 1  # streams of the random key of a step
+RUN = LARGEST_STEPS  # a step that there is not, whose key is that of the whole run
 OPTIMIZER = "optimizer"  # what a trace calls clipping and the update
 
 
@@ -25,9 +28,10 @@ class Updates:
     Those that also give the layers' statistics are programs of their own, for the steps that want them.
     """
 
-    def __init__(self, config: Config, objective: Objective, mesh: jax.sharding.Mesh):
+    def __init__(self, config: Config, objectives: Sequence[Objective], mesh: jax.sharding.Mesh):
         compiled = lambda statistics: [
-            jit_train_step(config, phase, objective, mesh, statistics) for phase in config.phases
+            jit_train_step(config, phase, objective, mesh, statistics)
+            for phase, objective in zip(config.phases, objectives, strict=True)
         ]
         self._every = config.statistics_every
         self._plain = compiled(False)
@@ -62,7 +66,7 @@ def make_train_step(
 
     def train_step(state: State, batch: Batch, constants: Any = objective.constants) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed + 1), state["step"])
-        corrupted = jax.named_scope("corrupt")(objective.corrupt)(batch, jax.random.fold_in(key, CORRUPTION))
+        corrupted = corrupt(objective, batch, moment(config, state["step"]), jax.random.fold_in(key, CORRUPTION))
         parts = max(1, batch["segments"].shape[0] // part)
         dropout_key = jax.random.fold_in(key, DROPOUT)
         shown = lambda params: transforms.apply(transforming, params, state.get("transforms", {}), in_step=True)
@@ -92,6 +96,22 @@ def make_train_step(
         return new, metrics
 
     return train_step
+
+
+def moment(config: Config, step: jax.Array) -> Moment:
+    """Where the run stands after `step` updates."""
+    ends = list(itertools.accumulate(phase.steps for phase in config.phases))
+    begun = jnp.asarray([0, *ends[:-1]], jnp.int32)
+    run_key = jax.random.fold_in(jax.random.key(config.seed + 1), RUN)
+    return Moment(step, config.steps, step - jnp.where(begun <= step, begun, 0).max(), run_key)
+
+
+@jax.named_scope("corrupt")
+def corrupt(objective: Objective, batch: Batch, moment: Moment, key: jax.Array) -> Batch:
+    """The batch as the objective corrupts it at this moment: arrays with one entry a row."""
+    with_moment: Any = {**batch, "moment": moment}
+    corrupted = objective.corrupt(with_moment, key)
+    return {name: values for name, values in corrupted.items() if name != "moment"}
 
 
 def accumulate(

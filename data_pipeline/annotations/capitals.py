@@ -5,6 +5,9 @@ goes on over words that begin with a capital, across no punctuation and no end o
 sentence is capitalised whatever it is, so it belongs to a run only where that goes on after it.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
 from configuration.variants import ConfigError
@@ -22,28 +25,51 @@ def build(tokenizer: Tokenizer, *, most: int = 6) -> Annotate:
     Raises:
       ConfigError: the vocabulary has no capitals.
     """
-    if most < 1:
-        raise ConfigError(f"config.data.annotations.capitals.most is {most}; it must be at least 1")
-    marks = marks_of(tokenizer)
-    if not marks.capital.any():
-        raise ConfigError("config.data.annotations has capitals, but the tokenizer lowers case: it must keep it")
+    find = finder(tokenizer, most, "capitals")
 
     def annotate(tokens: np.ndarray, lengths: np.ndarray, word_starts: np.ndarray) -> np.ndarray:
-        words = split_punctuation(tokens, word_starts, marks.plain)
-        firsts = np.flatnonzero(words)
+        found = find(tokens, lengths, word_starts)
+        inner = np.zeros(len(tokens), bool)
+        inner[found.firsts[found.goes_on]] = True
+        return _of_words(word_starts, found.firsts, found.goes_on, inner)
+
+    return annotate
+
+
+class Runs(NamedTuple):
+    """Words, and which of them make runs of capitalised ones."""
+
+    firsts: np.ndarray  # int64 [w], first tokens
+    capital: np.ndarray  # bool [w]: it begins with a capital
+    opens: np.ndarray  # bool [w]: a sentence begins with it
+    goes_on: np.ndarray  # bool [w]: it goes on with the run of the word before
+
+
+def finder(tokenizer: Tokenizer, most: int, field: str) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Runs]:
+    """What finds the runs of text, given as an annotation's function gets it.
+
+    Raises:
+      ConfigError: as `build`, of the annotation `field`.
+    """
+    if most < 1:
+        raise ConfigError(f"config.data.annotations.{field}.most is {most}; it must be at least 1")
+    marks = marks_of(tokenizer)
+    if not marks.capital.any():
+        raise ConfigError(f"config.data.annotations has {field}, but the tokenizer lowers case: it must keep it")
+
+    def find(tokens: np.ndarray, lengths: np.ndarray, word_starts: np.ndarray) -> Runs:
+        firsts = np.flatnonzero(split_punctuation(tokens, word_starts, marks.plain))
         capital = marks.capital[first_letters(tokens, firsts, marks.blank)]
-        opens = np.isin(firsts, np.cumsum(lengths) - lengths)  # a sentence
+        opens = np.isin(firsts, np.cumsum(lengths) - lengths)
         goes_on = capital & ~opens
-        goes_on[1:] &= capital[:-1]  # the word continues the run of the one before it
+        goes_on[1:] &= capital[:-1]
         goes_on[:1] = False
         number = np.arange(len(firsts))
         begun = np.maximum.accumulate(np.where(goes_on, 0, number))
         goes_on &= (number - begun) % most > 0
-        inner = np.zeros(len(tokens), bool)
-        inner[firsts[goes_on]] = True
-        return _of_words(word_starts, firsts, goes_on, inner)
+        return Runs(firsts, capital, opens, goes_on)
 
-    return annotate
+    return find
 
 
 def _of_words(word_starts: np.ndarray, firsts: np.ndarray, goes_on: np.ndarray, inner: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pairs of pieces with a label that is drawn anew each epoch: the next sentence or not, in order or not."""
+"""Pairs of pieces with a label that is drawn anew each epoch: the next sentence or not, in order or not, how far."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -11,11 +11,14 @@ from data_pipeline.pieces import IndexReader, Pieces
 from data_pipeline.row_index import RowIndex
 from data_pipeline.rows import Arranged, RowFormat, Spans
 
+Label = Literal["nsp", "sop", "distance"]
 _ALIKE_AMONG = 1024  # rows next to each other, of which the second part of the nearest length is taken
 
 
-def labelled(spans: Callable[[Any], Iterator[Spans]], label: Literal["nsp", "sop"]) -> RowFormat:
+def labelled(spans: Callable[[Any], Iterator[Spans]], label: Label) -> RowFormat:
     """The format of pairs that are labelled so."""
+    if label == "distance":
+        return RowFormat(spans, "row", one_text=True, arrange=sentence_distance, check=check_documents)
     if label == "sop":
         return RowFormat(spans, "row", one_text=True, arrange=sentence_order)
     return RowFormat(spans, "row", one_text=True, arrange=next_sentence, check=check_documents)
@@ -41,10 +44,63 @@ def next_sentence(reader: IndexReader, rows: np.ndarray, draws: np.ndarray) -> A
     return _arranged(pieces, starts, lengths, labels)
 
 
+def sentence_distance(reader: IndexReader, rows: np.ndarray, draws: np.ndarray) -> Arranged:
+    """A third of the pairs stay (label 0); others get the second part of another row, the nearest in length of some.
+
+    Of the same document, where it does not end at the first part or begin there (1), or of another one (2). A document
+    that has no such row has its pairs labelled 0 or 2.
+    """
+    real = rows >= 0
+    pieces, own, drawn = reader.pieces(rows), rows[real], draws[real]
+    labels, rest = (drawn % np.uint64(3)).astype(np.int32), drawn // np.uint64(3)
+    starts, lengths = pieces.starts.reshape(-1, 2), pieces.lengths.reshape(-1, 2)
+    within, found = _in_document(reader, own, rest >> np.uint64(1), lengths[:, 1])
+    labels = np.where((labels == 1) & ~found, 2 * (rest & np.uint64(1)).astype(np.int32), labels)
+    room = reader.index.length - 3 - lengths[:, 0]
+    far = labels == 2
+    of_other = _alike(reader, own[far], rest[far] >> np.uint64(1), lengths[far, 1], room[far])
+    for chosen, others in ((labels == 1, within[labels == 1]), (far, of_other)):
+        other = reader.pieces(others)
+        starts[chosen, 1] = other.starts[1::2]
+        lengths[chosen, 1] = np.minimum(other.lengths[1::2], room[chosen])
+    every = np.zeros(len(rows), np.int32)
+    every[real] = labels
+    return Arranged(Pieces(pieces.counts, starts.reshape(-1), lengths.reshape(-1)), {"distance_label": every})
+
+
+def _in_document(
+    reader: IndexReader, rows: np.ndarray, draws: np.ndarray, lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A row for each row, of the same document but neither it nor the one before, and whether there is any.
+
+    The second part of the row before ends where a row's first part begins. Of some that follow one drawn from all, the
+    one whose second part is the nearest in length.
+    """
+    documents = reader.index.documents
+    first = np.searchsorted(documents, documents[rows], side="left")
+    last = np.searchsorted(documents, documents[rows], side="right")
+    if not reader.fits:
+        release(documents)
+    left_out = np.maximum(first, rows - 1)
+    excluded = rows - left_out + 1
+    count = last - first - excluded
+    among = np.minimum(np.maximum(count, 1), _ALIKE_AMONG)
+    begin = (draws % np.maximum(count, 1).astype(np.uint64)).astype(np.int64)
+    near = (begin[:, None] + np.arange(among.max(initial=1))) % np.maximum(count, 1)[:, None] + first[:, None]
+    near = np.where(near >= left_out[:, None], near + excluded[:, None], near)
+    near = np.minimum(near, len(documents) - 1)
+    flat = near.reshape(-1)
+    found = reader.look_up(reader.index.lengths, reader.look_up(reader.index.rows, flat) + 1).reshape(near.shape)
+    best = np.abs(found - lengths[:, None]).argmin(axis=1)
+    return near[np.arange(len(rows)), best], count > 0
+
+
 def check_documents(index: RowIndex) -> None:
     """Raises DataError where there is no other document to take a second part from."""
     if index.documents[0] == index.documents[-1]:
-        raise DataError('next-sentence pairs need rows of two documents at least; give more text or label="sop"')
+        raise DataError(
+            'next-sentence and distance pairs need rows of two documents at least; give more text or label="sop"'
+        )
 
 
 def _drawn(reader: IndexReader, rows: np.ndarray, draws: np.ndarray) -> tuple[Pieces, np.ndarray, np.ndarray]:

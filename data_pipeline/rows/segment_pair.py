@@ -9,22 +9,24 @@ are, and 1 for the others:
                   replaces, so that lengths do not tell the label
     label="sop"   sentence order (Lan et al. 2019, ALBERT, section 3.1): A and B change places
 
+`label="distance"` (ERNIE 2.0, section 4.2.2) gives `distance_label` instead, for a third of the rows each: 0 as they
+are, 1 B of another row of the document, no neighbour of A, 2 B of another document.
+
 A row of a single token is left out: it has no second part.
 """
 
 import functools
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 
 from data_pipeline.permutation import hashed
 from data_pipeline.rows import Offsets, RowFormat, Spans
 from data_pipeline.rows._greedy import greedy_rows
-from data_pipeline.rows._labels import labelled
+from data_pipeline.rows._labels import Label, labelled
 
 
-def build(length: int, isolate: bool, *, label: Literal["nsp", "sop"] = "nsp") -> RowFormat:
+def build(length: int, isolate: bool, *, label: Label = "nsp") -> RowFormat:
     """Pairs of `length` tokens together. The parts of a pair always attend to each other, whatever `isolate`."""
     del isolate
     return labelled(functools.partial(_pairs, room=length - 3), label)

@@ -8,17 +8,16 @@ Labels as in segment_pair. Most of a row is padding: take short rows and large b
 
 import functools
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 
 from data_pipeline.rows import Offsets, RowFormat, Spans
-from data_pipeline.rows._labels import labelled
+from data_pipeline.rows._labels import Label, labelled
 from data_pipeline.rows._units import NO_UNITS, Units, sentences
 from data_pipeline.rows.segment_pair import pairs
 
 
-def build(length: int, isolate: bool, *, label: Literal["nsp", "sop"] = "nsp") -> RowFormat:
+def build(length: int, isolate: bool, *, label: Label = "nsp") -> RowFormat:
     """Pairs of `length` tokens together. The parts of a pair always attend to each other, whatever `isolate`."""
     del isolate
     return labelled(functools.partial(_pairs, room=(length - 3) // 2), label)

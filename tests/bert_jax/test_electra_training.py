@@ -129,3 +129,20 @@ def test_heads_of_the_encoder_it_started_from_do_not_hinder_its_export(tmp_path,
     convert.export(tmp_path / "run", tmp_path / "out")
     assert json.loads((tmp_path / "out/config.json").read_text())["architectures"] == ["ElectraForPreTraining"]
     assert "left out: pooler; no class in PyTorch's layout has it too" in capsys.readouterr().err
+
+
+def test_the_generators_head_starts_at_the_shares_of_the_tokens() -> None:
+    counts = np.arange(tiny.V)
+    config = make_config(unigram_bias=True)
+    mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
+    params = jax.device_get(init_state(config, mesh, counts)["params"])
+    wanted = np.log((counts + 1) / (counts + 1).sum())
+    bias = params["generator"]["mlm_head"]["bias"]
+    np.testing.assert_allclose(bias[: tiny.V], wanted, rtol=1e-5)
+    assert not bias[tiny.V :].any()
+    both = init_state(make_config(unigram_bias=True, objective=use("replace_mlm", generator_size=0.5)), mesh, counts)
+    for head in (both["params"]["mlm_head"], both["params"]["generator"]["mlm_head"]):
+        np.testing.assert_allclose(head["bias"][: tiny.V], wanted, rtol=1e-5)
+    without = make_config(unigram_bias=True, objective=use("plugins.taught"))
+    with pytest.raises(ConfigError, match=r"config.objective plugins.taught has no MLM head"):
+        init_state(without, mesh, counts)

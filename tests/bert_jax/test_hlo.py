@@ -10,9 +10,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from bert_jax.analysis import flops
 from bert_jax.analysis.flops import matmul_flops, needed_flops
 from bert_jax.analysis.hlo import Collective, Program, array_bytes, group_size
-from bert_jax.config import Model
+from bert_jax.config import Config, Model, Phase
 from bert_jax.modeling import bert, heads
-from bert_jax.objectives import Vocabulary, mlm
+from bert_jax.objectives import Vocabulary, _generator, mlm
 from configuration.variants import use
 
 TEXT = """HloModule jit_step, is_scheduled=true
@@ -165,3 +165,36 @@ def test_needed_operations_count_gated_units_and_factorised_embeddings(change) -
     params = bert.abstract_params(model, heads.parts(model, "mlm_head"))
     jaxpr = jax.make_jaxpr(lambda p, b: objective.loss(p, (), b, None)[0])(params, corrupted)
     assert flops.needed_flops(model, 32, 8) / 3 == flops.matmul_flops(jaxpr.jaxpr)
+
+
+class TestFlopsOfObjectives:
+    MODEL = Model(vocab_size=128, layers=3, width=24, heads=4, mlp_width=40, max_length=37, kernel=use("xla"))
+
+    def of_row(self, objective) -> float:
+        return flops.row_flops(objective, self.MODEL, 37)
+
+    def test_masked_language_modelling_is_the_formula(self) -> None:
+        assert self.of_row(use("mlm")) == needed_flops(self.MODEL, 37, 6)
+        assert self.of_row(use("mlm", mask_rate=use("linear", first=0.4))) == needed_flops(self.MODEL, 37, 15)
+
+    def test_the_generator_and_every_token_of_the_discriminator_count(self) -> None:
+        generator = _generator.generator_model(self.MODEL, 0.5, 2)
+        d, f, length = 24, 40, 37
+        layer = 8 * length * d**2 + 4 * length**2 * d + 4 * length * d * f
+        discriminator = 3 * layer + 2 * length * (d**2 + d)
+        wanted = needed_flops(generator, length, 6) + 3 * discriminator
+        assert self.of_row(use("electra", generator_size=0.5, generator_layers=2)) == wanted
+
+    def test_objectives_at_once_add_and_those_in_turns_are_their_mean(self) -> None:
+        one, other = use("mlm"), use("electra", generator_size=0.5)
+        both = use("mixture", objectives=(one, other))
+        assert self.of_row(both) == self.of_row(one) + self.of_row(other)
+        turns = use("mixture", objectives=(one, other), shares=(3, 1))
+        phases = tuple(Phase(steps, 37, 4, 1.0, objective=each) for steps, each in ((10, turns), (5, one)))
+        config = Config("x", phases, model=self.MODEL)
+        mean = (3 * self.of_row(one) + self.of_row(other)) / 4
+        assert flops.training_flops(config) == pytest.approx(4 * (10 * mean + 5 * self.of_row(one)))
+
+    @pytest.mark.parametrize("name", ["entity_replacement", "sentence_reordering", "sentence_distance", "mlm_pair"])
+    def test_what_needs_fields_of_its_own_is_counted(self, name) -> None:
+        assert self.of_row(use(name)) > 0.5 * needed_flops(self.MODEL, 37, 1)

@@ -66,7 +66,7 @@ def run(monkeypatch, folder, store, poison=(), moved=0, kill=0, stop=0, config=C
       kill, stop: the step after which the process dies, or during which it gets SIGTERM.
     """
     make_mesh = sharding.make_mesh
-    open_examples, make_objective, note = setup.open_examples, setup.make_objective, train.Progress.__call__
+    open_examples, make_objectives, note = setup.open_examples, setup.make_objectives, train.Progress.__call__
     update = train.Updates.__call__
 
     class Poisoned:
@@ -80,13 +80,13 @@ def run(monkeypatch, folder, store, poison=(), moved=0, kill=0, stop=0, config=C
             return self.examples.batch(first, size) | {"poison": bad.astype(np.float32)}
 
     def poisoned(config, store):
-        objective = make_objective(config, store)
+        (objective,) = make_objectives(config, store)
 
         def loss(params, constants, batch, key):
             total, metrics = objective.loss(params, constants, batch, key)
             return total * jnp.where(batch["poison"].any(), jnp.nan, 1.0), metrics
 
-        return objective._replace(loss=loss)
+        return [objective._replace(loss=loss)]
 
     def step(progress, done):
         note(progress, done)
@@ -101,7 +101,7 @@ def run(monkeypatch, folder, store, poison=(), moved=0, kill=0, stop=0, config=C
     with monkeypatch.context() as patch:
         patch.setattr(train, "open_examples", Poisoned)
         patch.setattr(sharding, "make_mesh", lambda mesh: make_mesh(mesh, jax.devices()[:1]))
-        patch.setattr(train, "make_objective", poisoned)
+        patch.setattr(train, "make_objectives", poisoned)
         patch.setattr(train.Progress, "__call__", step)
         patch.setattr(train.Updates, "__call__", updates)
         config = dataclasses.replace(config, data=Data(store=str(store)))

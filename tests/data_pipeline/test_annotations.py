@@ -104,6 +104,59 @@ def test_capitals_join_names(tokenizer):
         build(lowered)
 
 
+def test_capital_letters_are_labels_of_words(tokenizer):
+    annotate = load("data_pipeline.annotations", use("capital_letters"))(tokenizer)
+    tokens, lengths = tokenizer.encode_lines(["In Paris met, a 3"])
+    labels = annotate(tokens, lengths, tokenizer.word_start[tokens])
+    firsts = tokenizer.word_start[tokens]
+    assert labels.dtype == np.uint8
+    assert labels[firsts].tolist()[:3] == [2, 2, 1]
+    assert not labels[~firsts].any()
+    lowered = sentencepiece.build(lambda: dict.fromkeys("abc", 9), vocab_size=9, character_coverage=1.0)
+    with pytest.raises(ConfigError, match="capital_letters, but the tokenizer lowers case"):
+        load("data_pipeline.annotations", use("capital_letters"))(lowered)
+
+
+def names(tokenizer, annotate, *sentences: str) -> list[tuple[str, int]]:
+    """The names of sentences, with their kinds."""
+    tokens, lengths = tokenizer.encode_lines(sentences)
+    labels = annotate(tokens, lengths, tokenizer.word_start[tokens])
+    firsts = np.flatnonzero(labels % 2 == 1)
+    found = []
+    for first in firsts:
+        end = first + 1
+        while end < len(labels) and labels[end] and labels[end] % 2 == 0:
+            assert labels[end] == labels[first] + 1
+            end += 1
+        text = "".join(tokenizer.pieces(tokens[first:end])).replace("▁", " ").strip()
+        found.append((text, int(labels[end - 1] + 1) // 2))
+    return found
+
+
+def test_entities_have_kinds_by_capitals_and_lists(tokenizer, tmp_path):
+    build = load("data_pipeline.annotations", use("entities"))
+    first, second = TEXT.split(". ")
+    of_capitals = ["In Paris", "Bank", "England", "Jean Paul Sartre", "Paris", "Anna", "New York City"]
+    assert names(tokenizer, build(tokenizer), first + ".", second) == [(name, 1) for name in of_capitals]
+    assert names(tokenizer, build(tokenizer), "Bank met Anna") == [("Anna", 1)]  # a sentence begins with a capital
+    (tmp_path / "banks.txt").write_text("Bank of England")
+    (tmp_path / "places.txt").write_text("New York\nof England")
+    lists = tuple(str(tmp_path / name) for name in ("banks.txt", "places.txt"))
+    found = names(tokenizer, build(tokenizer, lists=lists[:1]), "In Paris the Bank of England met", "Anna of New York")
+    assert found == [("In Paris", 1), ("Bank of England", 2), ("New York", 1)]
+    found = names(tokenizer, build(tokenizer, lists=lists), "In Paris the Bank of England met", "Anna of New York City")
+    assert found == [("In Paris", 1), ("of England", 3), ("New York", 3)]
+    with pytest.raises(ConfigError, match=r"annotations.entities.lists.0 is 'none.txt', which is no file"):
+        build(tokenizer, lists=("none.txt",))
+
+
+def test_sentence_starts(tokenizer):
+    functions = annotations.build_all(use("pieces"), (use("sentence_starts"),), tokenizer)
+    tokens, lengths = tokenizer.encode_lines(["In Paris", "the Bank", "met"])
+    starts = annotations.annotated(functions, tokens, lengths)["sentence_starts"]
+    assert np.flatnonzero(starts).tolist() == [0, *np.cumsum(lengths)[:-1]]
+
+
 def test_phrases_of_a_list_join_the_longest_from_the_left(tokenizer, tmp_path):
     phrases = ["New York", "Bank of England", "the Bank of", "England met", "alone", "Paris, and", "New York City"]
     (tmp_path / "list.txt").write_text("\n".join(phrases))

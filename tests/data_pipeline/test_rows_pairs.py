@@ -119,7 +119,21 @@ class TestLabels:
                 assert b[0] == a[-1] + 1
         assert len(drawn) > 0.8 * sum(len(d) > 1 for d in CORPUS)
 
-    @pytest.mark.parametrize("label", ["nsp", "sop"])
+    def test_distance(self, split, name):
+        stream = self.examples(split, name, "distance")
+        batch = stream.batch(0, 6 * stream.rows)
+        labels = batch["distance_label"]
+        assert "pair_label" not in batch
+        assert set(labels) == {0, 1, 2}
+        for (a, b), label in zip(parts(batch), labels, strict=True):
+            assert b == list(range(b[0], b[0] + len(b)))
+            assert (document_of(a[0]) == document_of(b[0])) == (label < 2)
+            assert (b[0] == a[-1] + 1) == (label == 0)
+            if label == 1:
+                assert b[-1] + 1 != a[0]
+                assert not set(a) & set(b)
+
+    @pytest.mark.parametrize("label", ["nsp", "sop", "distance"])
     def test_are_drawn_anew_each_epoch_and_belong_to_the_example(self, split, name, label):
         stream = self.examples(split, name, label)
         first, second = (stream.batch(epoch * stream.rows, stream.rows) for epoch in range(2))
@@ -135,6 +149,18 @@ class TestLabels:
         assert not last["pair_label"][3:].any()
         assert not last["tokens"][3:].any()
         assert last["tokens"][:3, 0].all()
+
+
+def test_distances_are_thirds_where_documents_are_long(tmp_path):
+    long = store(tmp_path, [[5 + (s * 7 + d) % 11 for s in range(60)] for d in range(12)], documents_per_shard=5)
+    for name in ("segment_pair", "sentence_pair"):
+        rows = use(name, label="distance")
+        stream = pipeline.PackedText([long.split("train")], rows, LENGTH, SPECIALS)
+        batch = stream.batch(0, 9000)
+        np.testing.assert_allclose(np.bincount(batch["distance_label"]) / 9000, 1 / 3, atol=0.02)
+        lengths = batch["token_types"].sum(1)
+        means = [lengths[batch["distance_label"] == label].mean() for label in range(3)]
+        np.testing.assert_allclose(means, means[0], rtol=0.05)
 
 
 def test_next_sentences_of_one_document_alone(tmp_path):

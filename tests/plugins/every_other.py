@@ -4,18 +4,17 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.objectives import Batch
-from bert_jax.objectives.masking import Chosen, Masking
+from bert_jax.objectives.masking import Budget, Chosen, Masking
 
 
 def build(*, first: int = 0) -> Masking:
-    """Places first, first + 2, first + 4, … among a row's candidates."""
+    """Places first, first + 2, first + 4, … among a row's candidates, whatever the budget of each row."""
 
-    def choose(batch: Batch, candidates: jax.Array, rate: float, key: jax.Array) -> Chosen:
+    def choose(batch: Batch, candidates: jax.Array, budget: Budget, key: jax.Array) -> Chosen:
         del batch, key
         rank = jnp.cumsum(candidates, axis=1) - 1
         wanted = candidates & (rank >= first) & ((rank - first) % 2 == 0)
-        slots = max(1, round(rate * candidates.shape[1]))
-        places = jnp.argsort(~wanted, axis=1, stable=True)[:, :slots]
+        places = jnp.argsort(~wanted, axis=1, stable=True)[:, : budget.slots]
         weights = jnp.take_along_axis(wanted, places, axis=1).astype(jnp.float32)
         return Chosen(places, weights, units=places)
 

@@ -3,12 +3,19 @@
 import jax
 import jax.numpy as jnp
 
+from bert_jax.objectives.masking import Budget
 
-def budget(candidates: jax.Array, rate: float) -> tuple[int, jax.Array]:
-    """Slots of a row, and how many of them its candidates bool [B, L] fill, int32 [B]: at least one if there is any."""
-    slots = max(1, round(rate * candidates.shape[1]))
+
+def budget(candidates: jax.Array, rate: jax.Array | float, highest: float) -> Budget:
+    """The budget of rows with candidates bool [B, L], rounded to the nearest count.
+
+    Args:
+      rate: share of the candidates.
+      highest: the highest rate that a row of this length may be asked for.
+    """
+    slots = max(1, round(highest * candidates.shape[1]))
     count = candidates.sum(1)
-    return slots, jnp.clip(jnp.round(rate * count), jnp.minimum(count, 1), slots).astype(jnp.int32)
+    return Budget(slots, jnp.clip(jnp.round(rate * count), jnp.minimum(count, 1), slots).astype(jnp.int32))
 
 
 def fill_slots(chosen: jax.Array, count: jax.Array, slots: int) -> tuple[jax.Array, jax.Array]:

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.random import threefry2x32_p
 
-from bert_jax.objectives.masking import Chosen
-from bert_jax.objectives.masking._slots import budget, fill_slots, least_of_largest
+from bert_jax.objectives.masking import Budget, Chosen
+from bert_jax.objectives.masking._slots import fill_slots, least_of_largest
 
 _ROUNDS = 8  # units that fill what is left of the budget; each takes at least one token
 
@@ -53,8 +53,8 @@ def group(words: jax.Array, shares: Sequence[float], key: jax.Array) -> jax.Arra
     return words & jnp.take_along_axis(opens, (jnp.cumsum(words, axis=1) - 1 - turn) % count, axis=1)
 
 
-def draw_units(candidates: jax.Array, units: jax.Array, parts: jax.Array, rate: float, key: jax.Array) -> Chosen:
-    """A uniform draw of units without repetition, as many tokens as the rate asks, or the few less that fill no part.
+def draw_units(candidates: jax.Array, units: jax.Array, parts: jax.Array, budget: Budget, key: jax.Array) -> Chosen:
+    """A uniform draw of units without repetition, as many tokens as the budget, or the few less that fill no part.
 
     Units are taken in random order. Of the one that is more than is left, the parts that fit are taken, from its first
     on; then parts that fit, drawn one by one from all that are left.
@@ -66,7 +66,7 @@ def draw_units(candidates: jax.Array, units: jax.Array, parts: jax.Array, rate: 
       parts: bool [B, L], first tokens of what is never cut, those of units included.
     """
     order_key, fill_key = jax.random.split(key)
-    slots, wanted = budget(candidates, rate)
+    slots, wanted = budget
     chosen = _in_random_order(candidates, units, parts, wanted, order_key)
     filled = _fill(candidates, chosen, parts, wanted, fill_key)
     places, weights = fill_slots(chosen | filled, (chosen | filled).sum(1), slots)

@@ -7,7 +7,7 @@ pointer goes over the text, draws n and jumps past the n-gram, which is what hap
 import jax
 
 from bert_jax.objectives import Batch
-from bert_jax.objectives.masking import Chosen, Masking
+from bert_jax.objectives.masking import Budget, Chosen, Masking
 from bert_jax.objectives.masking._units import draw_units, group, runs
 from configuration.variants import ConfigError
 
@@ -24,10 +24,10 @@ def build(*, shares: tuple[float, ...] = (6, 3, 2)) -> Masking:
     if min(shares, default=0) < 0 or not sum(shares) > 0:
         raise ConfigError(f"config.objective.masking.shares is {shares}; it must hold shares from 0 on, one above it")
 
-    def choose(batch: Batch, candidates: jax.Array, rate: float, key: jax.Array) -> Chosen:
+    def choose(batch: Batch, candidates: jax.Array, budget: Budget, key: jax.Array) -> Chosen:
         """As `Masking.choose`. Of an n-gram that reaches an end of its text, the words beyond it stand after [SEP]."""
         group_key, draw_key = jax.random.split(key)
         words = runs(candidates, batch["word_starts"])
-        return draw_units(candidates, group(words, shares, group_key), words, rate, draw_key)
+        return draw_units(candidates, group(words, shares, group_key), words, budget, draw_key)
 
     return Masking(choose, ("word_starts",))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.objectives import Batch
-from bert_jax.objectives.masking import Chosen, Masking
+from bert_jax.objectives.masking import Budget, Chosen, Masking
 from bert_jax.objectives.masking._units import draw_units, group, runs, start_of
 from configuration.variants import ConfigError
 
@@ -29,10 +29,10 @@ def build(*, p: float = 0.2, longest: int = 10) -> Masking:
         raise ConfigError(f"config.objective.masking.longest is {longest}; it must be at least 1 word")
     shares = [p * (1 - p) ** n for n in range(longest)]
 
-    def choose(batch: Batch, candidates: jax.Array, rate: float, key: jax.Array) -> Chosen:
+    def choose(batch: Batch, candidates: jax.Array, budget: Budget, key: jax.Array) -> Chosen:
         group_key, draw_key = jax.random.split(key)
         words = runs(candidates, batch["word_starts"])
-        chosen = draw_units(candidates, group(words, shares, group_key), candidates, rate, draw_key)
+        chosen = draw_units(candidates, group(words, shares, group_key), candidates, budget, draw_key)
         row = jnp.arange(len(candidates))[:, None]
         drawn = jnp.zeros(candidates.shape, bool).at[row, chosen.places].set(chosen.weights > 0)
         return chosen._replace(units=jnp.take_along_axis(start_of(runs(drawn, ~drawn)), chosen.places, axis=1))

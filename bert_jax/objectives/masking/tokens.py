@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.objectives import Batch
-from bert_jax.objectives.masking import Chosen, Masking
-from bert_jax.objectives.masking._slots import budget, fill_slots, least_of_largest
+from bert_jax.objectives.masking import Budget, Chosen, Masking
+from bert_jax.objectives.masking._slots import fill_slots, least_of_largest
 
 
 def build() -> Masking:
@@ -13,10 +13,10 @@ def build() -> Masking:
     return Masking(choose)
 
 
-def choose(batch: Batch, candidates: jax.Array, rate: float, key: jax.Array) -> Chosen:
+def choose(batch: Batch, candidates: jax.Array, budget: Budget, key: jax.Array) -> Chosen:
     """As `Masking.choose`: a uniform draw without repetition, at least one where there is any candidate."""
     del batch
-    slots, wanted = budget(candidates, rate)
+    slots, wanted = budget
     draw = jnp.where(candidates, jax.random.bits(key, candidates.shape) | 1, 0)
     places, weights = fill_slots(draw >= least_of_largest(draw, wanted)[:, None], wanted, slots)
     return Chosen(places, weights, units=places)

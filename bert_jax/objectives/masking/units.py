@@ -7,7 +7,7 @@ by their first token instead, so that its rate varies from row to row.
 import jax
 
 from bert_jax.objectives import Batch
-from bert_jax.objectives.masking import Chosen, Masking
+from bert_jax.objectives.masking import Budget, Chosen, Masking
 from bert_jax.objectives.masking._units import draw_units, runs
 
 
@@ -18,8 +18,8 @@ def build(*, annotation: str = "word_starts") -> Masking:
       annotation: of the store, such as "capitals": where units start. A file of data_pipeline/annotations.
     """
 
-    def choose(batch: Batch, candidates: jax.Array, rate: float, key: jax.Array) -> Chosen:
+    def choose(batch: Batch, candidates: jax.Array, budget: Budget, key: jax.Array) -> Chosen:
         units = runs(candidates, batch[annotation])
-        return draw_units(candidates, units, units, rate, key)
+        return draw_units(candidates, units, units, budget, key)
 
     return Masking(choose, (annotation,))

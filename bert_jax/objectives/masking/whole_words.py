@@ -3,7 +3,7 @@
 import jax
 
 from bert_jax.objectives import Batch
-from bert_jax.objectives.masking import Chosen, Masking
+from bert_jax.objectives.masking import Budget, Chosen, Masking
 from bert_jax.objectives.masking._units import draw_units, runs
 
 
@@ -12,11 +12,11 @@ def build() -> Masking:
     return Masking(choose, ("word_starts",))
 
 
-def choose(batch: Batch, candidates: jax.Array, rate: float, key: jax.Array) -> Chosen:
+def choose(batch: Batch, candidates: jax.Array, budget: Budget, key: jax.Array) -> Chosen:
     """As `Masking.choose`: a uniform draw of whole words without repetition.
 
     Words are taken in random order; one with more tokens than are still wanted is passed over, as in Google's code. So
     a short row may fall short of the rate, or predict nothing where its every word is too long.
     """
     words = runs(candidates, batch["word_starts"])
-    return draw_units(candidates, words, words, rate, key)
+    return draw_units(candidates, words, words, budget, key)

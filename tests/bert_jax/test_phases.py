@@ -1,0 +1,191 @@
+"""Phases with objectives of their own: what each trains on, what there is of parameters, and exact resumption."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import runs
+import test_rollback
+import test_train_step as tiny
+from etils import epath
+
+from bert_jax import train
+from bert_jax.checkpoints.manager import read_run
+from bert_jax.config import Checkpoints, Config, Data, Model, Phase
+from bert_jax.evaluators import held_out_loss
+from bert_jax.modeling import bert
+from bert_jax.objectives import encoders_of, exported_names, parts_of
+from bert_jax.runtime import sharding
+from bert_jax.training.setup import check, make_objectives, open_store
+from bert_jax.training.state import init_state
+from bert_jax.training.step import jit_train_step, moment
+from configuration import flags as config_flags
+from configuration.variants import ConfigError, load, use
+
+STEPS = 4
+PHASE = Phase(steps=STEPS, length=16, batch_size=8, learning_rate=1e-2, schedule=use("linear", warmup=0))
+WORDS = use("", masking=use("whole_words"), mask_rate=use("cosine", first=0.4, last=0.1))
+PAIRS = use("span_boundary", mask_rate=0.3, longest=4)
+CONFIG = Config(
+    name="stages",
+    phases=(PHASE, dataclasses.replace(PHASE, objective=WORDS), dataclasses.replace(PHASE, objective=PAIRS)),
+    model=Model(vocab_size=runs.V, layers=1, width=24, heads=3, mlp_width=48, max_length=16),
+    objective=use("mlm", mask_rate=0.25),
+    optimizer=use("adamw", weight_decay=0.1),
+    checkpoints=Checkpoints(every_steps=100),
+    log_every=1,
+)
+store = test_rollback.store
+
+
+def run(monkeypatch, folder, store, kill=0, config=CONFIG):
+    """Trains on one device; the process dies after the step `kill`, whose checkpoint is written, if it is given."""
+    make_mesh, note = sharding.make_mesh, train.Progress.__call__
+
+    def step(progress, done):
+        note(progress, done)
+        if done.step == kill + 1:
+            raise test_rollback.Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sharding, "make_mesh", lambda mesh: make_mesh(mesh, jax.devices()[:1]))
+        if kill:
+            patch.setattr(train.Progress, "__call__", step)
+            config = dataclasses.replace(config, checkpoints=Checkpoints(every_steps=kill))
+        return train.train(dataclasses.replace(config, data=Data(store=str(store))), folder)
+
+
+def logged(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(folder):
+    newest = max(int(path.name) for path in (folder / "checkpoints").iterdir())
+    return dict(read_run(epath.Path(folder / "checkpoints" / str(newest)))["checksums"])
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, store):
+    folder = tmp_path_factory.mktemp("alone")
+    with pytest.MonkeyPatch.context() as patch:
+        run(patch, folder, store)
+    return folder
+
+
+def test_each_phase_trains_by_its_own_objective(alone):
+    has = ["boundary_loss" in line for line in logged(alone)]
+    assert has == [False] * 2 * STEPS + [True] * STEPS
+
+
+@pytest.mark.parametrize("kill", [STEPS - 1, STEPS, 2 * STEPS])
+def test_killed_at_the_boundary_of_a_phase_it_ends_as_the_run_left_alone(kill, alone, store, tmp_path, monkeypatch):
+    with pytest.raises(test_rollback.Killed):
+        run(monkeypatch, tmp_path, store, kill)
+    run(monkeypatch, tmp_path, store)
+    assert [line["loss"] for line in logged(tmp_path)] == [line["loss"] for line in logged(alone)]
+    assert weights(tmp_path) == weights(alone)
+
+
+def test_a_head_waits_for_its_phase(store, tmp_path, monkeypatch):
+    """The boundaries' head is in the state from the start, and nothing moves or decays it before its phase."""
+    config = dataclasses.replace(CONFIG, checkpoints=Checkpoints(every_steps=STEPS, keep=9))
+    run(monkeypatch, tmp_path, store, config=config)
+    at = lambda step: dict(read_run(epath.Path(tmp_path / "checkpoints" / str(step)))["checksums"])
+    first, second, third = at(STEPS), at(2 * STEPS), at(3 * STEPS)
+    head = [name for name in first if name.startswith("params.span_boundary")]
+    assert len(head) > 5
+    assert all(first[name] == second[name] for name in head)
+    assert any(second[name] != third[name] for name in head)
+    assert first["params.mlm_head.dense.kernel"] != second["params.mlm_head.dense.kernel"]
+
+
+def test_an_objective_without_a_name_is_the_runs_own_with_other_options():
+    mlm, words, pairs = CONFIG.objectives
+    assert mlm == use("mlm", mask_rate=0.25)
+    assert words == use("mlm", **WORDS.options)
+    assert pairs == PAIRS
+    given = {"phases.0.objective.masking": "spans", "phases.0.objective.masking.p": "0.4", "phases.1.objective": "mlm"}
+    changed = config_flags.override(CONFIG, given).objectives
+    assert changed == (use("mlm", mask_rate=0.25, masking=use("spans", p=0.4)), use("mlm"), PAIRS)
+    again = config_flags.from_dict(Config, config_flags.to_dict(CONFIG))
+    assert again.objectives == CONFIG.objectives
+
+
+def test_parts_are_those_of_all_phases():
+    assert set(parts_of(CONFIG)) == {"mlm_head", "span_boundary"}
+    electra = dataclasses.replace(PHASE, objective=use("electra", generator_size=0.5))
+    config = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, heads=4), phases=(PHASE, electra))
+    assert set(parts_of(config)) == {"mlm_head", "discriminator_head", "generator"}
+    params = bert.init(config.model, jax.random.key(0), parts_of(config))
+    assert set(encoders_of(config, params)) == {"generator"}
+    assert exported_names(config) == {}
+
+
+def test_two_phases_whose_parts_of_one_name_differ():
+    other = dataclasses.replace(PHASE, objective=use("span_boundary", longest=5))
+    config = dataclasses.replace(CONFIG, phases=(*CONFIG.phases, other))
+    with pytest.raises(ConfigError, match=r"two objectives of this run have a part 'span_boundary' each, with other"):
+        parts_of(config)
+
+
+def test_phases_of_one_objective_share_it(store):
+    config = dataclasses.replace(CONFIG, phases=(*CONFIG.phases, PHASE))
+    first, second, _, last = make_objectives(
+        config, open_store(dataclasses.replace(config, data=Data(store=str(store))), epath.Path("/"))
+    )
+    assert first is last
+    assert first is not second
+
+
+def test_a_wrong_objective_of_a_phase_is_found_before_training(store, tmp_path, monkeypatch):
+    wrong = dataclasses.replace(CONFIG, phases=(PHASE, dataclasses.replace(PHASE, objective=use("", rate=1))))
+    with pytest.raises(ConfigError, match=r"bert_jax.objectives.mlm has no option 'rate'"):
+        check(wrong)
+    units = dataclasses.replace(PHASE, objective=use("mlm", masking=use("units", annotation="capitals")))
+    lacking = dataclasses.replace(CONFIG, phases=(PHASE, units))
+    with pytest.raises(ConfigError, match=r"config.phases.1.objective is mlm, which needs the fields capitals of a"):
+        run(monkeypatch, tmp_path, store, config=lacking)
+
+
+def test_held_out_loss_is_that_of_the_last_phase_with_its_annotations(store):
+    """Whole words need the store's word starts on held-out rows too."""
+    config = dataclasses.replace(CONFIG, phases=CONFIG.phases[:2], data=Data(store=str(store)))
+    opened = open_store(config, epath.Path("/"))
+    params = bert.init(config.model, jax.random.key(0), parts_of(config))
+    figures = held_out_loss.build(config, opened, None).evaluate(params)
+    assert 3 < figures["held_out_loss"] < 7
+    assert figures["held_out_rows"] > 0
+
+
+def test_a_run_compiles_once_and_follows_the_rate() -> None:
+    config = tiny.make_config(objective=use("mlm", mask_rate=use("linear", first=0.5, last=0.1)))
+    config = dataclasses.replace(config, phases=(dataclasses.replace(tiny.PHASE, steps=5),) * 2)
+    mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
+    objective = load("bert_jax.objectives", config.objective)(config.model, tiny.VOCABULARY)
+    counting = lambda params, constants, batch, key: (
+        objective.loss(params, constants, batch, key)[0],
+        {"accuracy": jnp.float32(0), "predicted": (batch["target_weights"] > 0).sum().astype(jnp.float32)},
+    )
+    update = jit_train_step(config, config.phases[0], objective._replace(loss=counting), mesh)
+    state, counts = init_state(config, mesh), []
+    for _ in range(10):
+        state, metrics = update(state, sharding.put_batch(tiny.make_batch(0), mesh))
+        counts.append(int(metrics["predicted"]))
+    assert update._cache_size() == 1
+    assert counts == sorted(counts, reverse=True)
+    text = (tiny.make_batch(0)["segments"] > 0).sum(1)
+    assert counts[0] == np.rint(0.5 * text).sum()
+    assert counts[-1] == np.rint(np.float32(0.1) * text).sum()
+
+
+def test_the_moment_of_a_step() -> None:
+    config = dataclasses.replace(tiny.make_config(), phases=(dataclasses.replace(tiny.PHASE, steps=5),) * 2)
+    places = [
+        (int(moment(config, jnp.int32(s)).step), int(moment(config, jnp.int32(s)).phase_step)) for s in (0, 4, 5, 9)
+    ]
+    assert places == [(0, 0), (4, 4), (5, 0), (9, 4)]
+    assert moment(config, jnp.int32(3)).steps == 10
+    assert moment(config, jnp.int32(3)).key == moment(config, jnp.int32(8)).key
