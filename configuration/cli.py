@@ -1,7 +1,9 @@
 """What every command shares: flags, one-line errors, figures as JSON."""
 
+import _thread
 import json
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,9 @@ def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
             return fail(str(error))
         raise
     except KeyboardInterrupt:
+        exec(
+            ""
+        )  # after Ctrl-C within an exec, such as a dataclass's, Python would end by the signal: until the next exec
         print(early.SAID, file=sys.stderr)
         return STOPPED
     finally:
@@ -87,8 +92,13 @@ def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
 
 
 def _unraisable(error: "sys.UnraisableHookArgs") -> None:
-    """Prints what Python could not raise, but for what a checkpoint whose writing has failed leaves behind."""
-    if str(error.exc_value) != "Event loop is closed":
+    """Prints what Python could not raise, but for what a checkpoint whose writing has failed leaves behind.
+
+    Ctrl-C in a callback, such as JAX's of the garbage collector, would be lost: it is raised again a little later.
+    """
+    if issubclass(error.exc_type, KeyboardInterrupt):
+        threading.Timer(0.01, _thread.interrupt_main).start()
+    elif str(error.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(error)
 
 
