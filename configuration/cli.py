@@ -14,6 +14,7 @@ from configuration import early
 from configuration import flags as config_flags
 from configuration.early import STOPPED
 from configuration.files import write_bytes
+from configuration.foreign import is_ours
 from configuration.variants import ConfigError
 
 FLAGS = flags.FLAGS
@@ -22,6 +23,7 @@ FLAGS = flags.FLAGS
 def workdir_flag() -> None:
     """--workdir"""
     flags.DEFINE_string("workdir", None, "Work folder of the run.", required=True)
+    flags.register_validator("workdir", bool, "must name a folder")
 
 
 def step_flag() -> None:
@@ -75,7 +77,7 @@ def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
     except (ConfigError, OSError) as error:
         return fail(describe(error))
     except ValueError as error:
-        if type(error).__module__.startswith(("bert_jax", "data_pipeline", "configuration")):
+        if is_ours(error):
             return fail(str(error))
         raise
     except KeyboardInterrupt:

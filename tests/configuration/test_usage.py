@@ -1,5 +1,6 @@
 """--help and bad usage, of every command that takes a configuration."""
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -89,3 +90,10 @@ def test_bad_usage_is_one_line_and_exit_code_2(tmp_path, flags: tuple[str, ...],
 def test_a_config_file_that_is_wrong_is_bad_input_not_bad_usage(tmp_path) -> None:
     done = run("bert_jax.trace", "--config=none.py", f"--workdir={tmp_path}")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize("command", ["train", "report"])
+def test_a_work_folder_without_a_name(command: str) -> None:
+    done = run(f"bert_jax.{command}", "--workdir=", *["--config=configs/demo.py"][: command == "train"])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch("error: .*--workdir.* must name a folder; .*\n", done.stderr)
