@@ -1,7 +1,7 @@
 """The cases of `benchmarks/attacks.py`: a file for each kind, drawn anew from a seed, and what they share.
 
-A kind's file has `cases(world, random) -> Iterator[Case]` without end, and `COUNT`, how many a full run takes. A case runs
-commands in a folder of its own, which holds copies of what it attacks, and gives complaints: what a rule does not allow.
+A kind's file has `cases(world, random) -> Iterator[Case]` without end, and `COUNT`, how many a full run takes. A case
+runs commands in a folder of its own, which holds copies of what it attacks, and gives complaints: what no rule allows.
 """
 
 import dataclasses
