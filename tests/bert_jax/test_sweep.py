@@ -16,7 +16,7 @@ from bert_jax.sweep import Sweep, describe
 from bert_jax.sweeping import space, trial
 from bert_jax.sweeping.space import Choice, Range
 from configuration import locks
-from configuration.flags import override, read
+from configuration.flags import override, read, to_dict
 from configuration.variants import ConfigError
 
 STEPS = 20
@@ -175,6 +175,15 @@ def test_a_space_in_a_file(tmp_path):
 def test_a_wrong_space_is_named_before_anything_runs(recipe, tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
         Sweep(str(recipe), {"data.store": str(recipe.parent / "store")}, space.parse([text]), tmp_path, sampler="grid")
+
+
+def test_a_trial_is_evaluated_on_the_store_that_it_was_trained_on(recipe, tmp_path):
+    """Which lies outside of its folder: evaluate opens it only where it is named."""
+    config = override(read(str(recipe)), {"data.store": str(recipe.parent / "store")})
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
+    evaluate = trial.commands(str(recipe), {}, held_out=True).evaluate
+    assert evaluate is not None
+    assert f"--store={recipe.parent / 'store'}" in evaluate(tmp_path)
 
 
 @pytest.mark.slow
