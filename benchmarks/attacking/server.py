@@ -14,6 +14,7 @@ import json
 import os
 import resource
 import runpy
+import shutil
 import signal
 import sys
 import tempfile
@@ -42,21 +43,36 @@ def main() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)
+        pipes = [os.pipe(), os.pipe()]  # not files, whose sizes may be limited
         child = os.fork()
         if not child:
-            return command(request)
-        print(json.dumps(watched(child, request)), flush=True)
+            return command(request, [write for _, write in pipes])
+        for _, write in pipes:
+            os.close(write)
+        files = zip([read for read, _ in pipes], [request["out"], request["error"]], strict=True)
+        copies = [threading.Thread(target=copy, args=each) for each in files]
+        for thread in copies:
+            thread.start()
+        outcome = watched(child, request)
+        for thread in copies:
+            thread.join()
+        print(json.dumps(outcome), flush=True)
     return None
 
 
-def command(request: dict[str, Any]) -> None:
+def copy(descriptor: int, path: str) -> None:
+    """Writes what comes from a pipe into a file."""
+    with open(descriptor, "rb") as pipe, open(path, "wb") as file:
+        shutil.copyfileobj(pipe, file)
+
+
+def command(request: dict[str, Any], outputs: list[int]) -> None:
     """Becomes the command that is asked for."""
     os.setsid()
     os.chdir(request["folder"])
     os.environ.update(request["environment"])
     tempfile.tempdir = None
-    for number, path in ((0, os.devnull), (1, request["out"]), (2, request["error"])):
-        descriptor = os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for number, descriptor in enumerate([os.open(os.devnull, os.O_RDONLY), *outputs]):
         os.dup2(descriptor, number)
         os.close(descriptor)
     if request["largest_file"]:
