@@ -40,14 +40,14 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help=f"only {QUICK} cases of each kind")
     parser.add_argument("--only", default="", help="only cases whose name has this in it")
     parser.add_argument("--jobs", type=int, default=2, help="cases at a time")
-    parser.add_argument("--folder", default="", help="where failed cases stay; a temporary folder by default")
+    parser.add_argument("--folder", default="", help="keeps failed cases and what is attacked, for another run")
     parser.add_argument("--json", default="", help="file for the figures")
     flags = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         figures = attack(Path(flags.folder or temporary), flags)
     failed = sum(len(kind["failed"]) for kind in figures.values())
-    print(table(figures, flags.seed, time.monotonic() - began))
+    print(f"{table(figures)}\nseed {flags.seed}, {(time.monotonic() - began) / 60:.0f} minutes")
     if flags.json:
         cli.write_json(Path(flags.json), {"seed": flags.seed, "kinds": figures})
     return 1 if failed else 0
@@ -55,15 +55,19 @@ def main() -> int:
 
 def attack(folder: Path, flags: argparse.Namespace) -> dict[str, dict]:
     """Runs the cases of every kind; figures of each."""
-    for name in ("shared", "world"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / name).mkdir(parents=True)
+    (folder / "shared").mkdir(parents=True, exist_ok=True)
+    figures: dict[str, dict] = {}
     servers = Servers(2 * flags.jobs, folder / "shared")  # a case may have two processes
     try:
         world = World(folder / "world", servers)
-        return {name: attack_by(name, world, servers, folder / name, flags) for name in flags.kinds.split(",")}
+        for name in flags.kinds.split(","):
+            figures[name] = attack_by(name, world, servers, folder / name, flags)
+            print(table({name: figures[name]}), file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        print("stopped; the table has the kinds that are done", file=sys.stderr)
     finally:
         servers.close()
+    return figures
 
 
 def attack_by(name: str, world: World, servers: Servers, folder: Path, flags: argparse.Namespace) -> dict:
@@ -101,7 +105,7 @@ def one(case: Case, servers: Servers, folder: Path) -> list[str] | Unavailable:
     return complaints
 
 
-def table(figures: dict[str, dict], seed: int, seconds: float) -> str:
+def table(figures: dict[str, dict]) -> str:
     """The figures as a table, and the cases that failed."""
     lines = [f"{'kind':14}{'cases':>7}{'passed':>8}{'failed':>8}"]
     for name, kind in figures.items():
@@ -109,7 +113,7 @@ def table(figures: dict[str, dict], seed: int, seconds: float) -> str:
         lines += [f"  failed: {case}: {complaints[0]}" for case, complaints in kind["failed"].items()]
         reasons = sorted(set(kind["unavailable"].values()))
         lines += [f"  {list(kind['unavailable'].values()).count(reason)} left out: {reason}" for reason in reasons]
-    return "\n".join([*lines, f"seed {seed}, {seconds / 60:.0f} minutes"])
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

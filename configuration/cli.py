@@ -71,6 +71,8 @@ def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
     early.raise_by_ctrl_c()
     try:
         figures = main()
+        if FLAGS.json and isinstance(figures, Mapping):
+            write_json(Path(FLAGS.json), figures)
     except config_flags.UsageError as error:
         fail(str(error))
         return config_flags.BAD_USAGE
@@ -88,8 +90,6 @@ def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
         return STOPPED
     finally:
         early.end_at_once_by_ctrl_c()
-    if FLAGS.json and isinstance(figures, Mapping):
-        write_json(Path(FLAGS.json), figures)
     return 0
 
 

@@ -185,14 +185,24 @@ class World:
 
     def __init__(self, folder: Path, servers: Servers):
         self.folder = folder
-        self.results: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
-        write_texts(folder)
+        made = folder.with_name("seconds.json")
+        if made.exists():
+            self.seconds = json.loads(made.read_text())
+        else:
+            self.make(servers)
+            made.write_text(json.dumps(self.seconds))
+        self.results = {name: command.result(folder) for name, command in COMMANDS.items()}
+
+    def make(self, servers: Servers) -> None:
+        """Runs every command once."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        write_texts(self.folder)
         for name in dict.fromkeys([*MADE_BY, *COMMANDS]):
-            outcome = servers.run(folder, COMMANDS[name].line)
+            outcome = servers.run(self.folder, COMMANDS[name].line)
             if outcome.code:
                 raise SystemExit(f"error: {name} fails without an attack: {outcome.error[-2000:]}")
-            self.results[name] = COMMANDS[name].result(folder)
             self.seconds[name] = outcome.seconds
 
     def copy(self, folder: Path, names: Iterable[str]) -> None:
