@@ -20,7 +20,8 @@ def cases(world: World, chance: random.Random) -> Iterator[Case]:
         name = chance.choice(STOPPED)
         number = chance.choice((signal.SIGINT, signal.SIGTERM, signal.SIGKILL))
         from_start, group = chance.random() < 0.5, chance.random() < 0.5
-        after = chance.uniform(0, IMPORTS if from_start else 1.05 * world.seconds["pretrain" if name == "train" else name])
+        work = world.seconds["pretrain" if name == "train" else name]  # the world's train finds its work done
+        after = chance.uniform(0, IMPORTS if from_start else 1.05 * work)
         when = "of its start" if from_start else "of its work"
         said = f"{name}: {number.name} after {after:.2f} s {when}{', to its workers too' if group else ''}"
         yield Case(said, Stop(world, name, number, after, from_start, group))
