@@ -31,7 +31,7 @@ from bert_jax.tasks import load_task, objective_of, with_labels
 from bert_jax.train import train
 from bert_jax.training.labelled import LabelledSet
 from bert_jax.training.together import LabelledSets
-from configuration import cli
+from configuration import cli, foreign
 from configuration import flags as config_flags
 from configuration.foreign import FormatError
 from configuration.variants import ConfigError, Variant
@@ -102,9 +102,10 @@ def finished(workdir: Path, asked: Mapping[str, Any], seeds: int) -> dict[str, A
     """What the work folder says of this very fine-tuning, if it is done."""
     if not (workdir / SUMMARY).exists():
         return None
-    figures = json.loads((workdir / SUMMARY).read_text())
+    figures = foreign.read_json(workdir / SUMMARY)
     same = all(figures.get(name) == value for name, value in asked.items())
-    return figures if same and len(figures["seeds"]) == seeds else None
+    with foreign.understood(workdir / SUMMARY):
+        return figures if same and len(figures["seeds"]) == seeds and describe(figures) else None
 
 
 def check_same_encoder(tuning: FineTuning, workdir: Path) -> None:
@@ -115,7 +116,7 @@ def check_same_encoder(tuning: FineTuning, workdir: Path) -> None:
     for array in flatten(folder.read(Path(tuning.init_from)).params).values():
         digest.update(np.ascontiguousarray(array).tobytes())
     path, found = workdir / ENCODER, {"path": tuning.init_from, "sha256": digest.hexdigest()}
-    if path.exists() and json.loads(path.read_text())["sha256"] != found["sha256"]:
+    if path.exists() and foreign.read_json(path).get("sha256") != found["sha256"]:
         raise ConfigError(
             f"{workdir} was begun with other weights than {tuning.init_from} has now; give another --workdir, or "
             "delete that folder"
@@ -279,7 +280,7 @@ def one_seed(tuning: FineTuning, data: LabelledSet | LabelledSets, workdir: Path
     checkpoint_tokenizer.keep(data.tokenizer, workdir)
     trained = train(config, workdir, data=data)
     if done.exists():
-        figures = json.loads(done.read_text())
+        figures = foreign.read_json(done)
         if figures.get("trained_steps") == trained["steps"]:
             return figures
     figures = {"seed": tuning.seed, "trained_steps": trained["steps"], "train_seconds": trained["train_seconds"]}
@@ -327,9 +328,10 @@ def write_predictions(
 
 def read_predictions(workdir: Path, split: str) -> tuple[list[Record], list[dict[str, Any]]]:
     """The records and the answers that `write_predictions` wrote."""
-    lines = (workdir / f"{split}_{PREDICTIONS}").read_text(encoding="utf-8").split("\n")
-    read = [json.loads(line) for line in lines if line]
-    return [Record(line, line["where"]) for line in read], [line["predicted"] for line in read]
+    path = workdir / f"{split}_{PREDICTIONS}"
+    with foreign.understood(path):
+        read = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        return [Record(line, line["where"]) for line in read], [line["predicted"] for line in read]
 
 
 def export(workdir: Path, output: Path, task: str = "") -> None:

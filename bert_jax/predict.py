@@ -23,12 +23,13 @@ from bert_jax.formats import folder
 from bert_jax.runtime import compilation_cache
 from bert_jax.tasks import load_task
 from bert_jax.training.labelled import LabelledSet
-from configuration import cli
+from configuration import cli, foreign
 from configuration.foreign import FormatError
 from configuration.variants import ConfigError, nearest, use
 from data_pipeline.errors import DataError
-from data_pipeline.labelled import Record
+from data_pipeline.labelled import Record, json_lines
 
+LARGEST_INPUT = 1 << 32  # bytes
 GIVEN = "given"  # the split that is predicted
 
 
@@ -90,9 +91,10 @@ def load(workdir: Path, task: str = "") -> Predictor:
       ConfigError: it is no work folder of such a run, or has no such task.
     """
     if (workdir / "scores.json").exists() and not (workdir / "checkpoints").is_dir():
-        scores = json.loads((workdir / "scores.json").read_text())
-        best = max(scores["seeds"], key=lambda seed: seed[f"dev_{scores['metric']}"])
-        workdir = workdir / f"seed-{best['seed']}"
+        scores = foreign.read_json(workdir / "scores.json")
+        with foreign.understood(workdir / "scores.json"):
+            best = max(scores["seeds"], key=lambda seed: seed[f"dev_{scores['metric']}"])
+            workdir = workdir / f"seed-{int(best['seed'])}"
     if not (workdir / "checkpoints").is_dir():
         raise FormatError(f"{workdir} is no work folder; give one that `bert_jax.finetune` made")
     best = "best" if read_config(workdir).eval_every else ""
@@ -132,19 +134,14 @@ def from_file(path: Path, columns: Sequence[str]) -> list[Record]:
       DataError: a line that is neither an object with the task's columns nor, for one column, a text; an empty file.
     """
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(foreign.read_text(path, most=LARGEST_INPUT).split("\n"), 1):
         where = f"{path}:{number}"
         if not line.strip():
             continue
         if path.suffix in (".jsonl", ".json"):
-            try:
-                values = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{where} is no JSON: {error.msg}") from None
-            if not isinstance(values, dict):
-                raise DataError(f"{where} holds no object with the columns {', '.join(columns)}")
+            values = json_lines.read_object(where, line)
         elif len(columns) == 1:
-            values = {columns[0]: line}
+            values = {columns[0]: line.removesuffix("\r")}
         else:
             raise DataError(f"{path}: the task reads {', '.join(columns)}: give JSON-lines, a file named .jsonl")
         found.append(Record(values, where))

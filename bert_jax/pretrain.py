@@ -8,7 +8,6 @@ cost the report: the error ends the command once that is written.
 """
 
 import contextlib
-import json
 import shlex
 import statistics
 import sys
@@ -26,7 +25,7 @@ from bert_jax.objectives import parts_of
 from bert_jax.reporting.metrics import read_metrics
 from bert_jax.runtime import compilation_cache
 from bert_jax.training.start import config_from_flags
-from configuration import cli
+from configuration import cli, foreign
 from configuration import flags as config_flags
 from data_pipeline.store import Store
 
@@ -126,7 +125,7 @@ def evaluated(workdir: Path, step: int) -> dict[str, Any]:
     from bert_jax.evaluate import describe, evaluate
 
     path = workdir / "evaluation.json"
-    figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    figures = foreign.read_json(path) if path.exists() else {}
     if figures.get("step") != step:
         figures = evaluate(workdir)
         cli.write_json(path, figures)
@@ -137,7 +136,7 @@ def evaluated(workdir: Path, step: int) -> dict[str, Any]:
 def total(workdir: Path) -> dict[str, float]:
     """total_seconds of an earlier run that went the whole way in one, if there was one."""
     path = workdir / "summary.json"
-    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    earlier = foreign.read_json(path) if path.exists() else {}
     return {name: value for name, value in earlier.items() if name == "total_seconds"}
 
 

@@ -19,6 +19,7 @@ reads, each file optional; one that is missing leaves out what would show it:
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from bert_jax.reporting import charts, sections, task_page
 from bert_jax.reporting.layers_log import FILE as LAYERS
 from bert_jax.reporting.metrics import FILE, read_metrics
 from bert_jax.reporting.style import html_page
-from configuration import cli
+from configuration import cli, foreign
 from data_pipeline.errors import DataError
 
 
@@ -53,7 +54,8 @@ def write_report(workdir: Path) -> Path:
     """
     path = workdir / "report.html"
     tuned = (workdir / task_page.SUMMARY).exists()
-    cli.write_text(path, task_page.page(workdir) if tuned else page(read_run(workdir), workdir))
+    with foreign.understood(f"a file of {workdir} that the report shows"):
+        cli.write_text(path, task_page.page(workdir) if tuned else page(read_run(workdir), workdir))
     return path
 
 
@@ -102,15 +104,17 @@ def page(run: Run, workdir: Path) -> str:
     name = str(run.config.get("name", workdir.resolve().name))
     header = sections.title(run.config, name, run.records)
     header += sections.headline(run.evaluation, run.summary, run.records)
-    body = [
-        sections.training(run.records, run.evaluation),
-        sections.layers(run.layers),
-        sections.held_out(run.evaluation),
-        sections.examples(run.examples),
-        sections.text(run.data),
-        sections.files(workdir),
-        sections.configuration(run.config),
-    ]
+    body = [sections.training(run.records, run.evaluation), sections.layers(run.layers)]
+    shown: tuple[tuple[str, Callable[[Any], str], Any], ...] = (
+        ("evaluation.json", sections.held_out, run.evaluation),
+        ("fill_mask.json", sections.examples, run.examples),
+        ("data.json", sections.text, run.data),
+        ("config.json", sections.configuration, run.config),
+    )
+    for file, section, content in shown:
+        with foreign.understood(workdir / file):
+            body.append(section(content))
+    body.insert(-1, sections.files(workdir))
     return html_page(f"{name} – pretraining report", header, "".join(body), "from the files of the work folder")
 
 
@@ -120,7 +124,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON ({error}); delete it to leave it out of the report") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no JSON object; delete it to leave it out of the report")

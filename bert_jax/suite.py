@@ -9,7 +9,6 @@ with one for each task. --config.epochs=2 is for every task, --config.sick.epoch
 """
 
 import dataclasses
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +34,7 @@ from bert_jax.metrics import paired_bootstrap
 from bert_jax.runtime import compilation_cache, distributed
 from bert_jax.tasks import Task, load_task
 from bert_jax.training.labelled import LabelledSet
-from configuration import cli
+from configuration import cli, foreign
 from configuration import flags as config_flags
 from configuration.variants import ConfigError, load, nearest
 
@@ -177,11 +176,12 @@ def simple_systems(suite: Suite, task: FineTuning, encoders: Mapping[str, str], 
 def simple(baseline: Baseline, data: LabelledSet, workdir: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of a baseline, whose predictions are written; read if they are there."""
     done = workdir / "evaluation.json"
-    if done.exists() and all(json.loads(done.read_text()).get(name) == value for name, value in asked.items()):
-        return json.loads(done.read_text())
+    figures = foreign.read_json(done) if done.exists() else {}
+    if figures and all(figures.get(name) == value for name, value in asked.items()):
+        return figures
     variant = data.labelled.task
     reader = baselines.reader(variant.name, variant.options, data.task.text)
-    figures: dict[str, Any] = {}
+    figures = {}
     for split in [split for split in ("dev", "test") if split in data.records]:
         records = data.records[split]
         outputs, encoded = baseline.predict(reader, data.records["train"], records)

@@ -1,7 +1,9 @@
 """What every command shares: flags, one-line errors, figures as JSON."""
 
+import _thread
 import json
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from configuration import early
 from configuration import flags as config_flags
 from configuration.early import STOPPED
 from configuration.files import write_bytes
+from configuration.foreign import is_ours
 from configuration.variants import ConfigError
 
 FLAGS = flags.FLAGS
@@ -20,6 +23,7 @@ FLAGS = flags.FLAGS
 def workdir_flag() -> None:
     """--workdir"""
     flags.DEFINE_string("workdir", None, "Work folder of the run.", required=True)
+    flags.register_validator("workdir", bool, "must name a folder")
 
 
 def step_flag() -> None:
@@ -67,28 +71,36 @@ def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
     early.raise_by_ctrl_c()
     try:
         figures = main()
+        if FLAGS.json and isinstance(figures, Mapping):
+            write_json(Path(FLAGS.json), figures)
     except config_flags.UsageError as error:
         fail(str(error))
         return config_flags.BAD_USAGE
     except (ConfigError, OSError) as error:
         return fail(describe(error))
     except ValueError as error:
-        if type(error).__module__.startswith(("bert_jax", "data_pipeline", "configuration")):
+        if is_ours(error):
             return fail(str(error))
         raise
     except KeyboardInterrupt:
+        exec(
+            ""
+        )  # after Ctrl-C within an exec, such as a dataclass's, Python would end by the signal: until the next exec
         print(early.SAID, file=sys.stderr)
         return STOPPED
     finally:
         early.end_at_once_by_ctrl_c()
-    if FLAGS.json and isinstance(figures, Mapping):
-        write_json(Path(FLAGS.json), figures)
     return 0
 
 
 def _unraisable(error: "sys.UnraisableHookArgs") -> None:
-    """Prints what Python could not raise, but for what a checkpoint whose writing has failed leaves behind."""
-    if str(error.exc_value) != "Event loop is closed":
+    """Prints what Python could not raise, but for what a checkpoint whose writing has failed leaves behind.
+
+    Ctrl-C in a callback, such as JAX's of the garbage collector, would be lost: it is raised again a little later.
+    """
+    if issubclass(error.exc_type, KeyboardInterrupt):
+        threading.Timer(0.01, _thread.interrupt_main).start()
+    elif str(error.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(error)
 
 

@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import types
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -166,7 +167,8 @@ def override(config: C, values: Mapping[str, str]) -> C:
     tree = to_dict(config)
     try:
         for field, text in values.items():
-            _set(tree, field.split("."), text, field)
+            if not _appended(type(config), tree, field.split("."), text):
+                _set(tree, field.split("."), text, field)
         return from_dict(type(config), tree)
     except ConfigError as error:
         raise UsageError(str(error)) from None
@@ -214,6 +216,24 @@ def _first_error(error: Any) -> str:
     return f"config.{where} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
+def _appended(schema: Any, tree: Any, path: list[str], text: str) -> bool:
+    """Puts the text at the end of a list that has no such place yet, as `data.annotations.0=capitals` of an empty one.
+
+    Only a list of variants, texts or numbers grows so: what others hold, such as a phase, is more than a text.
+    """
+    *parents, last = path
+    for part in parents:
+        hints = typing.get_type_hints(schema) if dataclasses.is_dataclass(schema) and schema is not Variant else {}
+        if part not in hints:
+            return False
+        schema, tree = hints[part], tree[part]
+    (element, *_) = typing.get_args(schema) or (None,)
+    if not isinstance(tree, list) or last != str(len(tree)) or element not in (Variant, str, float):
+        return False
+    tree.append(dataclasses.asdict(Variant(text)) if element is Variant else text if element is str else value_of(text))
+    return True
+
+
 def _set(tree: Any, path: list[str], text: str, field: str) -> None:
     """Puts the text, as the value it stands for, into the tree."""
     part, *rest = path
@@ -252,7 +272,10 @@ def _key(tree: Any, part: str, field: str) -> Any:
     if isinstance(tree, list):
         if part.isdigit() and int(part) < len(tree):
             return int(part)
-        raise ConfigError(f"config.{field}: {part!r} is not a place in a list of {len(tree)} (counted from 0)")
+        raise ConfigError(
+            f"config.{field}: {part!r} is not a place in a list of {len(tree)} (counted from 0); the whole list is "
+            "set by its field alone"
+        )
     if part not in tree:
         raise ConfigError(f"config.{field}: there is no field {part!r}{nearest(part, tree)}")
     return part

@@ -1,19 +1,42 @@
 """Files that others wrote: read whole and checked, or refused in one line."""
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from configuration.variants import ConfigError
 
+OURS = ("bert_jax", "configuration", "data_pipeline")
 LARGEST_JSON = 1 << 28  # bytes; the largest tokenizer.json has about 40 MB
 T = TypeVar("T")
 
 
 class FormatError(ConfigError):
     """A folder that is not what it should be, or a model that its format cannot express."""
+
+
+def is_ours(error: Exception) -> bool:
+    """Whether an error is one of the project's, whose message is for the user."""
+    return type(error).__module__.partition(".")[0] in OURS
+
+
+@contextlib.contextmanager
+def understood(name: object) -> Iterator[None]:
+    """What values of a wrong type, or of another shape, raise in the block becomes one line that names their file.
+
+    Raises:
+      FormatError: the file cannot be understood.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        if is_ours(error):
+            raise
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise FormatError(f"{name} is damaged, or not what has this name: {reason:.200}") from error
 
 
 def why_not_read(file: Path, most: float = math.inf) -> str:
@@ -93,10 +116,19 @@ def typed(schema: type[T], content: Mapping[str, Any], name: str) -> T:
     Raises:
       FormatError: a field is missing, or of another type.
     """
+    return _validated(schema, content, name, strict=False)
+
+
+def check_types(schema: Any, content: Mapping[str, Any], name: str) -> None:
+    """Raises FormatError if a field of a JSON file is not of the type that a TypedDict says; others are not checked."""
+    _validated(schema, content, name, strict=True)
+
+
+def _validated(schema: Any, content: Mapping[str, Any], name: str, strict: bool) -> Any:
     import pydantic
 
     try:
-        return pydantic.TypeAdapter(schema).validate_python(dict(content))
+        return pydantic.TypeAdapter(schema).validate_python(dict(content), strict=strict)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

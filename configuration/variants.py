@@ -79,6 +79,8 @@ def module(package: str, name: str, function: str = "build") -> types.ModuleType
 
 
 def _own_module(package: str, name: str, function: str) -> types.ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigError(f"{package} has no variant {name!r}, which is no name of a Python module either")
     try:
         found = importlib.util.find_spec(name)
         read = getattr(found.loader if found else None, "get_source", lambda name: None)

@@ -304,16 +304,10 @@ def _every(stride: int, sources: list[Source], advance: Any) -> Iterator[Part]:
 
 
 def define_flags() -> None:
-    """--config, --output, --downloads, --inspect, --html"""
-    config_flags.config_flag(required=False)
-    flags.DEFINE_string("output", None, "Folder of the store that is made.")
+    """--config, --output, --downloads"""
+    config_flags.config_flag()
+    flags.DEFINE_string("output", None, "Folder of the store that is made.", required=True)
     flags.DEFINE_string("downloads", None, "Folder that keeps what sources fetch; beside the output by default.")
-    flags.DEFINE_string("inspect", None, "Folder of a store to show; nothing is made. --config is optional then.")
-    flags.DEFINE_string("html", "", "With --inspect: also write a page to this file.")
-    message = "give --config and --output to prepare a store, or --inspect to show one"
-    flags.register_multi_flags_validator(
-        ["config", "output", "inspect"], lambda f: f["inspect"] or (f["config"] and f["output"]), message
-    )
 
 
 def data_from_flags() -> Data:
@@ -326,13 +320,7 @@ def data_from_flags() -> Data:
 
 
 def main() -> dict[str, Any]:
-    """Prepares the store that the command line asks for and gives its figures; or shows one."""
-    if flags.FLAGS.inspect:
-        from bert_jax.analysis import inspection  # knows models and objectives, which nothing else here does
-
-        store = Store.open(flags.FLAGS.inspect)
-        usual = config_flags.override(inspection.default_config(store), config_flags.given())
-        return inspection.run(store, config_flags.from_flags() if flags.FLAGS.config else usual, flags.FLAGS.html)
+    """Prepares the store that the command line asks for and gives its figures."""
     flags_ = flags.FLAGS
     started = time.monotonic()
     output = Path(flags_.output)

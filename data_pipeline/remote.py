@@ -37,7 +37,7 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
 
 def cache_folder() -> Path:
     """Where what can be made or fetched again is kept: XDG_CACHE_HOME/bert_jax."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bert_jax"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bert_jax"
 
 
 def read(url: str, name: str, most: int) -> bytes:

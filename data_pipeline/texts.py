@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from configuration.variants import nearest
 from data_pipeline.encoding import whole
 from data_pipeline.errors import DataError
+from data_pipeline.sources.parquet import values
 
 LONGEST_LINE = 1 << 27  # bytes
 JSON = (".jsonl", ".ndjson", ".json")
@@ -107,6 +108,8 @@ def _parquet_rows(path: Path, column: str) -> int:
     names = metadata.schema.to_arrow_schema().names
     if column not in names:
         raise DataError(f"{path} has no column {column!r}{nearest(column, names)}; set --column")
+    if names.count(column) > 1:
+        raise DataError(f"{path} has {names.count(column)} columns {column!r}; give each its own name")
     return metadata.num_rows
 
 
@@ -118,7 +121,7 @@ def _parquet(path: Path, column: str) -> Iterator[str]:
     try:
         with parquet.ParquetFile(path) as table:
             for batch in table.iter_batches(_ROWS, columns=[column]):
-                for value in batch.column(0).to_pylist():
+                for value in values(batch.column(0), column, str(path), row):
                     yield _checked(f"{path} row {row}", column, value)
                     row += 1
     except (pyarrow.ArrowException, OSError) as error:

@@ -1,9 +1,6 @@
 """A store as a person would want to see it: counts, histograms, what cleaning removed, rows with their masks.
 
-    python -m data_pipeline.prepare --inspect=stores/demo --html=store.html
-
-With --config, rows and masks are those of that configuration. The masks are drawn by the configured objective
-itself, so that what is shown is what training sees.
+The masks are drawn by the configured objective itself, so that what is shown is what training sees.
 """
 
 import os

@@ -9,6 +9,7 @@ import jax
 from bert_jax import config as configs
 from bert_jax.modeling import bert
 from bert_jax.objectives import parts_of
+from bert_jax.runtime import trees
 from configuration.flags import from_dict, to_dict
 from configuration.variants import ConfigError
 
@@ -94,15 +95,10 @@ def arrays(config: configs.Config) -> Any:
     return jax.tree.map(lambda x: (x.shape, x.dtype), bert.abstract_params(config.model, parts_of(config)))
 
 
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts and lists → {dotted name: value}."""
-    if isinstance(tree, Mapping):
-        items = tree.items()
-    elif isinstance(tree, list) and any(isinstance(x, Mapping) for x in tree):
-        items = dict(enumerate(tree)).items()  # type: ignore[assignment]
-    else:
-        return {prefix: tree}
-    flat: dict[str, Any] = {}
-    for name, value in items:
-        flat |= flatten(value, f"{prefix}.{name}" if prefix else str(name))
-    return flat
+def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration's values by their dotted names; a list of plain values is one of them, and so is None."""
+    return trees.flatten(tree, is_leaf=_is_value)
+
+
+def _is_value(tree: Any) -> bool:
+    return tree is None or (isinstance(tree, list) and not any(isinstance(each, Mapping) for each in tree))

@@ -18,7 +18,7 @@ def write(folder: epath.Path, parts: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{FILE}.new"
     temporary.write_bytes(safetensors.numpy.save({name: np.asarray(x) for name, x in flatten(parts).items()}))
-    temporary.rename(folder / FILE)
+    temporary.replace(folder / FILE)
 
 
 def read(folder: epath.Path) -> dict[str, Any]:

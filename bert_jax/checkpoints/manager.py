@@ -30,6 +30,7 @@ from bert_jax.runtime.distributed import any_process
 from bert_jax.runtime.trees import flatten
 from configuration import foreign
 from configuration.flags import from_dict, to_dict
+from configuration.foreign import FormatError
 from configuration.variants import ConfigError
 
 FOLDER = "checkpoints"
@@ -370,8 +371,17 @@ def in_short(error: Exception) -> str:
 
 
 def read_config(workdir: Path) -> configs.Config:
-    """The configuration that a work folder was trained with, from its config.json."""
+    """The configuration that a work folder was trained with, from its config.json.
+
+    Raises:
+      ConfigError: there is none, or it is damaged.
+    """
+    file = Path(workdir) / "config.json"
+    if not file.exists():
+        raise ConfigError(f"--workdir={workdir} has no config.json; train first: python -m bert_jax.train")
     try:
-        return from_dict(configs.Config, json.loads((Path(workdir) / "config.json").read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise ConfigError(f"--workdir={workdir} has no config.json; train first: python -m bert_jax.train") from None
+        return from_dict(configs.Config, foreign.read_json(file))
+    except FormatError:
+        raise
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None

@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from configuration import cli, locks
+from configuration.files import named
 from configuration.variants import ConfigError
 from data_pipeline.errors import DataError
 
@@ -51,16 +52,17 @@ class VectorFile:
 
     def _reserve(self) -> None:
         """The space for all rows, so that a disk that is too small says so at once."""
-        self._file.write(self._header)
-        self._file.flush()
         size = len(self._header) + 4 * self.rows * self.width
         try:
+            self._file.write(self._header)
+            self._file.flush()
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(self._file.fileno(), 0, size)
             else:
                 os.ftruncate(self._file.fileno(), size)  # macOS
         except OSError as error:
-            self._file.close()
+            with contextlib.suppress(OSError):  # what it could not write, it would write when it is closed
+                self._file.close()
             self._partial.unlink(missing_ok=True)
             raise DataError(
                 f"{self.output} needs {4e-9 * self.rows * self.width:.1f} GB: {error.strerror}; make room there"
@@ -68,10 +70,11 @@ class VectorFile:
 
     def write(self, vectors: np.ndarray) -> None:
         """The next rows, float32 [k, D]."""
-        self._file.seek(len(self._header) + 4 * self.done * self.width)
-        self._file.write(np.ascontiguousarray(vectors, "<f4").tobytes())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with named(self.output):
+            self._file.seek(len(self._header) + 4 * self.done * self.width)
+            self._file.write(np.ascontiguousarray(vectors, "<f4").tobytes())
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self.done += len(vectors)
         cli.write_json(self._note, {"done": self.done, "facts": self._facts})
 

@@ -2,11 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import annotated_types
 import numpy as np
+from typing_extensions import TypedDict  # pydantic reads that of Python 3.11 no more
 
 from bert_jax import config
+from bert_jax.config import schema
 from bert_jax.formats import table
 from bert_jax.formats.table import Rule
 from bert_jax.modeling import bert, heads
@@ -15,6 +18,7 @@ from configuration.foreign import FormatError
 from configuration.variants import use
 
 Settings = dict[str, Any]  # the content of a config.json
+Size = Annotated[int, annotated_types.Interval(ge=-1, le=schema.LARGEST)]
 
 ACTIVATIONS = {
     "gelu": "gelu",
@@ -26,6 +30,53 @@ ACTIVATIONS = {
     "swish": "silu",
     "relu": "relu",
 }
+
+
+class Known(TypedDict, total=False):
+    """The settings that a family reads, and their types; a config.json may leave out any, and have others."""
+
+    model_type: str
+    architectures: list[str] | None
+    objective_weights: list[str] | None
+    vocab_size: Size
+    type_vocab_size: Size
+    task_type_vocab_size: Size
+    max_position_embeddings: Size
+    max_relative_position: Size | None
+    num_hidden_layers: Size
+    n_layers: Size
+    num_hidden_groups: Size
+    hidden_size: Size
+    dim: Size
+    embedding_size: Size
+    num_attention_heads: Size
+    n_heads: Size
+    intermediate_size: Size
+    hidden_dim: Size
+    local_attention: Size
+    global_attn_every_n_layers: Size
+    hidden_act: str
+    hidden_activation: str
+    activation: str
+    layer_norm_eps: float
+    norm_eps: float
+    initializer_range: float
+    hidden_dropout_prob: float
+    attention_probs_dropout_prob: float
+    embedding_dropout: float
+    attention_dropout: float
+    dropout: float
+    global_rope_theta: float | None
+    local_rope_theta: float | None
+    rope_parameters: dict[str, Any] | None
+    layer_types: list[str] | None
+    id2label: dict[str, Any] | None
+    positions: dict[str, Any]
+    window: Size
+    global_every: Size
+    groups: Size
+    pad_token_id: int | None
+
 
 # Fields of the model that choose how it is computed or trained, not what the encoder computes.
 NEUTRAL = ("init", "kernel", "dtype", "remat", "unroll", "isolate_documents")

@@ -39,11 +39,14 @@ def read(folder: Path) -> tuple[config.Model, Params]:
 
 def read_model(folder: Path) -> config.Model:
     """The encoder's configuration alone, without heads."""
-    settings = foreign.read_json(only(folder, "*config.json"))
-    settings |= {"hidden_act": activation(settings)}
-    if "embedding_size" in settings:
-        return albert.model(settings)
-    return family.common_model(settings, positions=positions(settings))
+    file = only(folder, "*config.json")
+    settings = foreign.read_json(file)
+    foreign.check_types(family.Known, settings, str(file))
+    with foreign.understood(file):
+        settings |= {"hidden_act": activation(settings)}
+        if "embedding_size" in settings:
+            return albert.model(settings)
+        return family.common_model(settings, positions=positions(settings))
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, np.ndarray]:

@@ -33,10 +33,10 @@ def read(folder: Path) -> tuple[config.Model, Params]:
       FormatError: weights missing, unknown or misshapen (all of them listed), or an encoder that this project lacks.
     """
     settings, family = read_settings(folder)
-    model = family.model(settings)
+    model = model_of(settings, family, folder)
     architecture = next(iter(settings.get("architectures") or [""]))
-    rules = family.all_rules(model, settings, family.heads_of(str(architecture)))
-    own = settings.get(OBJECTIVE_WEIGHTS, [])
+    rules = family.all_rules(model, settings, family.heads_of(architecture))
+    own = settings.get(OBJECTIVE_WEIGHTS) or []
     found = {name: array for name, array in weights.read(folder).items() if name not in own}
     tensors = normalised(family, rules, found, settings, str(folder))
     check_constants(family.constants(model), tensors, str(folder))
@@ -53,18 +53,29 @@ def outputs_of(settings: Settings) -> int:
 def read_model(folder: Path) -> config.Model:
     """The encoder's configuration alone, without heads."""
     settings, family = read_settings(folder)
-    return family.model(settings)
+    return model_of(settings, family, folder)
+
+
+def model_of(settings: Settings, family: Family, folder: Path) -> config.Model:
+    """The encoder that config.json describes.
+
+    Raises:
+      FormatError: it describes none, or none of this project's.
+    """
+    with foreign.understood(folder / CONFIG):
+        return family.model(settings)
 
 
 def read_settings(folder: Path) -> tuple[Settings, Family]:
     """What config.json says, and the family that it names.
 
     Raises:
-      FormatError: it names none.
+      FormatError: it names none, or a setting is of another type.
     """
     settings = foreign.read_json(folder / CONFIG)
     if "model_type" not in settings:
         raise FormatError(f"{folder / CONFIG} has no model_type, so the names of its weights are unknown")
+    foreign.check_types(families.Known, settings, str(folder / CONFIG))
     return settings, families.load(settings["model_type"])
 
 

@@ -68,6 +68,11 @@ def read(folder: Path) -> Readout:
     Raises:
       FormatError: a module, a pooling or an activation that this project lacks.
     """
+    with foreign.understood(f"what {folder / MODULES} names"):
+        return _read(folder)
+
+
+def _read(folder: Path) -> Readout:
     (_, encoder), *rest = modules(folder)
     pooling, steps = Pooling(("mean",)), list[Step]()
     for kind, place in rest:
@@ -87,9 +92,9 @@ def modules(folder: Path) -> list[tuple[str, Path]]:
     """Class and folder of each module."""
     file = folder / MODULES
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(foreign.read_text(file))
         found = [(str(one["type"]).rsplit(".", 1)[-1], str(one["path"])) for one in content]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise FormatError(f"{file} is no list of modules: {error!r:.60}") from None
     for _, path in found:
         if Path(path).is_absolute() or ".." in Path(path).parts:

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def read_bin(file: Path) -> dict[str, np.ndarray]:
             f"{file} needs PyTorch to be read: install bert_jax[torch], or convert it to {SAFETENSORS}"
         ) from None
     try:
-        tensors = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about pickles of a form that PyTorch does not write
+            tensors = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever it stumbles on
         # PyTorch's own words would advise to run what is in the file.
         code = "it holds more than tensors, such as Python code, which is not run"

@@ -162,7 +162,7 @@ def _whole_lines(path: Path) -> list[bytes]:
 def _is_record(line: bytes) -> bool:
     try:
         record = json.loads(line)
-    except ValueError:  # half a line, or bytes that are no UTF-8
+    except (ValueError, RecursionError):  # half a line, or bytes that are no UTF-8
         return False
     return isinstance(record, dict) and isinstance(record.get("step"), int)
 

@@ -15,6 +15,7 @@ from bert_jax.reporting import charts, sections, seed_charts
 from bert_jax.reporting.metrics import FILE, read_metrics
 from bert_jax.reporting.numbers import decimals, duration, percent, whole
 from bert_jax.reporting.style import html_page
+from configuration import foreign
 
 SUMMARY = "scores.json"
 MOST_MISTAKES, MOST_CHARACTERS, MOST_LABELS = 12, 400, 30
@@ -34,8 +35,8 @@ class Mistake(NamedTuple):
 
 def page(workdir: Path) -> str:
     """The whole page as HTML, of a folder that holds scores.json."""
-    scores = json.loads((workdir / SUMMARY).read_text(encoding="utf-8"))
-    folders = {seed["seed"]: workdir / f"seed-{seed['seed']}" for seed in scores["seeds"]}
+    scores = foreign.read_json(workdir / SUMMARY)
+    folders = {seed["seed"]: workdir / f"seed-{int(seed['seed'])}" for seed in scores["seeds"]}
     folders = {seed: own if own.is_dir() else workdir for seed, own in folders.items()}
     split = "test" if f"test_{scores['metric']}" in scores["scores"] else "dev"
     best = max(scores["seeds"], key=lambda seed: seed[f"dev_{scores['metric']}"])["seed"]

@@ -14,10 +14,10 @@ import contextlib
 import functools
 import glob
 import importlib.util
+import json
 import os
 import sys
 import traceback
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -168,7 +168,7 @@ def first_line(error: Exception) -> str:
 
 
 def check_same(facts: Mapping[str, str]) -> None:
-    """Every process must call it with the same names.
+    """Every process must call it. A name that another process lacks is a difference too.
 
     Args:
       facts: what all processes must have alike, by name.
@@ -176,20 +176,25 @@ def check_same(facts: Mapping[str, str]) -> None:
     Raises:
       ConfigError: a process has something else; replicas would diverge without a word.
     """
-    names = sorted(facts)
-    # How many facts there are first: processes of different code would otherwise wait for arrays of another shape.
-    counts = multihost_utils.process_allgather(np.array([len(names), zlib.crc32(" ".join(names).encode())]))
-    if (counts != counts[0]).any():
-        raise ConfigError("the processes run different versions of bert_jax; install the same on all machines")
-    hashes = multihost_utils.process_allgather(np.array([zlib.crc32(facts[name].encode()) for name in names]))
-    unlike = {
-        name: np.flatnonzero(column != column[0]).tolist()
-        for name, column in zip(names, hashes.T, strict=True)
-        if (column != column[0]).any()
-    }
+    everywhere = [json.loads(text) for text in _of_all_processes(json.dumps(dict(facts)))]
+    unlike = {}
+    for name in sorted({name for each in everywhere for name in each}):
+        values = [each.get(name) for each in everywhere]
+        if others := [process for process, value in enumerate(values) if value != values[0]]:
+            unlike[name] = others
     if unlike:
         said = ", ".join(f"{name} (processes {', '.join(map(str, who))})" for name, who in unlike.items())
         raise ConfigError(f"processes of one run must be alike, but differ from process 0 in {said}")
+
+
+def _of_all_processes(text: str) -> list[str]:
+    """The text that each process has, which may be of any length."""
+    content = np.frombuffer(text.encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.array([content.size])).ravel()
+    padded = np.zeros(sizes.max(), np.uint8)
+    padded[: content.size] = content
+    rows = multihost_utils.process_allgather(padded)
+    return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
 
 
 def any_process(wish: bool) -> bool:

@@ -1,16 +1,20 @@
 """Trees of arrays by name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
 
-def flatten(tree: Any, separator: str = ".") -> dict[str, Any]:
-    """The leaves of a tree by their names, in the order of the keys: `layers.mlp.up.kernel`."""
+def flatten(tree: Any, separator: str = ".", is_leaf: Callable[[Any], bool] | None = None) -> dict[str, Any]:
+    """The leaves of a tree by their names, in the order of the keys: `layers.mlp.up.kernel`.
+
+    Args:
+      is_leaf: what is not looked into.
+    """
     return {
         jax.tree_util.keystr(path, simple=True, separator=separator): leaf
-        for path, leaf in jax.tree.leaves_with_path(tree)
+        for path, leaf in jax.tree.leaves_with_path(tree, is_leaf)
     }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bert_jax.checkpoints.manager import read_config
 from bert_jax.reporting.metrics import FILE, read_metrics
 from configuration.cli import STOPPED
 
@@ -44,7 +45,8 @@ def commands(config: str, overrides: Mapping[str, str], held_out: bool) -> Comma
         return [sys.executable, "-m", "bert_jax.train", f"--config={config}", f"--workdir={workdir}", *flags]
 
     def evaluate(workdir: Path) -> list[str]:
-        return [sys.executable, "-m", "bert_jax.evaluate", f"--workdir={workdir}"]
+        store = read_config(workdir).data.store  # outside of the trial's folder, and so not opened unasked
+        return [sys.executable, "-m", "bert_jax.evaluate", f"--workdir={workdir}", f"--store={store}"]
 
     return Commands(train, evaluate if held_out else None)
 

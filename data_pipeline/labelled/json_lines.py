@@ -34,10 +34,15 @@ def build(
 def _records(encoding: str, files: Iterator[File]) -> Iterator[Record]:
     for file in files:
         for where, line in _files.lines(file, encoding):
-            yield Record(_object(where, line), where)
+            yield Record(read_object(where, line), where)
 
 
-def _object(where: str, line: str) -> dict:
+def read_object(where: str, line: str) -> dict:
+    """The object of a line.
+
+    Raises:
+      DataError: it is no JSON object; names `where`.
+    """
     try:
         value = json.loads(line)
     except ValueError as error:

@@ -72,7 +72,7 @@ def _documents(name: str, offset: int, block: bytes, text_field: str, id_field: 
 def _document(place: str, line: str, text_field: str, id_field: str) -> Document:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: this line is not JSON ({error})") from None
     for field in (text_field, *([id_field] if id_field else [])):
         if not isinstance(record, dict) or field not in record:

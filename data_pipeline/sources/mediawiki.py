@@ -1,4 +1,11 @@
-"""Dumps of MediaWiki sites (`…-pages-articles.xml`, plain or bz2), with the markup removed."""
+"""Dumps of MediaWiki sites (`…-pages-articles.xml`, plain or bz2), with the markup removed.
+
+What is kept is what a reader sees in sentences: paragraphs, headings, lists, the words of links, and the templates that
+stand within a sentence, which `_templates.py` lists ({{convert}}, {{lang}}, {{nbsp}}, {{frac}}, {{circa}}, …). Each
+becomes its own arguments, without what the wiki would compute of them: {{convert|5|km|mi}} is "5 km". Other templates
+(infoboxes, citations, notices), tables, references, formulas, files and closing sections of links are left out, with
+their contents.
+"""
 
 import bz2
 import functools
@@ -6,16 +13,16 @@ import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from data_pipeline.errors import DataError
 from data_pipeline.sources import Document, Part, Source, _files
 from data_pipeline.sources._wikitext import plain
 
-_PAGE = re.compile(r"<page>(.*?)</page>", re.S)
-_TITLE = re.compile(r"<title>(.*?)</title>", re.S)
+_PAGE = re.compile(r"<page>")
+_TITLE = re.compile(r"<title>")
 _NAMESPACE = re.compile(r"<ns>(-?\d+)</ns>")
-_TEXT = re.compile(r"<text\b[^>]*>(.*?)</text>", re.S)
+_TEXT = re.compile(r"<text\b[^<>]*>")
 _STREAM = re.compile(rb"BZh[1-9]1AY&SY")  # how each of a multistream file's streams starts
 _PACKED_BYTES = 1 << 20  # of bz2 in a part: about 4 MB of XML
 _LONGEST_PAGE = 128 << 20  # bytes
@@ -99,11 +106,30 @@ def _streams(name: str, offset: int, packed: bytes) -> Iterator[Document]:
 
 def _pages(name: str, offset: int, xml: bytes) -> Iterator[Document]:
     """The articles among the pages: no redirects, discussions, templates or categories."""
-    for page in _PAGE.finditer(_files.decode(xml, name, offset)):
-        title, namespace, text = _TITLE.search(page[1]), _NAMESPACE.search(page[1]), _TEXT.search(page[1])
+    end, decoded = 0, _files.decode(xml, name, offset)
+    while (found := _element(decoded, _PAGE, "</page>", end)) is not None:
+        page, _, end = found
+        title, namespace, text = (
+            _element(page, _TITLE, "</title>"),
+            _NAMESPACE.search(page),
+            _element(page, _TEXT, "</text>"),
+        )
         if title is None or text is None:
             continue
-        if (namespace is None or namespace[1] == "0") and "<redirect " not in page[1][: text.start()]:
-            prose = plain(html.unescape(text[1]))
+        if (namespace is None or namespace[1] == "0") and "<redirect " not in page[: text.start]:
+            prose = plain(html.unescape(text.content))
             if prose:
-                yield Document(html.unescape(title[1]), prose)
+                yield Document(html.unescape(title.content), prose)
+
+
+class _Element(NamedTuple):
+    content: str
+    start: int
+    end: int
+
+
+def _element(xml: str, opening: re.Pattern[str], closing: str, after: int = 0) -> _Element | None:
+    """The first element after a place. A pattern of both tags would look for the end once for each that stays open."""
+    start = opening.search(xml, after)
+    end = xml.find(closing, start.end()) if start else -1
+    return _Element(xml[start.end() : end], start.start(), end + len(closing)) if start and end >= 0 else None

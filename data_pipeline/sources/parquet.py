@@ -90,8 +90,8 @@ def _group_parts(table: Any, name: str, group: int, row: int, text_column: str, 
         number, where = row, f"{name}: row group {group}"
         columns = [column for column in (text_column, id_column) if column]
         for batch in table.iter_batches(_ROWS, row_groups=[group], columns=columns):
-            texts = _values(batch.column(text_column), text_column, where, number)
-            ids = _values(batch.column(id_column), id_column, where, number) if id_column else [None] * len(texts)
+            texts = values(batch.column(text_column), text_column, where, number)
+            ids = values(batch.column(id_column), id_column, where, number) if id_column else [None] * len(texts)
             for text, document_id in zip(texts, ids, strict=True):
                 if text:
                     yield Document(f"{name}@{number}" if document_id is None else str(document_id), text)
@@ -100,7 +100,7 @@ def _group_parts(table: Any, name: str, group: int, row: int, text_column: str, 
     return in_parts(documents())
 
 
-def _values(column: Any, name: str, where: str, first: int) -> list[Any]:
+def values(column: Any, name: str, where: str, first: int) -> list[Any]:
     """The values of a column, of rows from number `first` on."""
     try:
         return column.to_pylist()

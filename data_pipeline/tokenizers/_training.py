@@ -6,13 +6,22 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from configuration.variants import require
 from data_pipeline.errors import DataError
 
+MOST_PIECES = 1 << 24
 LONGEST_WORD = 500  # characters; longer ones are cut for training
 _TRAINING_CHARACTERS = 4_000_000  # of different words, the commonest first: more changes little and costs minutes
 _WEIGHTED_CHARACTERS = 40_000_000  # of all words: trainers see a word as often as it counts, at 13 bytes each
 _LONGEST_PIECE = 48  # characters, or bytes
 _LEAST_COUNT = 2  # of a pair that is joined to a piece
+
+
+def check_options(vocab_size: int, coverage: float = 1.0) -> None:
+    """Raises ConfigError for a size or a coverage that no vocabulary can have, before any text is read."""
+    where = "data.tokenizer.options"
+    require(1 <= vocab_size <= MOST_PIECES, f"{where}.vocab_size", vocab_size, f"1 to {MOST_PIECES:,} pieces")
+    require(0 < coverage <= 1, f"{where}.character_coverage", coverage, "above 0, and at most 1")
 
 
 def words_to_learn(counts: Mapping[str, int], parts: Callable[[str], Iterable[str]]) -> list[tuple[str, int]]:

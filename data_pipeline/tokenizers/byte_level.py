@@ -15,7 +15,7 @@ from typing import Any, cast
 from configuration import foreign
 from configuration.foreign import FormatError
 from data_pipeline.tokenizers import CUT, END, Specials, Tokenizer, WordCounts, _definition
-from data_pipeline.tokenizers._training import learn_bpe, words_to_learn
+from data_pipeline.tokenizers._training import check_options, learn_bpe, words_to_learn
 
 GIVEN = "file"  # the option that names one
 _STEPS = ("model", "pre_tokenizer")
@@ -37,6 +37,7 @@ def build(word_counts: WordCounts, *, file: str = "", vocab_size: int = 32000, l
       FormatError: the file cannot be read, is no byte-level BPE, or lacks a special token.
     """
     if not file:
+        check_options(vocab_size)
         return Tokenizer("byte_level", _learnt(word_counts(), vocab_size, lowercase))
     option = f"config.data.tokenizer.options.file={file!r}"
     definition = foreign.read_json(Path(os.path.expanduser(file)), option)

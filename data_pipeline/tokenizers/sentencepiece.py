@@ -21,7 +21,7 @@ from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts, _sentencepiece_model
 from data_pipeline.tokenizers import _definition as definitions
-from data_pipeline.tokenizers._training import LONGEST_WORD, words_to_learn
+from data_pipeline.tokenizers._training import LONGEST_WORD, check_options, words_to_learn
 
 # Written out, so that the Unicode version of a library plays no part.
 _INVISIBLE = (
@@ -65,6 +65,7 @@ def build(
     """
     if model:
         return _given(model)
+    check_options(vocab_size, character_coverage)
     normalizer = _normalizer(lowercase)
     words = words_to_learn(word_counts(), lambda word: normalizer.normalize_str(word).split(" "))
     proto = _train(words, vocab_size, algorithm, character_coverage)

@@ -17,7 +17,7 @@ from configuration import foreign
 from configuration.foreign import FormatError
 from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts
 from data_pipeline.tokenizers._definition import with_specials
-from data_pipeline.tokenizers._training import learn_bpe, words_to_learn
+from data_pipeline.tokenizers._training import check_options, learn_bpe, words_to_learn
 
 _CONTINUES = "##"
 _MARKED = 0xF0000  # characters from here on are for private use: in training they stand for those within a word
@@ -54,6 +54,7 @@ def build(
       FormatError: the file cannot be read, is not a vocabulary, or lacks a special token.
     """
     if not vocab:
+        check_options(vocab_size, character_coverage)
         rules = _rules(bool(lowercase), strip_accents, chinese_characters)
         pieces = _learnt(word_counts(), rules, vocab_size, character_coverage)
         return Tokenizer("wordpiece", _definition(pieces, rules))

@@ -14,6 +14,7 @@ import pytest
 from etils import epath
 from jax.sharding import NamedSharding, PartitionSpec
 
+from bert_jax.checkpoints import kept
 from bert_jax.checkpoints import manager as checkpoint
 from bert_jax.checkpoints.changes import check_same
 from bert_jax.checkpoints.checksums import checksum, checksums
@@ -275,3 +276,10 @@ class TestChecksum:
 
     def test_is_the_same_on_any_mesh(self, states) -> None:
         assert checksums(jax.device_get(states[10])) == checksums(states[10])
+
+
+def test_kept_heads_are_written_again(tmp_path: Path) -> None:
+    """After a run that ended between them and its first checkpoint."""
+    for value in (1.0, 2.0):
+        kept.write(epath.Path(tmp_path), {"head": {"bias": np.full(3, value)}})
+    np.testing.assert_array_equal(kept.read(epath.Path(tmp_path))["head"]["bias"], np.full(3, 2.0))

@@ -25,6 +25,7 @@ from bert_jax.objectives import Vocabulary
 from bert_jax.runtime import sharding
 from bert_jax.training.state import abstract_state, init_state
 from bert_jax.training.step import jit_train_step
+from configuration import foreign
 from configuration.variants import ConfigError, load
 from data_pipeline.errors import DataError
 
@@ -314,3 +315,30 @@ def test_a_killed_run_ends_as_one_left_alone(files, tmp_path) -> None:
     for seed in (0, 1):
         own = [(tmp_path / name / f"seed-{seed}/test_predictions.jsonl").read_text() for name in ("alone", "killed")]
         assert own[0] == own[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"a caf\xe9", "a.txt is not UTF-8: byte at offset 5"),
+        ("a.jsonl", b'{"text": "a"}\n' + b"[" * 100_000, "a.jsonl:2: this line is nested too deep"),
+        ("a.jsonl", b"3", "a.jsonl:1: this line is no object but 3"),
+        ("none.txt", None, "none.txt cannot be read: No such file"),
+    ],
+)
+def test_texts_to_predict_that_cannot_be_read(tmp_path, name, content, message) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        predict.from_file(tmp_path / name, ("text",))
+    assert foreign.is_ours(error.value)
+
+
+@pytest.mark.parametrize("best", ["../../elsewhere", None, [], {}])
+def test_scores_of_a_stranger_name_no_folder_outside(tmp_path, best) -> None:
+    (tmp_path / "elsewhere/checkpoints").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    scores = {"metric": "f1", "seeds": [{"seed": best, "dev_f1": 1.0}]}
+    (tmp_path / "run/scores.json").write_text(json.dumps(scores))
+    with pytest.raises(foreign.FormatError, match=r"scores\.json is damaged"):
+        predict.load(tmp_path / "run")

@@ -127,7 +127,7 @@ def test_what_the_training_text_repeats_of_the_held_out_text(facts):
 
 
 def test_the_command(recipe, tmp_path):
-    command = [sys.executable, "-m", "data_pipeline.prepare", f"--inspect={recipe.parent / 'store'}"]
+    command = [sys.executable, "-m", "bert_jax.inspect", f"--store={recipe.parent / 'store'}"]
     done = subprocess.run(
         [*command, f"--html={tmp_path / 'a.html'}", f"--json={tmp_path / 'a.json'}"], capture_output=True, text=True
     )
@@ -137,9 +137,9 @@ def test_the_command(recipe, tmp_path):
     assert "\033[" not in done.stdout  # no colours where nobody sees them
     assert (tmp_path / "a.html").read_text().startswith("<!DOCTYPE html>")
     assert json.loads((tmp_path / "a.json").read_text())["vocab_size"] == runs.V
-    known = "[m for m in sys.modules if m.startswith(('bert_jax.modeling', 'bert_jax.objectives'))]"
-    clean = f"import sys, data_pipeline.prepare; print({known})"
-    assert subprocess.run([sys.executable, "-c", clean], capture_output=True, text=True).stdout.strip() == "[]"
+    of_a_config = subprocess.run(
+        [*command, f"--config={recipe}", "--config.phases.0.length=20"], capture_output=True, text=True
+    )
+    assert of_a_config.returncode == 0, of_a_config.stderr
     nothing = subprocess.run(command[:3], capture_output=True, text=True)
-    assert nothing.returncode == 2
-    assert "give --config and --output to prepare a store, or --inspect to show one" in nothing.stderr
+    assert (nothing.returncode, nothing.stderr) == (2, "error: --store=… is missing; --help lists the flags\n")

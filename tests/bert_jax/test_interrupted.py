@@ -178,11 +178,18 @@ def test_processes_that_differ_are_told_before_anything_compiles(recipe, tmp_pat
     place = lambda index: [f"--coordinator=127.0.0.1:{port}", "--process_count=2", f"--process_index={index}"]
     pair = [
         runs.start(
-            recipe, tmp_path, *place(index), f"--config.seed={index}", f"--config.phases.0.learning_rate=1e-{3 + index}"
+            recipe,
+            tmp_path,
+            *place(index),
+            f"--config.seed={index}",
+            f"--config.phases.0.learning_rate=1e-{3 + index}",
+            *["--config.optimizer.weight_decay=0.3"][:index],  # an option that process 0 does not name at all
         )
         for index in (0, 1)
     ]
     for code, said in map(runs.finish, pair):
         assert code == 1
-        assert "differ from process 0 in config.phases.0.learning_rate (processes 1), config.seed (processes 1)" in said
+        names = ("optimizer.options.weight_decay", "phases.0.learning_rate", "seed")
+        differ = ", ".join(f"config.{name} (processes 1)" for name in names)
+        assert f"differ from process 0 in {differ}" in said
     assert not (tmp_path / "metrics.jsonl").exists()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import re
 import subprocess
 import sys
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.attacking import hostile
 from bert_jax.config import Config, Data, Model, Phase
 from bert_jax.report import write_png, write_report
 from configuration import flags as config_flags
-from configuration.variants import use
+from configuration.variants import ConfigError, use
 from data_pipeline.errors import DataError
 
 NASTY = "<script>alert('x')</script> & \"quoted\""
@@ -319,3 +321,23 @@ def test_the_page_names_fonts_for_chinese_japanese_and_korean(tmp_path):
     for system in ({"PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo"}, {"Noto Sans CJK SC"}):
         assert system <= set(fonts)
     assert {"Microsoft YaHei", "Yu Gothic", "Malgun Gothic"} <= set(fonts)
+
+
+@pytest.mark.parametrize("name", [*SECTIONS, "summary.json"])
+def test_a_file_of_another_shape_is_one_line(tmp_path: Path, name: str) -> None:
+    """Or it is shown, where that can be."""
+    folder, chance = write_run(tmp_path / "run", steps=20), random.Random(name)
+    whole = (folder / name).read_text()
+    lines = whole.splitlines() if name.endswith(".jsonl") else [whole]
+    refused = 0
+    for _ in range(8):
+        number = chance.randrange(len(lines))
+        spoilt = hostile.dumps(hostile.spoil(json.loads(lines[number]), chance)).decode()
+        (folder / name).write_text("\n".join([*lines[:number], spoilt, *lines[number + 1 :]]))
+        try:
+            write_report(folder)
+        except (ConfigError, DataError) as error:
+            refused += 1
+            assert "\n" not in str(error)  # noqa: PT017
+            assert str(folder) in str(error)  # noqa: PT017
+    assert refused

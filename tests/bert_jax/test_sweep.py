@@ -17,7 +17,7 @@ from bert_jax.sweep import Sweep, describe
 from bert_jax.sweeping import space, trial
 from bert_jax.sweeping.space import Choice, Range
 from configuration import locks
-from configuration.flags import override, read
+from configuration.flags import override, read, to_dict
 from configuration.variants import ConfigError
 
 STEPS = 20
@@ -260,6 +260,15 @@ def test_a_real_fine_tuning_is_searched(tmp_path):
     assert figures["best"]["fields"] == {"learning_rate": 5e-3, "batch_size": 16}
     assert figures["best"]["value"] > 0.8
     assert "the best: --config.learning_rate=0.005 --config.batch_size=16" in done.stdout
+
+
+def test_a_trial_is_evaluated_on_the_store_that_it_was_trained_on(recipe, tmp_path):
+    """Which lies outside of its folder: evaluate opens it only where it is named."""
+    config = override(read(str(recipe)), {"data.store": str(recipe.parent / "store")})
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
+    evaluate = trial.commands(str(recipe), {}, held_out=True).evaluate
+    assert evaluate is not None
+    assert f"--store={recipe.parent / 'store'}" in evaluate(tmp_path)
 
 
 @pytest.mark.slow

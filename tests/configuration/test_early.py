@@ -88,3 +88,37 @@ def test_tensorflow_is_silent_from_the_first_import_and_in_children() -> None:
     program = f"import subprocess, sys; sys.argv[0] = '-m'; import bert_jax, jax, tensorflow; {child}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=fresh, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+CTRL_C = """
+import gc, os, signal, time
+from configuration import cli
+
+def send():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0)  # here Python raises it
+
+def in_a_callback(*_):
+    gc.callbacks.clear()
+    send()
+
+def main():
+    {}
+    time.sleep(9)
+
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize("where", ["exec('send()', globals())", "gc.callbacks.append(in_a_callback); gc.collect()"])
+def test_ctrl_c_in_an_exec_or_a_callback_is_that_of_the_command(tmp_path: Path, where: str) -> None:
+    (tmp_path / "command.py").write_text(CTRL_C.format(where))
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    done = subprocess.run(
+        [sys.executable, "-m", "command"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    assert (done.returncode, done.stderr) == (early.STOPPED, f"{early.SAID}\n")

@@ -43,9 +43,22 @@ def test_a_list_of_variants_takes_names_and_then_their_options() -> None:
     assert config_flags.override(config, {"transforms": ""}).transforms == ()
 
 
+def test_a_list_grows_at_its_end() -> None:
+    given = {"data.annotations.0": "capitals", "data.annotations.1": "phrases", "data.annotations.1.file": "x.txt"}
+    config = config_flags.override(CONFIG, {**given, "examples.0": "3", "data.weights.0": "3", "transforms.0": "prune"})
+    assert config.data.annotations == (use("capitals"), use("phrases", file="x.txt"))
+    assert (config.examples, config.data.weights, config.transforms) == (("3",), (3.0,), (use("prune"),))
+    loggers = len(CONFIG.loggers)
+    assert config_flags.override(CONFIG, {f"loggers.{loggers}": "wandb"}).loggers == (*CONFIG.loggers, use("wandb"))
+
+
 @pytest.mark.parametrize(
     ("field", "text", "message"),
     [
+        ("data.annotations.1", "capitals", "'1' is not a place in a list of 0 (counted from 0); the whole list is set"),
+        ("data.annotations.0.file", "x", "config.data.annotations.0.file: '0' is not a place in a list of 0"),
+        ("data.weights.0", "x", "config.data.weights.0 is 'x': input should be a valid number"),
+        ("phases.1", "x", "config.phases.1: '1' is not a place in a list of 1"),
         ("model.layres", "2", "config.model.layres: there is no field 'layres'; did you mean 'layers'?"),
         ("model.layers", "two", "config.model.layers is 'two': input should be a valid integer"),
         ("model.layers", "2.5", "config.model.layers is 2.5: input should be a valid integer"),

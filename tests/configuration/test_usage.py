@@ -1,7 +1,10 @@
 """--help and bad usage, of every command that takes a configuration."""
 
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,3 +92,25 @@ def test_bad_usage_is_one_line_and_exit_code_2(tmp_path, flags: tuple[str, ...],
 def test_a_config_file_that_is_wrong_is_bad_input_not_bad_usage(tmp_path) -> None:
     done = run("bert_jax.trace", "--config=none.py", f"--workdir={tmp_path}")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize("command", ["train", "report"])
+def test_a_work_folder_without_a_name(command: str) -> None:
+    done = run(f"bert_jax.{command}", "--workdir=", *["--config=configs/demo.py"][: command == "train"])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch("error: .*--workdir.* must name a folder; .*\n", done.stderr)
+
+
+def test_figures_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "command.py").write_text("from configuration import cli\ncli.run(lambda: {'loss': 1.0})\n")
+    (tmp_path / "file").touch()
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    done = subprocess.run(
+        [sys.executable, "-m", "command", f"--json={tmp_path}/file/figures.json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: (Not a directory|File exists) \(.*/file.*\)\n", done.stderr), done.stderr

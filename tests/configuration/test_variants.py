@@ -74,3 +74,9 @@ def test_a_module_that_is_no_variant_is_not_run(name: str, capfd: pytest.Capture
         module("bert_jax.objectives", name)
     assert name not in set(sys.modules) - before
     assert not capfd.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "a..b", "os.path.", "a b.c"])
+def test_a_name_that_no_module_can_have(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"no variant .*, which is no name of a Python module either"):
+        module("bert_jax.objectives", name)

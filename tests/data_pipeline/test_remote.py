@@ -47,6 +47,12 @@ def batch(opened):
     return pipeline.PackedText([opened.split("train")], use("full_sentences"), 37, SPECIALS).batch(3, 8)
 
 
+def test_an_empty_name_of_the_cache_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert remote.cache_folder() == tmp_path / ".cache/bert_jax"
+
+
 def test_the_same_batches_as_from_the_local_store(local, url):
     opened = Store.open(url)
     assert opened.fingerprint == local.fingerprint

@@ -52,6 +52,7 @@ def test_other_fields(tmp_path):
     ("line", "message"),
     [
         (b"{", r"a\.jsonl@16: this line is not JSON"),
+        (b"[" * 100_000, r"a\.jsonl@16: this line is not JSON"),
         (b"[1]", r"a\.jsonl@16: this line has no field 'text' \(not an object\)"),
         (b'{"body": "x"}', r"a\.jsonl@16: this line has no field 'text' \(body\); set json_lines\.text_field"),
         (b'{"text": null}', r"field 'text' holds no text but None"),

@@ -161,3 +161,14 @@ def test_references_that_never_end_take_no_longer_than_the_text():
     assert found.startswith("Prose.")
     assert found.endswith("End.")
     assert plain('A<ref name="x"/> b<REF>c</ref > d<ref>e</ref>.') == "A b d."
+
+
+@pytest.mark.parametrize("opened", ["<page>", "<page><title>", "<page><text ", "<page><title>a</title><text>"])
+def test_elements_that_never_end_take_no_longer_than_the_text(tmp_path, opened):
+    pages = "<page><title>A</title><text>Owls see.</text></page>"
+    for end in ("", "</page>"):
+        (tmp_path / "a.xml").write_text(f"<mediawiki>{pages}{opened * 60_000}{end}")
+        begin = time.perf_counter()
+        documents = [d for part in mediawiki.build(tmp_path, paths=str(tmp_path)).parts() for d in part.read()]
+        assert documents[0] == Document("A", "Owls see.")
+        assert time.perf_counter() - begin < 5

@@ -70,3 +70,20 @@ def test_parquet_names_the_column_and_the_row(tmp_path: Path) -> None:
 def test_halves_of_surrogate_pairs_do_not_reach_the_tokenizer(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a\\ud800b"}\n')
     assert list(open_texts(tmp_path / "a.jsonl").read()) == ["a\ufffdb"]
+
+
+def test_a_table_with_text_that_is_not_utf_8(tmp_path: Path) -> None:
+    bad = pyarrow.py_buffer(b"ab\xff\xfe")
+    column = pyarrow.Array.from_buffers(
+        pyarrow.string(), 2, [None, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0\4\0\0\0"), bad]
+    )
+    parquet.write_table(pyarrow.Table.from_arrays([column], names=["text"]), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet: column 'text' of row 1 is not UTF-8"):
+        list(open_texts(tmp_path / "a.parquet").read())
+
+
+def test_a_table_with_a_column_twice(tmp_path: Path) -> None:
+    table = pyarrow.Table.from_arrays([pyarrow.array(["a"])] * 2, names=["text", "text"])
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="has 2 columns 'text'"):
+        open_texts(tmp_path / "a.parquet")

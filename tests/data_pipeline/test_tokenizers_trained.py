@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from tests.data_pipeline import hostile
 
 from bert_jax.config import Data
-from configuration.variants import load, use
+from configuration.variants import ConfigError, load, use
 from data_pipeline.errors import DataError
 from data_pipeline.prepare import prepare
 from data_pipeline.tokenizers import Specials, load_tokenizer, wordpiece
@@ -87,6 +87,23 @@ def test_every_process_learns_the_same(kind, tokenizer):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), "tests"]), "PYTHONHASHSEED": "7"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == tokenizer.fingerprint
+
+
+@pytest.mark.parametrize("name", ["sentencepiece", "wordpiece", "byte_level"])
+@pytest.mark.parametrize("size", [0, -1, 10**12, 2**63])
+def test_sizes_that_no_vocabulary_has(name, size):
+    def not_read():
+        raise AssertionError("the text is read first")
+
+    with pytest.raises(ConfigError, match=rf"config.data.tokenizer.options.vocab_size is {size}; it must be 1 to"):
+        load("data_pipeline.tokenizers", use(name, vocab_size=size))(not_read)
+
+
+@pytest.mark.parametrize("share", [0, -1, 2, float("nan")])
+def test_coverages_that_there_are_not(share):
+    for name in ("sentencepiece", "wordpiece"):
+        with pytest.raises(ConfigError, match=r"config.data.tokenizer.options.character_coverage is"):
+            load("data_pipeline.tokenizers", use(name, character_coverage=share))(dict)
 
 
 def test_common_words_are_one_piece(kind):

@@ -72,7 +72,9 @@ def global_every(settings: Settings) -> int:
     """
     layers, said = settings.get("num_hidden_layers", 22), settings.get("global_attn_every_n_layers", 3)
     found = settings.get("layer_types") or layer_types(layers, said)
-    every = next((k for k in (1, said, 0, *range(2, layers + 1)) if layer_types(layers, k) == list(found)), None)
+    full = [layer for layer, kind in enumerate(found) if kind == KINDS[0]]
+    between = full[1] if len(full) > 1 else max(2, layers)
+    every = next((k for k in (1, said, 0, between) if layer_types(layers, k) == list(found)), None)
     if every is None:
         raise FormatError(
             f"layer_types={found} in the config.json of a modernbert: of the layers 0, k, 2k, … must be full"

@@ -1,6 +1,7 @@
 """The command: a file of texts to a file of vectors, also if it is killed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,3 +135,23 @@ def test_a_file_that_another_process_writes_or_of_no_known_kind(tmp_path: Path) 
     (tmp_path / "bad.npy").write_bytes(b"nothing")
     with pytest.raises(DataError, match="cannot be read as vectors"):
         vector_file.read(tmp_path / "bad.npy")
+
+
+@pytest.mark.parametrize("limit", [10, 5000])
+def test_a_disk_that_is_full_is_said_with_the_file(tmp_path: Path, limit: int) -> None:
+    """A file that cannot grow beyond a limit, which is that of the header or of a later part."""
+    program = f"""
+import resource, numpy
+from pathlib import Path
+from bert_jax.embedding import vector_file
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+try:
+    with vector_file.opened(Path("a.npy"), 1000, 8, {{}}) as file:
+        file.write(numpy.zeros((1000, 8)))
+except (OSError, ValueError) as error:
+    print(error)
+"""
+    command, environment = [sys.executable, "-c", program], os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert done.stderr == ""
+    assert re.search(r"a\.npy needs 0.0 GB: File too large|File too large: 'a.npy'", done.stdout), done.stdout
