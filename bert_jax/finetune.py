@@ -141,7 +141,7 @@ def opened(tuning: FineTuning, workdir: Path) -> tuple[LabelledSet, list[str]]:
         raise FormatError(f"{tuning.init_from} has no tokenizer, without which no text can be read")
     task = load_task(tuning.task)
     records = open_records(tuning.source, dev_share=tuning.dev_share, text=task.text)
-    if "train" not in records or "dev" not in records:
+    if "train" not in records or (tuning.evaluations and "dev" not in records):
         raise ConfigError(f"source is {tuning.source.name}, which has no training or dev examples; name files of both")
     labels = task.find_labels(records["train"])
     labelled = Labelled(tuning.source, with_labels(tuning.task, labels), tuning.dev_share, tuning.packed)
@@ -165,13 +165,13 @@ def config_of(tuning: FineTuning, data: LabelledSet) -> Config:
     model = folder.read_model(Path(tuning.init_from))
     rows, mesh = data.rows("train", seed=0), sharding.make_mesh(tuning.mesh)
     in_row = len(data.encoded("train").records) / rows.rows
-    shards = sharding.batch_shards(mesh)
-    batch = min(max(1, round(tuning.batch_size / in_row / shards)) * shards, rows.rows // shards * shards)
-    steps = max(1, round(tuning.epochs * rows.rows / max(1, batch)))
+    equal = sharding.batch_shards(mesh) * tuning.microbatches  # parts of a batch, with as many rows each
+    batch = min(max(1, round(tuning.batch_size / in_row / equal)), max(1, rows.rows // equal)) * equal
+    steps = max(1, round(tuning.epochs * rows.rows / batch))
     every = max(1, steps // tuning.evaluations) if tuning.evaluations else 0
     return Config(
         name=tuning.name,
-        phases=(Phase(steps, tuning.length, max(1, batch), tuning.learning_rate, tuning.schedule),),
+        phases=(Phase(steps, tuning.length, batch, tuning.learning_rate, tuning.schedule, tuning.microbatches),),
         labelled=data.labelled,
         transfer=dataclasses.replace(tuning.transfer, fresh_layers=0) if tuning.untrained else tuning.transfer,
         model=dataclasses.replace(
@@ -212,7 +212,7 @@ def one_seed(tuning: FineTuning, data: LabelledSet, workdir: Path) -> dict[str, 
             return figures
     figures = {"seed": tuning.seed, "trained_steps": trained["steps"], "train_seconds": trained["train_seconds"]}
     figures |= score(config, data, workdir)
-    export(workdir, workdir / "huggingface")
+    export(workdir, workdir / "huggingface", "best" if config.eval_every else "")
     cli.write_json(done, figures)
     return figures
 
@@ -248,12 +248,12 @@ def read_predictions(workdir: Path, split: str) -> tuple[list[Record], list[dict
     return [Record(line, line["where"]) for line in read], [line["predicted"] for line in read]
 
 
-def export(workdir: Path, output: Path) -> None:
-    """Writes the best weights for the library transformers; says why where it has no class for them."""
+def export(workdir: Path, output: Path, step: str) -> None:
+    """Writes a checkpoint's weights for transformers, or sentence-transformers; says why where they lack a class."""
     from bert_jax import convert
 
     try:
-        convert.export(workdir, output, step="best")
+        convert.export(workdir, output, step=step)
     except FormatError as error:
         print(f"not exported: {error}", file=sys.stderr)
 

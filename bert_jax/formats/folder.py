@@ -9,7 +9,7 @@ from bert_jax import config
 from bert_jax.embedding.readout import Readout
 from bert_jax.formats import google_tensorflow, huggingface, native, sentence_transformers, weights
 from bert_jax.formats.table import Params
-from bert_jax.objectives import encoders_of, exported_names
+from bert_jax.objectives import encoders_of, exported_names, readout_of
 from configuration import foreign
 from configuration.foreign import FormatError
 from configuration.variants import Variant
@@ -130,4 +130,5 @@ def read_workdir(path: Path, step: str = "", store: str = "", checkpoints: str =
     transforms = tuple(transform.name for transform in run.transforms)
     task = run.labelled.task if run.labelled else None
     encoders, names = encoders_of(run, params), exported_names(run)
-    return Opened(run.model, params, tokenizer, "", transforms, names, task, encoders, kept=frozenset(untrained))
+    readout, kept_parts = readout_of(run, params), frozenset(untrained)
+    return Opened(run.model, params, tokenizer, "", transforms, names, task, encoders, readout, kept_parts)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config import Config, Model
+from bert_jax.embedding.readout import Readout
 from bert_jax.modeling.parts import Parts
 from configuration.variants import Variant, load, module, options_of
 
@@ -28,6 +29,17 @@ class Vocabulary(NamedTuple):
     mask: int
 
 
+class WholeBatch(NamedTuple):
+    """A loss that does not add up over rows, such as one with negatives from the whole batch, in two functions.
+
+    `encode(params, batch, key) -> vectors [b, ...]` sees some rows, and a row's vectors do not depend on the others.
+    `value(params, vectors [B, ...], batch) -> (loss, metrics)` sees those of the global batch.
+    """
+
+    encode: Callable[[Any, Batch, jax.Array | None], jax.Array]
+    value: Callable[[Any, jax.Array, Batch], tuple[jax.Array, Metrics]]
+
+
 class Objective(NamedTuple):
     """The two functions of an objective.
 
@@ -42,6 +54,7 @@ class Objective(NamedTuple):
     loss: Callable[[Any, Any, Batch, jax.Array | None], tuple[jax.Array, Metrics]]
     needs: tuple[str, ...] = ()  # fields of a batch beside tokens, segments, positions and token_types
     constants: Any = ()  # arrays that the loss reads and nothing trains or saves: a teacher, a table
+    whole_batch: WholeBatch | None = None  # how microbatches compute a `loss` that must see all rows at once
 
 
 def normalized(weights: jax.Array) -> jax.Array:
@@ -73,6 +86,13 @@ def encoders_of(config: Config, params: Mapping[str, Any]) -> Mapping[str, tuple
     if not hasattr(module("bert_jax.objectives", config.objective.name), "encoders"):
         return {}
     return _given(config.objective, "encoders")(config.model, params)
+
+
+def readout_of(config: Config, params: Mapping[str, Any]) -> Readout | None:
+    """How vectors are read from an encoder that was trained for them; None where the objective says nothing."""
+    if not hasattr(module("bert_jax.objectives", config.objective.name), "readout"):
+        return None
+    return _given(config.objective, "readout")(config.model, params)
 
 
 def _given(objective: Variant, function: str) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 It is made of the files of the work folder: scores.json and, of each seed, metrics.jsonl and the predictions.
 """
 
+import bisect
 import json
 import math
 from collections import Counter
@@ -38,7 +39,7 @@ def page(workdir: Path) -> str:
     folders = {seed["seed"]: workdir / f"seed-{seed['seed']}" for seed in scores["seeds"]}
     folders = {seed: own if own.is_dir() else workdir for seed, own in folders.items()}
     split = "test" if f"test_{scores['metric']}" in scores["scores"] else "dev"
-    best = max(scores["seeds"], key=lambda seed: seed[f"dev_{scores['metric']}"])["seed"]
+    best = max(scores["seeds"], key=lambda seed: seed.get(f"dev_{scores['metric']}", 0.0))["seed"]
     predictions = read(folders[best] / f"{split}_predictions.jsonl")
     body = [
         measures(scores),
@@ -74,12 +75,13 @@ def title(scores: Facts) -> str:
 
 def headline(scores: Facts, split: str) -> str:
     """The numbers that a reader wants first."""
-    found = scores["scores"][f"{split}_{scores['metric']}"]
-    spread = f"median; {number(found['min'])} to {number(found['max'])}" if len(scores["seeds"]) > 1 else ""
+    tiles = []
+    if found := scores["scores"].get(f"{split}_{scores['metric']}"):
+        spread = f"median; {number(found['min'])} to {number(found['max'])}" if len(scores["seeds"]) > 1 else ""
+        name = f"{sections.label(scores['metric'])} on {split}"
+        tiles.append(sections.tile(escape(name), number(found["median"]), "", spread))
     seconds = sum(seed["train_seconds"] for seed in scores["seeds"])
-    name = f"{sections.label(scores['metric'])} on {split}"
-    tiles = [
-        sections.tile(escape(name), number(found["median"]), "", spread),
+    tiles += [
         sections.tile("Training time", duration(seconds), "", "all seeds"),
         sections.tile("Training examples", whole(scores.get("examples", {}).get("train", math.nan)), "", ""),
     ]
@@ -87,7 +89,9 @@ def headline(scores: Facts, split: str) -> str:
 
 
 def measures(scores: Facts) -> str:
-    """Every figure of every seed."""
+    """Every figure of every seed; nothing where no examples were held out."""
+    if not scores["scores"]:
+        return ""
     main = [
         f"{split}_{scores['metric']}" for split in ("test", "dev") if f"{split}_{scores['metric']}" in scores["scores"]
     ]
@@ -163,6 +167,8 @@ def confident(scores: Facts, predictions: Sequence[Facts], split: str, seed: int
 
 def mistakes(scores: Facts, predictions: Sequence[Facts]) -> Iterator[Mistake]:
     """The wrong answers."""
+    if kind(predictions) == "cosine":
+        yield from misranked(scores, predictions)
     for line in predictions:
         said, text = line["predicted"], texts(scores, line)
         if kind(predictions) == "label" and said["label"] != right(scores, line):
@@ -188,10 +194,23 @@ def mistakes(scores: Facts, predictions: Sequence[Facts]) -> Iterator[Mistake]:
                 yield Mistake(len(wrong), text, wanted_tags, guessed, f"{len(wrong)} wrong tags")
 
 
+def misranked(scores: Facts, predictions: Sequence[Facts]) -> Iterator[Mistake]:
+    """Pairs of texts by how far the rank of their cosine is from the rank of their score."""
+    given = [float(line[option(scores, "score")]) for line in predictions]
+    found = [line["predicted"]["cosine"] for line in predictions]
+    ordered = sorted(given), sorted(found)
+    for line, value, cosine in zip(predictions, given, found, strict=True):
+        ranks = [bisect.bisect_left(of, own) / len(of) for of, own in zip(ordered, (value, cosine), strict=True)]
+        said = f"cosine {decimals(cosine, 2)}, above {percent(ranks[1])}"
+        wanted = f"{decimals(value, 2)}, above {percent(ranks[0])} of the pairs"
+        apart = abs(ranks[1] - ranks[0])
+        yield Mistake(apart, texts(scores, line), wanted, said, f"ranks {percent(apart)} apart")
+
+
 def kind(predictions: Sequence[Facts]) -> str:
-    """What an answer is, by the name of its field: a label, a value, an answer of a text, or tags."""
+    """What an answer is, by the name of its field: a label, a value, an answer of a text, tags, or a cosine."""
     fields = predictions[0]["predicted"] if predictions else {}
-    return next((name for name in ("label", "value", "answer", "tags") if name in fields), "")
+    return next((name for name in ("label", "value", "answer", "tags", "cosine") if name in fields), "")
 
 
 def option(scores: Facts, name: str) -> Any:
@@ -219,6 +238,9 @@ def texts(scores: Facts, line: Facts) -> str:
         return str(line[option(scores, "question")])
     if "tags" in line["predicted"]:
         return scores["tuning"]["task"]["options"].get("joiner", " ").join(words(scores, line))
+    if "cosine" in line["predicted"]:
+        first, second = scores["tuning"]["task"]["options"].get("pair", ("first", "second"))
+        return f"{line[first]} ‖ {line[second]}"
     second = scores["tuning"]["task"]["options"].get("second", "")
     return " ‖ ".join(str(line[name]) for name in (option(scores, "text"), second) if name)
 
