@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bert_jax.reporting import charts, sections, seed_charts
+from bert_jax.reporting import charts, sections, seed_charts, vector_map
 from bert_jax.reporting.metrics import FILE, read_metrics
 from bert_jax.reporting.numbers import decimals, duration, percent, whole
 from bert_jax.reporting.style import html_page
@@ -46,6 +46,7 @@ def page(workdir: Path) -> str:
         training(scores, folders),
         confusion(scores, predictions, split, best),
         confident(scores, predictions, split, best),
+        vector_map.vector_map(read_map(workdir)),
         sections.files(workdir),
         sections.configuration(scores["tuning"]),
     ]
@@ -60,6 +61,12 @@ def read(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def read_map(workdir: Path) -> Facts:
+    """The map of vectors that `bert_jax.vector_map` wrote; empty where there is none."""
+    path = workdir / vector_map.FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def title(scores: Facts) -> str:
