@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -300,6 +301,39 @@ def test_the_command_gives_one_gradient_on_one_device_and_eight(files, tmp_path)
             np.testing.assert_allclose(ours, alone, atol=1e-6)
 
 
+@pytest.mark.slow
+def test_a_killed_run_ends_as_one_left_alone(files, tmp_path) -> None:
+    """With dropout, microbatches and evaluations."""
+    recipe = tmp_path / "recipe.py"
+    settings = tuning(files, "simcse")
+    recipe.write_text(
+        "from bert_jax.config import *\n"
+        f"lines, dev = {str(files / 'lines.txt')!r}, {str(files / 'dev.jsonl')!r}\n"
+        "source = use('splits', train=use('lines', train=lines), dev=use('json_lines', dev=dev))\n"
+        "task = use('sentence_vectors', loss=use('simcse', projection=True), pair=('a', 'b'), score='s')\n"
+        f"config = FineTuning('s', task, source, init_from={settings.init_from!r}, length=64, batch_size=16,\n"
+        "    microbatches=2, epochs=8, evaluations=8, learning_rate=3e-3)\n"
+    )
+    command = lambda name: [
+        *[sys.executable, "-m", "bert_jax.finetune", f"--config={recipe}", f"--workdir={tmp_path / name}"]
+    ]
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    subprocess.run(command("alone"), env=environment, check=True, capture_output=True)
+    process = subprocess.Popen(command("killed"), env=environment, stderr=subprocess.DEVNULL)
+    checkpoints = tmp_path / "killed/checkpoints"
+    while not any(checkpoints.glob("[0-9]*")) and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    assert process.wait() != 0  # it was not done
+    subprocess.run(command("killed"), env=environment, check=True, capture_output=True)
+    alone, killed = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("alone", "killed"))
+    assert killed["scores"] == alone["scores"]
+    (_, params, step), (_, others, other) = (restore_params(tmp_path / name) for name in ("alone", "killed"))
+    assert step == other
+    for ours, theirs in zip(jax.tree.leaves(params), jax.tree.leaves(others), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_from_lines_to_an_exported_folder(files, tmp_path, capsys) -> None:
     """A run in two goes is one run; the export opens in sentence-transformers with the same vectors."""
     settings = tuning(files, "supervised", epochs=6, patience=5)
@@ -327,7 +361,8 @@ def test_from_lines_to_an_exported_folder(files, tmp_path, capsys) -> None:
 def test_the_export_opens_in_sentence_transformers(files, tmp_path, kind) -> None:
     import sentence_transformers as library
 
-    finetune.finetune(tuning(files, kind, epochs=1), tmp_path / "run")
+    # Without evaluations the last weights are exported, else the best.
+    finetune.finetune(tuning(files, kind, epochs=1, evaluations=0 if kind == "softmax" else 2), tmp_path / "run")
     texts = [text for text in make_texts(20, seed=5) if text]
     exported = tmp_path / "run/huggingface"
     theirs = library.SentenceTransformer(str(exported), device="cpu", local_files_only=True).encode(texts)
