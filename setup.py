@@ -51,6 +51,7 @@ setup(
     extras_require={
         "test": [
             *FINETUNE,
+            "faiss-cpu==1.15.1",
             "hypothesis==6.170.15",
             "import-linter==2.17",
             "jieba==0.42.1",
@@ -75,6 +76,7 @@ setup(
         ],
         "chinese": ["jieba==0.42.1"],
         "beam": ["apache-beam==2.77.0"],
+        "search": ["faiss-cpu==1.15.1"],
         "sweep": ["optuna==5.0.0"],
         "bench": [
             "accelerate==1.15.0",

@@ -53,10 +53,11 @@ def define_flags() -> None:
 
 
 def vector_flags() -> None:
-    """--pooling, --normalise, --whiten, --column, --dimensions"""
+    """--pooling, --normalise, --whiten, --fit, --column, --dimensions"""
     flags.DEFINE_string("pooling", "", "Write a folder of sentence-transformers with this pooling: cls, mean, max, …")
     flags.DEFINE_bool("normalise", True, "With --pooling, vectors of length 1.")
     flags.DEFINE_string("whiten", "", "With --pooling, a file of texts (.txt, .jsonl, .parquet) to fit a whitening on.")
+    flags.DEFINE_enum("fit", "whitening", ["whitening", "pca", "flow"], "With --whiten, what is fit on these texts.")
     flags.DEFINE_string("column", "text", "With --whiten, the field or column that holds the text.")
     flags.DEFINE_integer("dimensions", 0, "With --pooling, numbers of a vector; 0 for all.", lower_bound=0)
 
@@ -156,6 +157,11 @@ def vectors_of(opened: folder.Opened) -> Readout:
     f = cli.FLAGS
     if not f.whiten:
         return readouts.chosen(opened.readout, opened.model, f.pooling, f.normalise, dimensions=f.dimensions)
+    if f.fit == "flow":
+        raise FormatError(
+            "--fit=flow: sentence-transformers has no module for a flow; give --fit=whitening, or make vectors with "
+            "bert_jax.embed and let them through `python -m bert_jax.flow`"
+        )
     texts = open_texts(Path(f.whiten), f.column)
     plain = readouts.chosen(opened.readout, opened.model, f.pooling, normalised=False)
     encoder = Encoder(opened.model, opened.params, opened.tokenizer)
@@ -163,7 +169,7 @@ def vectors_of(opened: folder.Opened) -> Readout:
         raise FormatError(f"{f.workdir} has no tokenizer, so there is no way from text to its ids")
     embedder, stream = encoder.embedder(plain), texts.read()
     chunks = iter(lambda: list(itertools.islice(stream, CHUNK)), [])
-    fitted = whitening.fit(map(embedder, chunks), f.dimensions, about={"file": f.whiten})
+    fitted = whitening.fit(map(embedder, chunks), f.dimensions, f.fit, about={"file": f.whiten})
     return dataclasses.replace(plain, steps=(*plain.steps, fitted)).normalised(f.normalise)
 
 

@@ -79,16 +79,16 @@ def main() -> dict[str, Any]:
     }
 
 
-def open_embedder() -> Embedder:
-    """The encoder that the flags name, with the way that they say to read vectors from it.
+def open_embedder(path: str = "") -> Embedder:
+    """The encoder of a folder, or that of --model, with the way that the flags say to read vectors from it.
 
     Raises:
       FormatError: it has no tokenizer.
     """
-    f = cli.FLAGS
-    encoder = load(Path(f.model), f.store, f.checkpoints)
+    f, path = cli.FLAGS, path or cli.FLAGS.model
+    encoder = load(Path(path), f.store, f.checkpoints)
     if encoder.tokenizer is None:
-        raise FormatError(f"{f.model} has no tokenizer, so there is no way from text to its ids")
+        raise FormatError(f"{path} has no tokenizer, so there is no way from text to its ids")
     read = readouts.chosen(encoder.readout, encoder.config, f.pooling, f.normalise, dimensions=f.dimensions)
     devices = jax.local_devices()
     mesh = sharding.make_mesh(Mesh(), devices) if len(devices) > 1 else None

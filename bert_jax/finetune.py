@@ -159,7 +159,7 @@ def opened(tuning: FineTuning, workdir: Path) -> tuple[LabelledSet | LabelledSet
             raise type(error)(f"task {each.name}: {error}") from None
         said += lines
     data = LabelledSets(with_rows(tuning, sets))
-    rows = ", ".join(f"{own.labelled.rows * shards_of(tuning)} of {name}" for name, own in data.sets.items())
+    rows = ", ".join(f"{own.labelled.rows * parts_of(tuning)} of {name}" for name, own in data.sets.items())
     return data, [*said, f"rows in a batch: {rows}"]
 
 
@@ -169,7 +169,7 @@ def opened_set(
     """The labelled set of one task, whose labels are found, and what is said of it before training."""
     task = load_task(labelled.task)
     records = open_records(labelled.source, dev_share=labelled.dev_share, text=task.text)
-    if "train" not in records or "dev" not in records:
+    if "train" not in records or (tuning.evaluations and "dev" not in records):
         raise ConfigError(
             f"source is {labelled.source.name}, which has no training or dev examples; name files of both"
         )
@@ -191,19 +191,19 @@ def opened_set(
     return data, said
 
 
-def shards_of(tuning: FineTuning) -> int:
-    """Into how many parts a batch is split."""
-    return sharding.batch_shards(sharding.make_mesh(tuning.mesh))
+def parts_of(tuning: FineTuning) -> int:
+    """Into how many parts a batch is split, by the mesh and as microbatches."""
+    return sharding.batch_shards(sharding.make_mesh(tuning.mesh)) * tuning.microbatches
 
 
 def with_rows(tuning: FineTuning, sets: Mapping[str, LabelledSet]) -> dict[str, LabelledSet]:
     """The sets of several tasks, each with the rows of it that a row of the batch holds: at least one.
 
-    A row of the batch is what one part of the mesh reads, so that every part has rows of every task.
+    A row of the batch is what one part of the mesh reads for one microbatch: each has rows of every task.
     """
     rows = np.array([own.rows("train", seed=0).rows for own in sets.values()])
     examples = sum(len(own.encoded("train").records) for own in sets.values())
-    wanted = tuning.batch_size * rows.sum() / examples / shards_of(tuning)
+    wanted = tuning.batch_size * rows.sum() / examples / parts_of(tuning)
     shares = rows**tuning.mixing / (rows**tuning.mixing).sum()
     number = [max(1, round(wanted * share)) for share in shares]
     of = lambda own, n: dataclasses.replace(own, labelled=dataclasses.replace(own.labelled, rows=n))
@@ -212,15 +212,15 @@ def with_rows(tuning: FineTuning, sets: Mapping[str, LabelledSet]) -> dict[str, 
 
 def batch_and_steps(tuning: FineTuning, data: LabelledSet | LabelledSets) -> tuple[int, int]:
     """Rows of a batch, and batches of all epochs."""
-    shards = shards_of(tuning)
+    parts = parts_of(tuning)
     if isinstance(data, LabelledSets):
         rows = sum(own.rows("train", seed=0).rows for own in data.sets.values())
-        in_batch = shards * sum(own.labelled.rows for own in data.sets.values())
-        return shards, max(1, round(tuning.epochs * rows / in_batch))
+        in_batch = parts * sum(own.labelled.rows for own in data.sets.values())
+        return parts, max(1, round(tuning.epochs * rows / in_batch))
     rows = data.rows("train", seed=0).rows
     in_row = len(data.encoded("train").records) / rows
-    batch = min(max(1, round(tuning.batch_size / in_row / shards)) * shards, rows // shards * shards)
-    return max(1, batch), max(1, round(tuning.epochs * rows / max(1, batch)))
+    batch = min(max(1, round(tuning.batch_size / in_row / parts)), max(1, rows // parts)) * parts
+    return batch, max(1, round(tuning.epochs * rows / batch))
 
 
 def objective_for(data: LabelledSet | LabelledSets) -> Variant:
@@ -244,7 +244,7 @@ def config_of(tuning: FineTuning, data: LabelledSet | LabelledSets) -> Config:
     every = max(1, steps // tuning.evaluations) if tuning.evaluations else 0
     return Config(
         name=tuning.name,
-        phases=(Phase(steps, tuning.length, batch, tuning.learning_rate, tuning.schedule),),
+        phases=(Phase(steps, tuning.length, batch, tuning.learning_rate, tuning.schedule, tuning.microbatches),),
         labelled=dataclasses.replace(first, beside=tuple(others)),
         transfer=dataclasses.replace(tuning.transfer, fresh_layers=0) if tuning.untrained else tuning.transfer,
         model=dataclasses.replace(
@@ -286,7 +286,8 @@ def one_seed(tuning: FineTuning, data: LabelledSet | LabelledSets, workdir: Path
     figures = {"seed": tuning.seed, "trained_steps": trained["steps"], "train_seconds": trained["train_seconds"]}
     figures |= score(config, data, workdir)
     for name, own in data.sets.items():
-        export(workdir, folder_of(data, own, workdir) / "huggingface", name)
+        step = "best" if config.eval_every else ""
+        export(workdir, folder_of(data, own, workdir) / "huggingface", step, name)
     cli.write_json(done, figures)
     return figures
 
@@ -334,8 +335,8 @@ def read_predictions(workdir: Path, split: str) -> tuple[list[Record], list[dict
         return [Record(line, line["where"]) for line in read], [line["predicted"] for line in read]
 
 
-def export(workdir: Path, output: Path, task: str = "") -> None:
-    """Writes the best weights for the library transformers; says why where it has no class for them.
+def export(workdir: Path, output: Path, step: str, task: str = "") -> None:
+    """Writes a checkpoint's weights for transformers, or sentence-transformers; says why where they lack a class.
 
     Args:
       task: of several tasks, the one whose head is written with the encoder.
@@ -343,7 +344,7 @@ def export(workdir: Path, output: Path, task: str = "") -> None:
     from bert_jax import convert
 
     try:
-        convert.export(workdir, output, part=task, step="best")
+        convert.export(workdir, output, part=task, step=step)
     except FormatError as error:
         print(f"not exported: {error}", file=sys.stderr)
 

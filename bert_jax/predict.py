@@ -76,7 +76,7 @@ class Predictor:
     def __call__(self, records: Sequence[Record]) -> list[dict[str, Any]]:
         """The answer to each record."""
         data = dataclasses.replace(self.data, records={GIVEN: records})
-        data._kept[GIVEN] = data.task.encode(records, data.tokenizer, data.length, False)
+        data._kept[GIVEN] = data.task.encoder_of(GIVEN)(records, data.tokenizer, data.length, False)
         outputs = task_scores.read(task_scores.reader(self.config, data), data, GIVEN, self.params)
         return data.task.answers(outputs, data.encoded(GIVEN), records)
 
@@ -93,7 +93,7 @@ def load(workdir: Path, task: str = "") -> Predictor:
     if (workdir / "scores.json").exists() and not (workdir / "checkpoints").is_dir():
         scores = foreign.read_json(workdir / "scores.json")
         with foreign.understood(workdir / "scores.json"):
-            best = max(scores["seeds"], key=lambda seed: seed[f"dev_{scores['metric']}"])
+            best = max(scores["seeds"], key=lambda seed: seed.get(f"dev_{scores['metric']}", 0.0))
             workdir = workdir / f"seed-{int(best['seed'])}"
     if not (workdir / "checkpoints").is_dir():
         raise FormatError(f"{workdir} is no work folder; give one that `bert_jax.finetune` made")

@@ -14,6 +14,7 @@ reads, each file optional; one that is missing leaves out what would show it:
                    row_lengths {edges [n + 1], counts [n]}, sources [{name, about, documents}],
                    cleaning as in a store's manifest
   summary.json     train_seconds, total_seconds, tokens_per_second, parameters
+  vector_map.json  points [n][2] between 0 and 1, texts [n], vectors: of how many (python -m bert_jax.vector_map)
   fill_mask.json   examples [{text, masks: [[{token, probability}]]}], for each [MASK] the most probable first
 """
 
@@ -25,7 +26,7 @@ from typing import Any
 
 from absl import flags
 
-from bert_jax.reporting import charts, sections, task_page
+from bert_jax.reporting import charts, sections, task_page, vector_map
 from bert_jax.reporting.layers_log import FILE as LAYERS
 from bert_jax.reporting.metrics import FILE, read_metrics
 from bert_jax.reporting.style import html_page
@@ -44,6 +45,7 @@ class Run:
     data: dict[str, Any]
     summary: dict[str, Any]
     examples: list[dict[str, Any]]
+    vector_map: dict[str, Any]
 
 
 def write_report(workdir: Path) -> Path:
@@ -96,6 +98,7 @@ def read_run(workdir: Path) -> Run:
         data=_read(workdir / "data.json"),
         summary=_read(workdir / "summary.json"),
         examples=_read(workdir / "fill_mask.json").get("examples", []),
+        vector_map=_read(workdir / vector_map.FILE),
     )
 
 
@@ -108,6 +111,7 @@ def page(run: Run, workdir: Path) -> str:
     shown: tuple[tuple[str, Callable[[Any], str], Any], ...] = (
         ("evaluation.json", sections.held_out, run.evaluation),
         ("fill_mask.json", sections.examples, run.examples),
+        (vector_map.FILE, vector_map.vector_map, run.vector_map),
         ("data.json", sections.text, run.data),
         ("config.json", sections.configuration, run.config),
     )

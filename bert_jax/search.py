@@ -3,6 +3,9 @@
     python -m bert_jax.embed --model=DIR --input=sentences.txt --output=vectors.npy
     python -m bert_jax.search --model=DIR --vectors=vectors.npy --texts=sentences.txt --query="a mill by the river"
 
+With --index=vectors.faiss the search is approximate and fast, by an index that the first such command builds and later
+ones open; `pip install 'bert_jax[search]'` for it. Open no index of a stranger's: FAISS trusts what it reads.
+
 The flags that say how vectors are read (--pooling, --dimensions, …) must be those that the vectors were made with.
 """
 
@@ -14,7 +17,7 @@ import numpy as np
 from absl import flags
 
 from bert_jax import embed
-from bert_jax.embedding import vector_file
+from bert_jax.embedding import index, vector_file
 from bert_jax.embedding.search import search
 from bert_jax.runtime import compilation_cache
 from configuration import cli
@@ -24,7 +27,7 @@ from data_pipeline.texts import Texts, open_texts
 
 
 def define_flags() -> None:
-    """--model, --vectors, --texts, --column, --query, --queries, --top, --score"""
+    """--model, --vectors, --texts, --column, --query, --queries, --top, --index, --score"""
     flags.DEFINE_string("model", None, "Folder of the encoder that made the vectors.", required=True)
     flags.DEFINE_string("vectors", None, "File that bert_jax.embed wrote, .npy or .parquet.", required=True)
     flags.DEFINE_string("texts", "", "Its input, whose texts are shown; if not given, their numbers are.")
@@ -32,6 +35,7 @@ def define_flags() -> None:
     flags.DEFINE_multi_string("query", [], "Text to look for; may be given several times.")
     flags.DEFINE_string("queries", "", "File of such texts: .txt, .jsonl or .parquet.")
     flags.DEFINE_integer("top", 5, "Texts to show for each query.", lower_bound=1)
+    flags.DEFINE_string("index", "", "File of an index for fast approximate search, written where there is none.")
     flags.DEFINE_enum("score", "cosine", ["cosine", "dot"], "By which texts are near.")
 
 
@@ -47,10 +51,16 @@ def main() -> dict[str, Any]:
         raise DataError(
             f"{f.texts} has {texts.number:,} texts and {f.vectors} {len(vectors):,} vectors; give its input"
         )
-    scores, numbers = search(embed.open_embedder()(queries), vectors, f.top, f.score)
+    if f.index:
+        index.check()
+    asked = embed.open_embedder()(queries)
+    if f.index:
+        scores, numbers = index.search(index.opened(Path(f.index), vectors, f.score), asked, f.top, f.score)
+    else:
+        scores, numbers = search(asked, vectors, f.top, f.score)
     shown = chosen(texts, np.unique(numbers)) if texts else {}
     found = [
-        {"query": query, "found": [hit(float(s), int(n), shown) for s, n in zip(*both, strict=True)]}
+        {"query": query, "found": [hit(float(s), int(n), shown) for s, n in zip(*both, strict=True) if n >= 0]}
         for query, *both in zip(queries, scores, numbers, strict=True)
     ]
     print("\n\n".join(readable(one) for one in found))

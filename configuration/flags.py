@@ -50,6 +50,12 @@ def suite_flag() -> None:
     _schema[:] = ["FineTuning"]
 
 
+def vector_suite_flag() -> None:
+    """--config, of a VectorSuite"""
+    _define("configs/vectors/english.py", "sick_relatedness.source.test=SICK_test_annotated.txt")
+    _schema[:] = ["VectorSuite"]
+
+
 def _define(example: str, overrides: str, required: bool = True) -> None:
     said = " ".join(f"--config.{each}" if "=" in each else each for each in overrides.split())
     meaning = f"Configuration file ({example}). Any field can be overridden: {said}"

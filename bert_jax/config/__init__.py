@@ -15,6 +15,7 @@ from bert_jax.config.schema import (
     Phase,
 )
 from bert_jax.config.suite import Member, Suite
+from bert_jax.config.vector_suite import VectorSet, VectorSuite
 from configuration.variants import Variant, use
 
 __all__ = [
@@ -35,5 +36,7 @@ __all__ = [
     "Suite",
     "Transfer",
     "Variant",
+    "VectorSet",
+    "VectorSuite",
     "use",
 ]

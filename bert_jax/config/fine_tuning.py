@@ -30,6 +30,7 @@ class FineTuning:
     mixing: float = 1.0  # rows of each task in a batch go by the size of its set to this power; 0: as many of each
     length: int = 128  # L, tokens in a row; longer texts are cut, or read in windows, as the task says
     batch_size: int = 32  # examples in a batch, on average: several share a row
+    microbatches: int = 1  # parts of a batch, computed one after the other, to save memory
     epochs: float = 4  # passes over the training examples, those of all tasks together
     learning_rate: float = 3e-5  # the peak
     schedule: Variant = use("linear", warmup=0.1)  # a file of bert_jax/training/schedules
@@ -49,6 +50,7 @@ class FineTuning:
     def __post_init__(self) -> None:
         require(self.length >= 8, "length", self.length, "at least 8 tokens")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1 example")
+        require(self.microbatches >= 1, "microbatches", self.microbatches, "at least 1")
         require(0 < self.epochs < 10_000, "epochs", self.epochs, "above 0")
         require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "a number above 0")
         require(self.evaluations >= 0, "evaluations", self.evaluations, "0 (the last weights are taken) or more")

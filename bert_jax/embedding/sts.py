@@ -49,6 +49,53 @@ def sts(sets: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
     }
 
 
+def pairs(
+    vectors: np.ndarray,
+    given: np.ndarray,
+    documents: Sequence[str],
+    sets: Sequence[str] = (),
+    positive_from: float | None = None,
+) -> dict[str, float]:
+    """All figures of scored pairs; of each the higher, the better.
+
+    Args:
+      vectors: float [n, 2, D].
+      given: float [n], the scores that people gave.
+      documents: of each pair its second text, by which equal ones are known.
+      sets: of each pair the set that it belongs to, such as its file; empty for one set.
+      positive_from: the lowest score of a pair that belongs together; None for the middle of the range of scores.
+
+    Returns:
+      spearman, of all pairs together. Where there are several sets, spearman_mean and spearman_wmean. Where some pairs
+      belong together and others do not: average_precision; negative_alignment of those that do; negative_uniformity of
+      all texts; and ndcg@10, mrr@10 and recall@1 of finding, by the first text of those that do, the second one among
+      all second texts.
+    """
+    u, v = _unit(vectors[:, 0]), _unit(vectors[:, 1])
+    given, found = np.asarray(given, np.float64), (u * v).sum(-1)
+    names = np.asarray(sets if len(sets) else [""] * len(given))
+    each = {str(name): (found[names == name], given[names == name]) for name in np.unique(names)}
+    figures = {"spearman": spearman(found, given)}
+    if len(each) > 1 and all(len(values) > 1 for values, _ in each.values()):
+        figures |= {f"spearman_{name}": value for name, value in sts(each).items() if name != "all"}
+    positive = given >= ((given.min() + given.max()) / 2 if positive_from is None else positive_from)
+    if positive.any() and not positive.all():
+        figures["average_precision"] = average_precision(found, positive)
+        figures["negative_alignment"] = -alignment(u[positive], v[positive])
+        figures["negative_uniformity"] = -uniformity(np.concatenate([u, v]))
+        figures |= _second_texts(u[positive], v, np.flatnonzero(positive), documents)
+    return figures
+
+
+def _second_texts(u: np.ndarray, v: np.ndarray, own: np.ndarray, documents: Sequence[str]) -> dict[str, float]:
+    """Retrieval of document `own` [Q] of v [n, D] by u [Q, D], where equal documents are one."""
+    _, firsts, number = np.unique(np.asarray(documents), return_index=True, return_inverse=True)
+    top, different = min(10, len(firsts)), v[firsts]
+    blocks = (u[start : start + _BLOCK] @ different.T for start in range(0, len(u), _BLOCK))
+    ranked = np.concatenate([np.argsort(-scores, axis=1, kind="stable")[:, :top] for scores in blocks])
+    return retrieval(ranked, [{int(number[place]): 1.0} for place in own], recall_at=(1,))
+
+
 def alignment(u: np.ndarray, v: np.ndarray, alpha: float = 2.0) -> float:
     """The mean of |u − v|^α over positive pairs [n, D] at length 1 (Wang and Isola 2020, arXiv 2005.10242, 4.1)."""
     return float((np.linalg.norm(_unit(u) - _unit(v), axis=-1) ** alpha).mean())

@@ -9,7 +9,7 @@ from bert_jax import config
 from bert_jax.embedding.readout import Readout
 from bert_jax.formats import google_tensorflow, huggingface, native, sentence_transformers, weights
 from bert_jax.formats.table import Params
-from bert_jax.objectives import encoders_of, exported_names
+from bert_jax.objectives import encoders_of, exported_names, own_readout
 from configuration import foreign
 from configuration.foreign import FormatError
 from configuration.variants import Variant
@@ -133,4 +133,6 @@ def read_workdir(path: Path, step: str = "", store: str = "", checkpoints: str =
     tasks = {each.name: each.task for each in labelled if each.name}
     task = labelled[0].task if labelled and not tasks else None
     encoders, names = encoders_of(run, params), exported_names(run)
-    return Opened(run.model, params, tokenizer, "", transforms, names, task, encoders, tasks, kept=frozenset(untrained))
+    readout = own_readout(run.objective, run.model, params)
+    of_encoder = frozenset(untrained)
+    return Opened(run.model, params, tokenizer, "", transforms, names, task, encoders, tasks, readout, of_encoder)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config import Config, Model
+from bert_jax.embedding.readout import Readout
 from bert_jax.modeling.parts import Part, Parts
 from configuration.variants import ConfigError, Variant, load, module, options_of
 
@@ -37,6 +38,17 @@ class Moment(NamedTuple):
     key: jax.Array  # random, the same at every step of the run
 
 
+class WholeBatch(NamedTuple):
+    """A loss that does not add up over rows, such as one with negatives from the whole batch, in two functions.
+
+    `encode(params, batch, key) -> vectors [b, ...]` sees some rows, and a row's vectors do not depend on the others.
+    `value(params, vectors [B, ...], batch) -> (loss, metrics)` sees those of the global batch.
+    """
+
+    encode: Callable[[Any, Batch, jax.Array | None], jax.Array]
+    value: Callable[[Any, jax.Array, Batch], tuple[jax.Array, Metrics]]
+
+
 class Objective(NamedTuple):
     """The two functions of an objective.
 
@@ -52,6 +64,7 @@ class Objective(NamedTuple):
     loss: Callable[[Any, Any, Batch, jax.Array | None], tuple[jax.Array, Metrics]]
     needs: tuple[str, ...] = ()  # fields of a batch beside tokens, segments, positions and token_types
     constants: Any = ()  # arrays that the loss reads and nothing trains or saves: a teacher, a table
+    whole_batch: WholeBatch | None = None  # how microbatches compute a `loss` that must see all rows at once
 
 
 def moment_of(batch: Mapping[str, Any]) -> Moment | None:
@@ -128,6 +141,11 @@ def joined(groups: Iterable[Parts]) -> Parts:
                 )
             found.setdefault(name, part)
     return found
+
+
+def own_readout(objective: Variant, model: Model, params: Mapping[str, Any]) -> Readout | None:
+    """How vectors are read from an encoder that was trained for them; None where the objective says nothing."""
+    return given(objective, "readout")(model, params) if _has(objective, "readout") else None
 
 
 def _shapes(part: Part) -> Any:

@@ -3,6 +3,7 @@
 It is made of the files of the work folder: scores.json and, of each seed, metrics.jsonl and the predictions.
 """
 
+import bisect
 import json
 import math
 from collections import Counter
@@ -11,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bert_jax.reporting import charts, sections, seed_charts
+from bert_jax.reporting import charts, sections, seed_charts, vector_map
 from bert_jax.reporting.metrics import FILE, read_metrics
 from bert_jax.reporting.numbers import decimals, duration, percent, whole
 from bert_jax.reporting.style import html_page
@@ -39,13 +40,14 @@ def page(workdir: Path) -> str:
     folders = {seed["seed"]: workdir / f"seed-{int(seed['seed'])}" for seed in scores["seeds"]}
     folders = {seed: own if own.is_dir() else workdir for seed, own in folders.items()}
     split = "test" if f"test_{scores['metric']}" in scores["scores"] else "dev"
-    best = max(scores["seeds"], key=lambda seed: seed[f"dev_{scores['metric']}"])["seed"]
+    best = max(scores["seeds"], key=lambda seed: seed.get(f"dev_{scores['metric']}", 0.0))["seed"]
     predictions = read(folders[best] / f"{split}_predictions.jsonl")
     body = [
         measures(scores),
         training(scores, folders),
         confusion(scores, predictions, split, best),
         confident(scores, predictions, split, best),
+        vector_map.vector_map(read_map(workdir)),
         sections.files(workdir),
         sections.configuration(scores["tuning"]),
     ]
@@ -62,6 +64,12 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
+def read_map(workdir: Path) -> Facts:
+    """The map of vectors that `bert_jax.vector_map` wrote; empty where there is none."""
+    path = workdir / vector_map.FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
 def title(scores: Facts) -> str:
     """The task, and what was fine-tuned in one sentence."""
     tuning, seeds = scores["tuning"], len(scores["seeds"])
@@ -75,12 +83,13 @@ def title(scores: Facts) -> str:
 
 def headline(scores: Facts, split: str) -> str:
     """The numbers that a reader wants first."""
-    found = scores["scores"][f"{split}_{scores['metric']}"]
-    spread = f"median; {number(found['min'])} to {number(found['max'])}" if len(scores["seeds"]) > 1 else ""
+    tiles = []
+    if found := scores["scores"].get(f"{split}_{scores['metric']}"):
+        spread = f"median; {number(found['min'])} to {number(found['max'])}" if len(scores["seeds"]) > 1 else ""
+        name = f"{sections.label(scores['metric'])} on {split}"
+        tiles.append(sections.tile(escape(name), number(found["median"]), "", spread))
     seconds = sum(seed["train_seconds"] for seed in scores["seeds"])
-    name = f"{sections.label(scores['metric'])} on {split}"
-    tiles = [
-        sections.tile(escape(name), number(found["median"]), "", spread),
+    tiles += [
         sections.tile("Training time", duration(seconds), "", "all seeds"),
         sections.tile("Training examples", whole(scores.get("examples", {}).get("train", math.nan)), "", ""),
     ]
@@ -88,7 +97,9 @@ def headline(scores: Facts, split: str) -> str:
 
 
 def measures(scores: Facts) -> str:
-    """Every figure of every seed."""
+    """Every figure of every seed; nothing where no examples were held out."""
+    if not scores["scores"]:
+        return ""
     main = [
         f"{split}_{scores['metric']}" for split in ("test", "dev") if f"{split}_{scores['metric']}" in scores["scores"]
     ]
@@ -164,6 +175,8 @@ def confident(scores: Facts, predictions: Sequence[Facts], split: str, seed: int
 
 def mistakes(scores: Facts, predictions: Sequence[Facts]) -> Iterator[Mistake]:
     """The wrong answers."""
+    if kind(predictions) == "cosine":
+        yield from misranked(scores, predictions)
     for line in predictions:
         said, text = line["predicted"], texts(scores, line)
         if kind(predictions) == "label" and said["label"] != right(scores, line):
@@ -193,10 +206,23 @@ def mistakes(scores: Facts, predictions: Sequence[Facts]) -> Iterator[Mistake]:
                 yield Mistake(len(wrong), text, wanted_tags, guessed, f"{len(wrong)} wrong tags")
 
 
+def misranked(scores: Facts, predictions: Sequence[Facts]) -> Iterator[Mistake]:
+    """Pairs of texts by how far the rank of their cosine is from the rank of their score."""
+    given = [float(line[option(scores, "score")]) for line in predictions]
+    found = [line["predicted"]["cosine"] for line in predictions]
+    ordered = sorted(given), sorted(found)
+    for line, value, cosine in zip(predictions, given, found, strict=True):
+        ranks = [bisect.bisect_left(of, own) / len(of) for of, own in zip(ordered, (value, cosine), strict=True)]
+        said = f"cosine {decimals(cosine, 2)}, above {percent(ranks[1])}"
+        wanted = f"{decimals(value, 2)}, above {percent(ranks[0])} of the pairs"
+        apart = abs(ranks[1] - ranks[0])
+        yield Mistake(apart, texts(scores, line), wanted, said, f"ranks {percent(apart)} apart")
+
+
 def kind(predictions: Sequence[Facts]) -> str:
-    """What an answer is, by the name of its field: a label, a value, an answer of a text, or tags."""
+    """What an answer is, by the name of its field: a label, a value, an answer of a text, tags, or a cosine."""
     fields = predictions[0]["predicted"] if predictions else {}
-    return next((name for name in ("label", "value", "answer", "choice", "tags") if name in fields), "")
+    return next((name for name in ("label", "value", "answer", "choice", "tags", "cosine") if name in fields), "")
 
 
 def option(scores: Facts, name: str) -> Any:
@@ -234,7 +260,10 @@ def texts(scores: Facts, line: Facts) -> str:
         return str(line[option(scores, "question")])
     if "tags" in line["predicted"]:
         return scores["tuning"]["task"]["options"].get("joiner", " ").join(words(scores, line))
-    others = (scores["tuning"]["task"]["options"].get(name, "") for name in ("second", "question"))
+    options = scores["tuning"]["task"]["options"]
+    if "cosine" in line["predicted"]:
+        return " ‖ ".join(str(line[name]) for name in options.get("pair", ("first", "second")))
+    others = (options.get(name, "") for name in ("second", "question"))
     return " ‖ ".join(str(line[name]) for name in (option(scores, "text"), *others) if name)
 
 

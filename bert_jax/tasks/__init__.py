@@ -35,6 +35,11 @@ class Task(NamedTuple):
     # The score of each record's answer, float [n], by which two systems are compared on the same records.
     each: Callable[[Sequence[Mapping[str, Any]], Sequence[Record]], np.ndarray] | None = None
     each_name: str = ""  # what that score is
+    encode_held_out: Callable[[Sequence[Record], Tokenizer, int, bool], Encoded] | None = None  # where it is another
+
+    def encoder_of(self, split: str) -> Callable[[Sequence[Record], Tokenizer, int, bool], Encoded]:
+        """What encodes the records of a split."""
+        return self.encode if split == "train" else self.encode_held_out or self.encode
 
 
 def shared_out(field: str) -> Callable[[dict[str, jax.Array], jax.Array], dict[str, jax.Array]]:

@@ -67,7 +67,7 @@ class LabelledSet:
     def encoded(self, split: str) -> Encoded:
         """The examples of a split."""
         if split not in self._kept:
-            self._kept[split] = self.task.encode(self.records[split], self.tokenizer, self.length, True)
+            self._kept[split] = self.task.encoder_of(split)(self.records[split], self.tokenizer, self.length, True)
         return self._kept[split]
 
     def rows(self, split: str, seed: int | None) -> LabelledRows:

@@ -11,6 +11,7 @@ import optax
 from bert_jax import transforms
 from bert_jax.config import Config, Phase
 from bert_jax.config.schema import LARGEST_STEPS
+from bert_jax.embedding import gradient_cache
 from bert_jax.objectives import Batch, Moment, Objective
 from bert_jax.runtime import sharding
 from bert_jax.training import guard
@@ -119,8 +120,13 @@ def accumulate(
 ) -> tuple[Any, Metrics]:
     """Gradients of the loss, the loss and its metrics, over `parts` microbatches one after the other.
 
-    The batch's weights are shares of the whole, so that the parts add up to one big batch, but for rounding.
+    The batch's weights are shares of the whole, so that the parts add up to one big batch, but for rounding. A loss of
+    the whole batch's vectors has its gradients cached instead.
     """
+    if objective.whole_batch and parts > 1:
+        encode, value = objective.whole_batch
+        encode_part = lambda params, part, key: encode(sharding.word_embeddings_per_shard(params), part, key)
+        return gradient_cache.gradients(encode_part, value, params, batch, key, parts)
 
     def summed(params: Any, constants: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
         loss, metrics = objective.loss(sharding.word_embeddings_per_shard(params), constants, part, key)

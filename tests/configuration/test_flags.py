@@ -136,7 +136,7 @@ def test_a_missing_flag_is_called_missing() -> None:
         ("model.init_std", "NaN"),
         ("model.init_std", "Infinity"),
         ("model.layers", "1000000000000"),
-        ("model.unroll", "0"),
+        ("model.unroll", "-1"),
         ("model.unroll", "-2"),
         ("model.max_length", "1000000000000"),
         ("model.token_types", "-1"),

@@ -49,7 +49,7 @@ def parts_of(variant: Variant, model: Model) -> Parts:
     return load(__name__, own, "parts")(model)
 
 
-def cosine(u: jax.Array, v: jax.Array) -> jax.Array:
+def pair_cosine(u: jax.Array, v: jax.Array) -> jax.Array:
     """u, v [..., D] → [...], in pairs."""
     return (normalise(u) * normalise(v)).sum(-1)
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config import Model
-from bert_jax.embedding.losses import Batch, Loss, Metrics, cosine
+from bert_jax.embedding.losses import Batch, Loss, Metrics, pair_cosine
 
 
 def build(model: Model) -> Loss:
@@ -14,7 +14,7 @@ def build(model: Model) -> Loss:
     def value(params: dict, vectors: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
         """The mean square, and the mean cosine."""
         del params
-        found, weights = cosine(vectors[:, 0], vectors[:, 1]), batch["example_weights"]
+        found, weights = pair_cosine(vectors[:, 0], vectors[:, 1]), batch["example_weights"]
         return (jnp.square(found - batch["labels"]) * weights).sum(), {"cosine": (found * weights).sum()}
 
     return Loss(value, (2,), ("labels",))

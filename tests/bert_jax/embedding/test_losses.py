@@ -34,6 +34,18 @@ def cosine(params, x, batch):
     return (F.cosine_similarity(x[:, 0], x[:, 1]) - batch["labels"]) ** 2
 
 
+def cosent(params, x, batch, scale=20.0):
+    """The sum over pairs of examples, one by one; the loss is the batch's, not a mean."""
+    found = F.cosine_similarity(x[:, 0], x[:, 1])
+    terms = [
+        torch.exp(scale * (found[i] - found[j]))
+        for i in range(len(x))
+        for j in range(len(x))
+        if batch["labels"][i] < batch["labels"][j]
+    ]
+    return torch.log(1 + sum(terms)).expand(len(x))
+
+
 def triplet(params, x, batch, margin=1.0):
     return F.relu((x[:, 0] - x[:, 1]).norm(dim=-1) - (x[:, 0] - x[:, 2]).norm(dim=-1) + margin)
 
@@ -70,6 +82,8 @@ CASES = [
     (use("softmax"), softmax, 2),
     (use("softmax", classes=5), softmax, 2),
     (use("cosine"), cosine, 2),
+    (use("cosent"), cosent, 2),
+    (use("cosent", scale=5.0), cosent, 2),
     (use("triplet"), triplet, 3),
     (use("triplet", margin=0.2), triplet, 3),
     (use("multiple_negatives"), negatives, 2),
@@ -101,7 +115,9 @@ def labels_of(variant, padding=0):
     rng = np.random.default_rng(1)
     if variant.name == "softmax":
         return {"labels": rng.integers(0, variant.options.get("classes", 3), B + padding)}
-    return {"labels": rng.uniform(-1, 1, B + padding).astype(np.float32)} if variant.name == "cosine" else {}
+    return (
+        {"labels": rng.uniform(-1, 1, B + padding).astype(np.float32)} if variant.name in ("cosine", "cosent") else {}
+    )
 
 
 @pytest.mark.parametrize("padding", [0, 3], ids=["full", "padded"])

@@ -1,5 +1,6 @@
 """Exact search in blocks, and the command."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -63,6 +64,12 @@ def test_the_command_shows_the_nearest_texts(tmp_path: Path) -> None:
     assert found[0]["score"] == pytest.approx(1, abs=1e-5)
     assert len(found) == 3
     assert texts[3][:100] in done.stdout
+    if importlib.util.find_spec("faiss"):
+        for _ in ("built", "opened"):
+            done = run(f"--json={tmp_path / 'near.json'}", "--top=3", f"--index={tmp_path / 'vectors.faiss'}")
+            assert done.returncode == 0, done.stderr
+            near = json.loads((tmp_path / "near.json").read_text())["queries"][0]["found"]
+            assert [hit["number"] for hit in near] == [hit["number"] for hit in found]
     (tmp_path / "texts.txt").write_text("one\ntwo\n")
     done = run()
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)

@@ -115,6 +115,23 @@ def test_a_whitening_is_a_dense_layer_of_the_export(model: Path, tmp_path: Path)
     np.testing.assert_allclose(encoder.embed(TEXTS), theirs.encode(TEXTS), atol=1e-5)
 
 
+def test_pca_is_exported_and_a_flow_is_refused(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("\n".join(f"{text} the" for text in make_texts(50)))
+    if "pooling" not in flags.FLAGS:
+        convert.vector_flags()
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(pooling="mean", whiten=str(tmp_path / "texts.txt"), dimensions=5, fit="pca"):
+        convert.export(model, tmp_path / "out", vectors=convert.vectors_of)
+    kernel = bert_jax.load(tmp_path / "out").readout.steps[0].kernel
+    np.testing.assert_allclose(kernel.T @ kernel, np.eye(5), atol=1e-5)
+    with (
+        flagsaver.flagsaver(pooling="mean", whiten=str(tmp_path / "texts.txt"), fit="flow"),
+        pytest.raises(FormatError, match="sentence-transformers has no module for a flow; give --fit=whitening"),
+    ):
+        convert.export(model, tmp_path / "flow", vectors=convert.vectors_of)
+    assert not (tmp_path / "flow").exists()
+
+
 def test_an_encoder_in_a_folder_of_its_own(model: Path, tmp_path: Path) -> None:
     """As versions before 2 wrote it."""
     folder = exported(model, tmp_path / "out", READOUTS["mean"])
