@@ -16,13 +16,15 @@ import pytest
 
 from bert_jax import baselines
 from bert_jax.config import Config, Data, Evaluation, Model, Phase, use
+from bert_jax.embedding import evaluations
 from bert_jax.embedding.losses import build_loss
 from bert_jax.evaluate import evaluate
 from bert_jax.formats import families, family, huggingface
 from bert_jax.modeling import bert, heads
+from bert_jax.objectives.rates import rate_of
 from bert_jax.train import train
 from configuration.variants import load
-from data_pipeline.labelled import open_records
+from data_pipeline.labelled import Record, open_records
 from data_pipeline.prepare import prepare
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +42,12 @@ from bert_jax.objectives.replacement import Replacement
 
 def build(vocabulary, *, shown: int = 0):
     return Replacement(lambda targets, chosen, batch, key: targets * 0 + (shown or vocabulary.mask))
+""",
+    "a masking rate": """
+from bert_jax.objectives.rates import Rate
+
+def build(*, last: float = 0.2) -> Rate:
+    return Rate(lambda share: 0.5 + (last - 0.5) * share, max(0.5, last))
 """,
     "a head": """
 from bert_jax.modeling.heads import pooler
@@ -161,6 +169,13 @@ from bert_jax.embedding.losses import Loss
 def build(model, *, factor: float = 1.0):
     return Loss(lambda params, vectors, batch: (factor * vectors.mean(), {}), (2,))
 """,
+    "an evaluation of vectors": """
+from bert_jax.embedding.evaluations import Evaluation
+
+def build(*, factor: float = 1.0) -> Evaluation:
+    texts = lambda records: [record.values["text"] for record in records]
+    return Evaluation(lambda embed, records: {"own_sum": factor * float(embed(texts(records)).sum())}, "own_sum")
+""",
     "a checkpoint family": """
 import dataclasses
 from bert_jax.formats.families import bert
@@ -234,7 +249,7 @@ def test_a_run_trains_and_is_evaluated(store, data, tmp_path, capfd) -> None:
         name="own",
         data=dataclasses.replace(data, store=str(store.path)),
         model=Model(vocab_size=40, layers=1, width=24, heads=3, mlp_width=48, max_length=16, init=own("a start")),
-        objective=use("mlm", replacement=own("a replacement", shown=7)),
+        objective=use("mlm", mask_rate=own("a masking rate", last=0.3), replacement=own("a replacement", shown=7)),
         optimizer=own("an optimizer", momentum=0.5),
         phases=(Phase(3, 16, 4, 1e-2, schedule=own("a schedule", share=0.5)),),
         transforms=(own("a transform of the weights", factor=2.0),),
@@ -266,6 +281,18 @@ def test_a_head_and_a_loss_of_vectors() -> None:
     assert found[f"mine.{NAMES['a head']}"]["kernel"].shape == (24, 24)
     loss = build_loss(own("a loss of vectors", factor=3.0), model)
     assert loss.value({}, np.ones((2, 2, 4)), {})[0] == 3.0
+
+
+def test_a_masking_rate() -> None:
+    rate = rate_of(own("a masking rate", last=0.3))
+    assert [rate.at(share) for share in (0, 1)] == pytest.approx([0.5, 0.3])
+    assert rate.highest == 0.5
+
+
+def test_an_evaluation_of_vectors() -> None:
+    evaluation = load(evaluations.PACKAGE, own("an evaluation of vectors", factor=2.0))()
+    figures = evaluation.evaluate(lambda texts: np.ones((len(texts), 3)), [Record({"text": "a"}, "1")] * 4)
+    assert figures[evaluation.main] == 24.0
 
 
 def test_a_checkpoint_family_is_a_file_of_its_folder(files, tmp_path, monkeypatch) -> None:

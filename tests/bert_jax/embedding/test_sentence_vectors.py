@@ -126,7 +126,7 @@ def test_packed_rows_are_one_example_a_row(files, tmp_path, kind) -> None:
     assert float(loss) == pytest.approx(float(loss_alone), rel=1e-5)
     largest = max(np.abs(x).max() for x in jax.tree.leaves(gradient_alone))
     for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(gradient_alone), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5 * largest)
+        np.testing.assert_allclose(a, b, atol=1e-5 * max(0.1, largest))  # cosines, rounded to 1e-7, count 20 times
     np.testing.assert_allclose(vectors, vectors_alone, atol=1e-5)
 
 
