@@ -31,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import charts
 from configuration import cli
 from configuration.variants import use
-from data_pipeline import pipeline
-from data_pipeline.assembly import Specials
+from data_pipeline.batches import pipeline
+from data_pipeline.batches.assembly import Specials
 from data_pipeline.store import Store
 
 FLAGS = flags.FLAGS

@@ -23,7 +23,7 @@ import numpy as np
 import tokenizers
 
 from configuration import cli
-from data_pipeline.store_writer import write_store
+from data_pipeline.store.writer import write_store
 from data_pipeline.tokenizers import Tokenizer
 
 V = 101

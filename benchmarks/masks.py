@@ -25,7 +25,7 @@ from bert_jax.objectives import mlm
 from bert_jax.training.setup import vocabulary_of
 from configuration import cli
 from configuration.variants import Variant, use
-from data_pipeline import pipeline
+from data_pipeline.batches import pipeline
 from data_pipeline.store import Store
 
 FLAGS = flags.FLAGS

@@ -20,7 +20,7 @@ from trainings import FLAGS, MASK_RATE, main, number, over_seeds, small
 
 from bert_jax.config import Config, Data, Phase, use
 from data_pipeline.store import Store
-from data_pipeline.store_writer import write_store
+from data_pipeline.store.writer import write_store
 
 flags.DEFINE_float("share", 0.012, "Share of the training documents that the masks are compared on.")
 flags.DEFINE_integer("steps", 256, "Steps of 32 rows of --length tokens.")

@@ -96,8 +96,8 @@ def measure() -> dict[str, float]:
 def reading_seconds() -> float:
     """Seconds that one thread takes to read a batch: the best of several times many."""
     from configuration.variants import use
-    from data_pipeline import pipeline
-    from data_pipeline.assembly import Specials
+    from data_pipeline.batches import pipeline
+    from data_pipeline.batches.assembly import Specials
     from data_pipeline.store import Store
 
     with tempfile.TemporaryDirectory() as folder:

@@ -76,7 +76,7 @@ def make_store(size: str, folder: Path) -> None:
     import tokenizers
 
     from configuration import flags as config_flags
-    from data_pipeline.store_writer import write_store
+    from data_pipeline.store.writer import write_store
     from data_pipeline.tokenizers import Tokenizer
 
     vocabulary = config_flags.read(SIZES[size][0]).model.vocab_size

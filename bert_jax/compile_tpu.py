@@ -191,7 +191,7 @@ def make_objective(config: Config) -> Any:
 
 
 def abstract_batch(config: Config, mesh: jax.sharding.Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    """A batch as `data_pipeline.pipeline.batches` gives it."""
+    """A batch as `data_pipeline.batches.pipeline.batches` gives it."""
     phase, rows = config.phases[0], sharding.batch_sharding(mesh)
     batch = abstract_rows(make_objective(config), phase.batch_size, phase.length)
     return {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows) for name, x in batch.items()}

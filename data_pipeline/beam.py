@@ -30,9 +30,8 @@ from absl import flags
 
 from configuration import flags as config_flags
 from configuration.variants import Variant
-from data_pipeline import annotations, clean, held_out, overlap, remote, shards
+from data_pipeline import annotations, clean, overlap
 from data_pipeline.config import Data
-from data_pipeline.encoding import EncodePart, load_pieces, write_pieces
 from data_pipeline.errors import DataError
 from data_pipeline.prepare import (
     check_splits,
@@ -44,9 +43,11 @@ from data_pipeline.prepare import (
     open_sources,
     source_facts,
 )
+from data_pipeline.preparing import held_out
+from data_pipeline.preparing.encoding import EncodePart, load_pieces, write_pieces
 from data_pipeline.sources import Part, Source
-from data_pipeline.store import SPLITS, FileFacts, Manifest, Shard, ShardFacts, Store, describe_file
-from data_pipeline.store_writer import count_tokens, in_order
+from data_pipeline.store import SPLITS, FileFacts, Manifest, Shard, ShardFacts, Store, describe_file, remote, shards
+from data_pipeline.store.writer import count_tokens, in_order
 from data_pipeline.tokenizers import Tokenizer, load_tokenizer
 
 

@@ -24,12 +24,12 @@ import numpy as np
 from configuration import variants
 from configuration.files import atomic_write, named
 from configuration.variants import Variant
+from data_pipeline.batches.permutation import hashed
 from data_pipeline.cleaning import Duplicates, Remove, Rewrite, Rule
-from data_pipeline.encoding import whole
 from data_pipeline.errors import DataError
-from data_pipeline.permutation import hashed
+from data_pipeline.preparing.encoding import whole
+from data_pipeline.preparing.workers import ordered_map
 from data_pipeline.sources import Document, Part, Source
-from data_pipeline.workers import ordered_map
 
 Rules = tuple[Variant, ...]
 

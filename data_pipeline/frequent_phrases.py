@@ -17,8 +17,8 @@ from absl import flags
 from configuration.files import atomic_write
 from data_pipeline.annotations._words import Words, keys_of, marks_of, split_punctuation, words_of
 from data_pipeline.errors import DataError
-from data_pipeline.memory import release
 from data_pipeline.store import Store
+from data_pipeline.store.memory import release
 
 _TOKENS_AT_ONCE = 1 << 21
 

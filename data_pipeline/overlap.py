@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from data_pipeline.batches.permutation import hashed
 from data_pipeline.cleaning._words import runs_of
-from data_pipeline.memory import release
-from data_pipeline.permutation import hashed
 from data_pipeline.store import Shard
+from data_pipeline.store.memory import release
 from data_pipeline.tokenizers import Tokenizer
 
 WORDS = 8  # in a run

@@ -30,17 +30,18 @@ from configuration import early, variants
 from configuration import flags as config_flags
 from configuration.files import atomic_write
 from configuration.locks import alone_in
-from data_pipeline import annotations, checkpoint_tokenizer, clean, held_out, overlap, remote
+from data_pipeline import annotations, checkpoint_tokenizer, clean, overlap
 from data_pipeline.config import Data
-from data_pipeline.encoding import CountWords, EncodePart
 from data_pipeline.errors import DataError
-from data_pipeline.progress import shown, waiting
-from data_pipeline.shards import SHARD_BYTES, write_shards
+from data_pipeline.preparing import held_out
+from data_pipeline.preparing.encoding import CountWords, EncodePart
+from data_pipeline.preparing.progress import shown, waiting
+from data_pipeline.preparing.workers import ordered_map
 from data_pipeline.sources import PART_BYTES, Part, Source
-from data_pipeline.store import SPLITS, VERSION, ShardFacts, Store
-from data_pipeline.store_writer import open_shards, write_manifest
+from data_pipeline.store import SPLITS, VERSION, ShardFacts, Store, remote
+from data_pipeline.store.shards import SHARD_BYTES, write_shards
+from data_pipeline.store.writer import open_shards, write_manifest
 from data_pipeline.tokenizers import Tokenizer, load_tokenizer
-from data_pipeline.workers import ordered_map
 
 _FIXED_BY = (
     "sources",

@@ -22,8 +22,8 @@ from absl import flags
 from configuration.files import atomic_write
 from data_pipeline.annotations._words import marks_of, split_punctuation
 from data_pipeline.errors import DataError
-from data_pipeline.memory import release
 from data_pipeline.store import Shard, Split, Store
+from data_pipeline.store.memory import release
 
 _PIECES = 4  # of a word at most, M
 _TOKENS_AT_ONCE = 1 << 21

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configuration.variants import nearest
-from data_pipeline.encoding import whole
 from data_pipeline.errors import DataError
+from data_pipeline.preparing.encoding import whole
 from data_pipeline.sources.parquet import values
 
 LONGEST_LINE = 1 << 27  # bytes

@@ -28,7 +28,14 @@ from configuration import early
 
 IMPORTED = (
     *("bert_jax.suite", "bert_jax.pretrain", "bert_jax.embed", "bert_jax.predict", "bert_jax.fill_mask"),
-    *("bert_jax.convert", "data_pipeline.prepare", "data_pipeline.workers", "tensorboardX", "sklearn", "tokenizers"),
+    *(
+        "bert_jax.convert",
+        "data_pipeline.prepare",
+        "data_pipeline.preparing.workers",
+        "tensorboardX",
+        "sklearn",
+        "tokenizers",
+    ),
     *("pyarrow.parquet", "matplotlib.figure", "sentencepiece", "bert_jax.analysis.inspection"),
 )
 

@@ -79,7 +79,7 @@ def row_flops(objective: Variant, model: Model, length: int) -> float:
 
 
 def abstract_rows(objective: Objective, rows: int, length: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """A batch of so many rows as `data_pipeline.pipeline.batches` gives it, with the fields that an objective needs."""
+    """So many rows as `data_pipeline.batches.pipeline.batches` gives them, with the fields that an objective needs."""
     dtypes: dict[str, Any] = dict.fromkeys(("tokens", "segments", "positions", "token_types"), jnp.int32)
     dtypes |= {name: jnp.int32 if name in OF_ROWS else jnp.bool_ for name in objective.needs}  # annotations
     shape = lambda name: (rows,) if name in OF_ROWS else (rows, length)

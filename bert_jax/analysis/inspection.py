@@ -18,8 +18,8 @@ from bert_jax.reporting.store_page import page, unit_ends
 from bert_jax.training.setup import check_fields, data_facts, make_objective, open_examples
 from configuration import cli
 from data_pipeline import clean, overlap
-from data_pipeline.memory import release
 from data_pipeline.store import Split, Store
+from data_pipeline.store.memory import release
 
 ROWS = 6  # that are shown
 MASK = "[MASK]"  # whatever the vocabulary calls it

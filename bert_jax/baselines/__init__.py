@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bert_jax.tasks import Outputs
+from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.labelled import Record
-from data_pipeline.labelled_rows import Encoded
 
 PACKAGE = "bert_jax.baselines"
 

@@ -8,8 +8,8 @@ import numpy as np
 from bert_jax.baselines import Baseline, Reader, one_example_each
 from bert_jax.tasks import Outputs
 from bert_jax.tasks.tagging import tags_in, words_in
+from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.labelled import Record
-from data_pipeline.labelled_rows import Encoded
 
 
 def build() -> Baseline:

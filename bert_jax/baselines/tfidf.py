@@ -12,8 +12,8 @@ from bert_jax.baselines import Baseline, Reader, one_example_each
 from bert_jax.metrics import need
 from bert_jax.tasks import Outputs
 from configuration.variants import require
+from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.labelled import Record, check_text, column
-from data_pipeline.labelled_rows import Encoded
 
 Unit = Literal["auto", "word", "character"]
 SHARE_OF_HAN = 0.3  # of the characters, from which on text is Chinese

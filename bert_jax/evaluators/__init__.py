@@ -16,7 +16,7 @@ import numpy as np
 from bert_jax.config import Config
 from bert_jax.runtime import sharding
 from configuration.variants import ConfigError, Variant, load, module, use
-from data_pipeline import pipeline
+from data_pipeline.batches import pipeline
 from data_pipeline.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -1,7 +1,8 @@
 """Tasks, one a file: how an encoder reads labelled examples, what it learns from them and what it answers.
 
 A task's file has what an objective's has, `build(model, vocabulary, *, …) -> Objective` and `parts(model, *, …)`, for
-batches of `data_pipeline.labelled_rows`, and `task(*, …) -> Task`. Options go to those of the three that take them.
+batches of `data_pipeline.batches.labelled_rows`, and `task(*, …) -> Task`. Options go to those of the three that take
+them.
 """
 
 import inspect
@@ -13,8 +14,8 @@ import numpy as np
 
 from bert_jax.objectives import normalized
 from configuration.variants import ConfigError, Variant, load, module, nearest, options_of
+from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.labelled import Record
-from data_pipeline.labelled_rows import Encoded
 from data_pipeline.tokenizers import Tokenizer
 
 PACKAGE = "bert_jax.tasks"

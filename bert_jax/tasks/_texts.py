@@ -5,8 +5,8 @@ from typing import Literal
 
 import numpy as np
 
+from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.labelled import Record, check_text
-from data_pipeline.labelled_rows import Encoded
 from data_pipeline.tokenizers import Tokenizer
 
 Truncation = Literal["head", "tail", "head_tail", "windows"]

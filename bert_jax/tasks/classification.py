@@ -23,9 +23,9 @@ from bert_jax.objectives._cross_entropy import cross_entropy
 from bert_jax.tasks import Outputs, Task, _texts
 from bert_jax.tasks._pooling import Pooling, pooled, pooling_heads
 from configuration.variants import require, use
+from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.errors import DataError
 from data_pipeline.labelled import Record, column
-from data_pipeline.labelled_rows import Encoded
 from data_pipeline.tokenizers import Tokenizer
 
 

@@ -2,7 +2,8 @@
 
 Each candidate is read with the text, [CLS] text [SEP] candidate [SEP]; a linear layer gives it one logit, with dropout
 before it, and the loss is the mean cross-entropy of the right candidate among those of its example (Devlin et al. 2018,
-section 4.4, SWAG). The candidates of an example stand in the rows of one stack (data_pipeline/labelled_rows.py).
+section 4.4, SWAG). The candidates of an example stand in the rows of one stack
+(data_pipeline/batches/labelled_rows.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,9 +23,9 @@ from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary
 from bert_jax.objectives._cross_entropy import cross_entropy
 from bert_jax.tasks import Outputs, Task, _texts, shared_out
 from bert_jax.tasks._pooling import Pooling, pooled, pooling_heads
+from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.errors import DataError
 from data_pipeline.labelled import Record, check_text, column
-from data_pipeline.labelled_rows import Encoded
 from data_pipeline.tokenizers import Tokenizer
 
 LabelIs = Literal["number", "text", "letter"]

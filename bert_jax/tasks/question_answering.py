@@ -24,8 +24,8 @@ from bert_jax.objectives._cross_entropy import cross_entropy
 from bert_jax.tasks import Outputs, Task, shared_out
 from bert_jax.tasks._texts import flat
 from data_pipeline.alignment import encode_with_offsets
+from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.labelled import Record, check_text, column
-from data_pipeline.labelled_rows import Encoded
 from data_pipeline.tokenizers import Tokenizer
 
 

@@ -27,8 +27,8 @@ from bert_jax.tasks.classification import find_labels, label_numbers
 from bert_jax.tasks.regression import number
 from configuration import variants
 from configuration.variants import ConfigError, Variant, require, use
+from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.labelled import Record, check_text
-from data_pipeline.labelled_rows import Encoded
 from data_pipeline.tokenizers import Tokenizer
 
 PROJECTION = "projection"  # the part that `dense` adds

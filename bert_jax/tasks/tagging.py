@@ -24,9 +24,9 @@ from bert_jax.tasks import Outputs, Task, shared_out
 from bert_jax.tasks._texts import flat
 from configuration.variants import use
 from data_pipeline.alignment import encode_words
+from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.errors import DataError
 from data_pipeline.labelled import Record, column
-from data_pipeline.labelled_rows import Encoded
 from data_pipeline.tokenizers import Tokenizer
 
 OUTSIDE = "O"  # the tag of a word that no piece stands for

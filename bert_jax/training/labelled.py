@@ -13,8 +13,8 @@ from bert_jax.config.labelled import Labelled
 from bert_jax.tasks import Task, load_task
 from configuration.foreign import FormatError
 from data_pipeline import checkpoint_tokenizer
+from data_pipeline.batches.labelled_rows import Encoded, LabelledRows
 from data_pipeline.labelled import Record, open_records
-from data_pipeline.labelled_rows import Encoded, LabelledRows
 from data_pipeline.tokenizers import Tokenizer
 
 

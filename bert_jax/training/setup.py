@@ -19,7 +19,8 @@ from bert_jax.training.state import abstract_state, batch_sizes_of, statistics_o
 from bert_jax.training.together import LabelledSets
 from configuration import flags as config_flags
 from configuration.variants import ConfigError, load
-from data_pipeline import annotations, pipeline
+from data_pipeline import annotations
+from data_pipeline.batches import pipeline
 from data_pipeline.store import Store
 from data_pipeline.tokenizers import trained_size
 

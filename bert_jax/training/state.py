@@ -20,8 +20,8 @@ from bert_jax.objectives import distinct, parts_of
 from bert_jax.runtime.trees import flatten
 from bert_jax.training import guard, state_sharding, transfer
 from configuration.variants import ConfigError, load, module
-from data_pipeline import batch_sizes
-from data_pipeline.batch_sizes import BatchSizes
+from data_pipeline.batches import batch_sizes
+from data_pipeline.batches.batch_sizes import BatchSizes
 
 State = dict[str, Any]
 

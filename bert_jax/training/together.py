@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from bert_jax.training.labelled import LabelledSet
-from data_pipeline.assembly import Batch
-from data_pipeline.labelled_rows import LabelledRows
+from data_pipeline.batches.assembly import Batch
+from data_pipeline.batches.labelled_rows import LabelledRows
 from data_pipeline.tokenizers import Tokenizer
 
 

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from data_pipeline.permutation import hashed
+from data_pipeline.batches.permutation import hashed
 
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han and kana
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from configuration.variants import ConfigError
+from data_pipeline.batches.permutation import hashed
 from data_pipeline.cleaning import Duplicates
 from data_pipeline.cleaning._words import hashes_of, runs_of, words_of
-from data_pipeline.memory import release
-from data_pipeline.permutation import hashed
+from data_pipeline.store.memory import release
 
 _AT_ONCE = 1 << 14  # runs hashed, or signatures read, together: a few MB
 _MISSES_COST = 0.9  # of the weight in choosing bands: a false candidate is looked at and costs only time

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from configuration import variants
 from configuration.variants import ConfigError, Variant, nearest, require
-from data_pipeline.encoding import is_held_out
 from data_pipeline.errors import DataError
+from data_pipeline.preparing.encoding import is_held_out
 
 SPLITS = ("train", "dev", "test")
 

@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from configuration.variants import ConfigError
-from data_pipeline.encoding import whole
 from data_pipeline.errors import DataError
 from data_pipeline.labelled import SPLITS, Labelled, Record
+from data_pipeline.preparing.encoding import whole
 from data_pipeline.sources import _files
 from data_pipeline.sources._files import Paths
 

@@ -1,6 +1,7 @@
 """Splits from different sources: text to train on beside a benchmark to be evaluated on."""
 
 from configuration.variants import ConfigError, Variant, load
+from data_pipeline.errors import DataError
 from data_pipeline.labelled import SPLITS, Labelled, Record
 
 
@@ -11,11 +12,12 @@ def build(*, train: Variant | None = None, dev: Variant | None = None, test: Var
       train, dev, test: files of this folder, each of which has that split.
 
     Raises:
-      ConfigError: no source at all, or one without its split.
+      DataError: no source at all.
+      ConfigError: one without its split.
     """
     given = {name: source for name, source in zip(SPLITS, (train, dev, test), strict=True) if source is not None}
     if not given:
-        raise ConfigError("splits has no source: name one for train, dev or test")
+        raise DataError("splits.train is empty; name a source for train, dev or test")
     opened = {name: load("data_pipeline.labelled", source)() for name, source in given.items()}
     for name, source in opened.items():
         if name not in source.splits:

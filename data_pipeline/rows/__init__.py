@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from data_pipeline.pieces import IndexReader, Pieces
-    from data_pipeline.row_index import RowIndex
+    from data_pipeline.batches.pieces import IndexReader, Pieces
+    from data_pipeline.batches.row_index import RowIndex
 
 
 class Offsets(Protocol):

@@ -5,11 +5,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from data_pipeline.batches.pieces import IndexReader, Pieces
+from data_pipeline.batches.row_index import RowIndex
 from data_pipeline.errors import DataError
-from data_pipeline.memory import release
-from data_pipeline.pieces import IndexReader, Pieces
-from data_pipeline.row_index import RowIndex
 from data_pipeline.rows import Arranged, RowFormat, Spans
+from data_pipeline.store.memory import release
 
 Label = Literal["nsp", "sop", "distance"]
 _ALIKE_AMONG = 1024  # rows next to each other, of which the second part of the nearest length is taken

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.memory import release
 from data_pipeline.rows import Offsets
+from data_pipeline.store.memory import release
 
 _BLOCK = 1 << 18  # sentences looked at together: a few MB of work arrays
 

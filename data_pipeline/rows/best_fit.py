@@ -15,8 +15,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from data_pipeline.memory import release
 from data_pipeline.rows import Offsets, RowFormat, Spans
+from data_pipeline.store.memory import release
 
 _BLOCK = 1 << 17  # documents packed together
 

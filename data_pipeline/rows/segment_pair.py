@@ -20,7 +20,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from data_pipeline.permutation import hashed
+from data_pipeline.batches.permutation import hashed
 from data_pipeline.rows import Offsets, RowFormat, Spans
 from data_pipeline.rows._greedy import greedy_rows
 from data_pipeline.rows._labels import Label, labelled

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
-from data_pipeline.store_writer import write_store
+from data_pipeline.store.writer import write_store
 from data_pipeline.tokenizers import Tokenizer
 
 V, L, STEPS, EVERY = 101, 37, 40, 10

@@ -10,8 +10,9 @@ from texts import SPECIALS, numbered
 from bert_jax.config import Config, Model, Phase
 from bert_jax.training import setup
 from configuration.variants import ConfigError, load, use
-from data_pipeline import annotations, frequent_phrases, pipeline
-from data_pipeline.store_writer import write_store
+from data_pipeline import annotations, frequent_phrases
+from data_pipeline.batches import pipeline
+from data_pipeline.store.writer import write_store
 from data_pipeline.tokenizers import sentencepiece
 
 LENGTH = 37

@@ -7,8 +7,8 @@ import pytest
 from texts import SPECIALS, store
 
 from configuration.variants import use
-from data_pipeline import batch_sizes, pipeline
-from data_pipeline.batch_sizes import BatchSizes, Stage
+from data_pipeline.batches import batch_sizes, pipeline
+from data_pipeline.batches.batch_sizes import BatchSizes, Stage
 from data_pipeline.errors import DataError
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from bert_jax.config import Data
 from configuration.variants import use
-from data_pipeline import shards
 from data_pipeline.errors import DataError
 from data_pipeline.prepare import prepare
 from data_pipeline.sources import _files
+from data_pipeline.store import shards
 
 pytest.importorskip("apache_beam", reason="the extra beam is not installed")
 

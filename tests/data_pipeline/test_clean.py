@@ -11,8 +11,8 @@ from bert_jax.config import Data
 from configuration.variants import ConfigError, use
 from data_pipeline import clean, prepare
 from data_pipeline.cleaning import exact_duplicates, near_duplicates
-from data_pipeline.encoding import split_of
 from data_pipeline.errors import DataError
+from data_pipeline.preparing.encoding import split_of
 from data_pipeline.sources import Document
 from data_pipeline.store import Store
 

@@ -5,7 +5,7 @@ import pytest
 import tokenizers
 
 from configuration.variants import use
-from data_pipeline.encoding import EncodePart
+from data_pipeline.preparing.encoding import EncodePart
 from data_pipeline.sources import Document
 from data_pipeline.tokenizers import byte_level, sentencepiece, wordpiece
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from configuration import variants
 from configuration.variants import ConfigError, use
-from data_pipeline.encoding import is_held_out, split_of
 from data_pipeline.errors import DataError
 from data_pipeline.labelled import Record, check_text, column, open_records
+from data_pipeline.preparing.encoding import is_held_out, split_of
 from data_pipeline.sources import Document
 
 

@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from data_pipeline.memory import release
+from data_pipeline.store.memory import release
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

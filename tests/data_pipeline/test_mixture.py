@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_pipeline.batches.mixture import Mixture
 from data_pipeline.errors import DataError
-from data_pipeline.mixture import Mixture
 
 
 @given(weights=st.lists(st.floats(1e-9, 1e9), min_size=2, max_size=6), first=st.integers(0, 2**55))

@@ -10,8 +10,8 @@ import pytest
 from bert_jax.config import Data
 from configuration.variants import use
 from data_pipeline import overlap
-from data_pipeline.encoding import split_of
 from data_pipeline.prepare import prepare
+from data_pipeline.preparing.encoding import split_of
 from data_pipeline.sources import Document
 from data_pipeline.store import Store
 from data_pipeline.tokenizers import sentencepiece, wordpiece

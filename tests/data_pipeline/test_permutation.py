@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipeline.permutation import hashed, permute
+from data_pipeline.batches.permutation import hashed, permute
 
 
 @given(size=st.integers(1, 3000), key=st.integers(-(2**63), 2**63))

@@ -10,10 +10,10 @@ import pytest
 from texts import FIRST, SPECIALS, numbered, store
 
 from configuration.variants import ConfigError, use
-from data_pipeline import assembly, pieces, pipeline, row_index
+from data_pipeline.batches import assembly, pieces, pipeline, row_index
 from data_pipeline.errors import DataError
 from data_pipeline.store import Split, Store
-from data_pipeline.store_writer import ShardWriter, _piece, write_manifest
+from data_pipeline.store.writer import ShardWriter, _piece, write_manifest
 
 FULL = use("full_sentences")
 DOCUMENTS = [[(7 * d + 5 * s) % 23 + 1 for s in range(d % 6 + 1)] for d in range(60)]  # 60 documents, 2,505 tokens

@@ -17,12 +17,13 @@ import pytest
 
 from bert_jax.config import Data
 from configuration.variants import ConfigError, use
-from data_pipeline import encoding, held_out, prepare, shards
-from data_pipeline.encoding import split_of
+from data_pipeline import prepare
 from data_pipeline.errors import DataError
+from data_pipeline.preparing import encoding, held_out
+from data_pipeline.preparing.encoding import split_of
+from data_pipeline.preparing.workers import ordered_map
 from data_pipeline.sources import Document, _files
-from data_pipeline.store import Store
-from data_pipeline.workers import ordered_map
+from data_pipeline.store import Store, shards
 
 WORDS = "river mill school winter water teacher bridge door child morning stone field".split()  # noqa: SIM905
 
@@ -219,8 +220,8 @@ def test_two_runs_into_one_folder(tmp_path):
 
 
 FULL_AT = {
-    "encoding.np.savez": r"parts/00000-000000\.npz",
-    "shards.ShardWriter.append": r"store\.preparing/store/\S+\.shard",
+    "preparing.encoding.np.savez": r"parts/00000-000000\.npz",
+    "store.shards.ShardWriter.append": r"store\.preparing/store/\S+\.shard",
     "prepare.write_manifest": "",
 }
 

@@ -9,8 +9,8 @@ import time
 import pytest
 from tests.data_pipeline.test_prepare import corpus, data
 
-from data_pipeline import progress
 from data_pipeline.prepare import prepare
+from data_pipeline.preparing import progress
 
 
 def test_a_log_file_gets_lines(capsys, monkeypatch):

@@ -11,10 +11,10 @@ import pytest
 from texts import SPECIALS, store
 
 from configuration.variants import use
-from data_pipeline import pipeline, remote
 from data_pipeline import store as store_module
+from data_pipeline.batches import pipeline
 from data_pipeline.errors import DataError
-from data_pipeline.store import Store
+from data_pipeline.store import Store, remote
 
 DOCUMENTS = [[(7 * d + 5 * s) % 23 + 1 for s in range(d % 6 + 1)] for d in range(60)]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from texts import offsets
 
 from configuration.variants import load, use
-from data_pipeline import pipeline
+from data_pipeline.batches import pipeline
 from data_pipeline.rows import Spans, _units, specials
 
 DOCUMENTS = st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=8), min_size=1, max_size=8)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from texts import FIRST, SPECIALS, offsets, store
 
 from configuration.variants import ConfigError, load, use
-from data_pipeline import pipeline
+from data_pipeline.batches import pipeline
 from data_pipeline.errors import DataError
 from data_pipeline.rows import Spans, _units
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipeline import store_writer
 from data_pipeline.errors import DataError
 from data_pipeline.store import Shard, Store, _contents_hash
-from data_pipeline.store_writer import Piece, ShardWriter, write_store
+from data_pipeline.store import writer as store_writer
+from data_pipeline.store.writer import Piece, ShardWriter, write_store
 
 VOCABULARY = 101
 SENTENCES = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=21)

@@ -8,9 +8,9 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 
-from data_pipeline.assembly import Specials
+from data_pipeline.batches.assembly import Specials
 from data_pipeline.store import Store
-from data_pipeline.store_writer import write_store
+from data_pipeline.store.writer import write_store
 
 # How long an example takes says little on a machine that does other things too.
 hypothesis.settings.register_profile("no deadline", deadline=None)

@@ -14,8 +14,8 @@ from bert_jax.modeling.layers import Dense, bind
 from bert_jax.modeling.parts import Parts, of_module
 from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, normalized
 from bert_jax.tasks import Outputs, Task, _texts
+from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.labelled import Record, column
-from data_pipeline.labelled_rows import Encoded
 from data_pipeline.tokenizers import Tokenizer
 
 

@@ -10,7 +10,7 @@ from test_mlm import VOCABULARY
 from bert_jax.objectives import replacement
 from configuration.variants import ConfigError, load, use
 from data_pipeline import similar_words
-from data_pipeline.store_writer import write_store
+from data_pipeline.store.writer import write_store
 
 # Words of one and of two pieces (the second from 50 on); of each, which others stand for it, in tests of replacement.
 WORDS = {

@@ -13,10 +13,10 @@ from bert_jax.formats import huggingface
 from bert_jax.modeling import bert, heads
 from bert_jax.tasks import load_task
 from configuration.variants import ConfigError
+from data_pipeline.batches.labelled_rows import LabelledRows
 from data_pipeline.checkpoint_tokenizer import read as read_tokenizer
 from data_pipeline.errors import DataError
 from data_pipeline.labelled import Record
-from data_pipeline.labelled_rows import LabelledRows
 
 LETTERS = string.ascii_lowercase
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]

@@ -21,9 +21,9 @@ import numpy as np
 
 from configuration.variants import Variant, load
 from data_pipeline.errors import DataError
-from data_pipeline.remote import cache_folder
 from data_pipeline.rows import RowFormat, specials
 from data_pipeline.store import Split, read_manifest
+from data_pipeline.store.remote import cache_folder
 
 _VERSION = 2
 _ARRAYS: dict[str, np.dtype] = {

@@ -21,7 +21,7 @@ from data_pipeline.cleaning import comparable
 from data_pipeline.sentences import Splitter
 from data_pipeline.sources import Document, Part
 from data_pipeline.store import SPLITS
-from data_pipeline.store_writer import Piece
+from data_pipeline.store.writer import Piece
 from data_pipeline.tokenizers import END, Tokenizer, load_tokenizer
 
 _CHARACTERS_AT_ONCE = 1 << 22  # of the lines that are encoded together

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.memory import release
-from data_pipeline.row_index import RowIndex
+from data_pipeline.batches.row_index import RowIndex
+from data_pipeline.store.memory import release
 
 TOUCHES = 64  # random reads, where more is mapped, before pages are given back; each may map a MB around it
 

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from data_pipeline.encoding import split_of
 from data_pipeline.errors import DataError
+from data_pipeline.preparing.encoding import split_of
 from data_pipeline.sources import Source
 from data_pipeline.store import SPLITS
 

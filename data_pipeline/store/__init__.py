@@ -20,7 +20,7 @@ each starting at a multiple of eight bytes:
 The tokens are pieces of text only: rows add [CLS] and [SEP]. Shards never mix two sources. Every store has the
 annotation `word_starts`; the others are those of `config.data.annotations` (data_pipeline/annotations).
 
-A store on a remote path is read through a local cache (data_pipeline/remote.py).
+A store on a remote path is read through a local cache (data_pipeline/store/remote.py).
 """
 
 import contextlib
@@ -36,8 +36,8 @@ from typing import Any, Literal
 import numpy as np
 
 from configuration import foreign
-from data_pipeline import remote
 from data_pipeline.errors import DataError
+from data_pipeline.store import remote
 from data_pipeline.tokenizers import Tokenizer, load_tokenizer
 
 VERSION = 2

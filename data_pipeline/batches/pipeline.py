@@ -20,12 +20,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from configuration.variants import Variant
-from data_pipeline.assembly import Batch, Reader, Specials
-from data_pipeline.batch_sizes import BatchSizes, constant
+from data_pipeline.batches.assembly import Batch, Reader, Specials
+from data_pipeline.batches.batch_sizes import BatchSizes, constant
+from data_pipeline.batches.mixture import Mixture
+from data_pipeline.batches.permutation import hashed, permute
+from data_pipeline.batches.row_index import Facts, open_index
 from data_pipeline.errors import DataError
-from data_pipeline.mixture import Mixture
-from data_pipeline.permutation import hashed, permute
-from data_pipeline.row_index import Facts, open_index
 from data_pipeline.store import Split
 
 _THREADS = 1  # two read less: they hold each other up, on the interpreter's lock; see benchmarks/README.md

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.memory import read_randomly, release
-from data_pipeline.pieces import TOUCHES, IndexReader, Pieces, before
-from data_pipeline.row_index import RowIndex
+from data_pipeline.batches.pieces import TOUCHES, IndexReader, Pieces, before
+from data_pipeline.batches.row_index import RowIndex
 from data_pipeline.store import Split
+from data_pipeline.store.memory import read_randomly, release
 
 Batch = dict[str, np.ndarray]
 
@@ -42,7 +42,7 @@ class Reader:
         self._rows = IndexReader(index, self._fits)
 
     def read(self, rows: np.ndarray, draws: Callable[[], np.ndarray]) -> Batch:
-        """The batch of these rows, as `data_pipeline.pipeline.batches` describes it.
+        """The batch of these rows, as `data_pipeline.batches.pipeline.batches` describes it.
 
         Args:
           rows: int64 [B]; a negative number stands for a row of padding.

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_pipeline.assembly import Batch
+from data_pipeline.batches.assembly import Batch
+from data_pipeline.batches.permutation import hashed, permute
+from data_pipeline.batches.pieces import before
 from data_pipeline.errors import DataError
-from data_pipeline.permutation import hashed, permute
-from data_pipeline.pieces import before
 
 MOST_IN_A_ROW = 32  # examples, so that what a task computes for each has a fixed and small size
 NONE = -1  # the number of an example that is not there

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from configuration.files import atomic_write
-from data_pipeline.encoding import EncodePart, Task, load_pieces
+from data_pipeline.preparing.encoding import EncodePart, Task, load_pieces
+from data_pipeline.preparing.workers import ordered_map
 from data_pipeline.sources import Part, Source
 from data_pipeline.store import SPLITS, ShardFacts
-from data_pipeline.store_writer import Piece, ShardWriter
-from data_pipeline.workers import ordered_map
+from data_pipeline.store.writer import Piece, ShardWriter
 
 SHARD_BYTES = 1 << 30  # of text; about 240 million tokens of English
 

@@ -1,6 +1,6 @@
 """Batch sizes that grow while training goes on: which examples of the stream each step takes.
 
-The examples of a run are one endless stream (data_pipeline/pipeline.py). Whatever the batch sizes are,
+The examples of a run are one endless stream (data_pipeline/batches/pipeline.py). Whatever the batch sizes are,
 a step takes the examples that follow those of the step before: none twice, none left out. So where a
 step begins in the stream is the sum of the batch sizes before it, a pure function of the step.
 """
