@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
 from data_pipeline.store import Shard, Store, _contents_hash
-from data_pipeline.store import writer as store_writer
+from data_pipeline.store import writer
 from data_pipeline.store.writer import Piece, ShardWriter, write_store
 
 VOCABULARY = 101
@@ -167,7 +167,7 @@ def test_nothing_is_left_of_a_store_that_fails(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store_writer, "write_manifest", full)
+    monkeypatch.setattr(writer, "write_manifest", full)
     with pytest.raises(OSError, match="No space left"):
         write_store(tmp_path / "store", {"train": [[[1]]]}, vocab_size=VOCABULARY)
     assert list(tmp_path.iterdir()) == []
