@@ -37,7 +37,7 @@ def test_each_split_has_its_source(files) -> None:
 
 def test_mistakes_are_one_clear_line(files) -> None:
     text = use("lines", train=str(files / "text.txt"))
-    with pytest.raises(DataError, match="splits.train is empty"):
+    with pytest.raises(DataError, match=r"splits\.train is empty"):
         splits.build()
     with pytest.raises(ConfigError, match=r"splits.dev is lines, which has no dev split \(there are: train\)"):
         splits.build(train=text, dev=text)

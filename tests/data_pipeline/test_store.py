@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
-from data_pipeline.store import Shard, Store, _contents_hash
-from data_pipeline.store import writer
+from data_pipeline.store import Shard, Store, _contents_hash, writer
 from data_pipeline.store.writer import Piece, ShardWriter, write_store
 
 VOCABULARY = 101
