@@ -27,7 +27,7 @@ from bert_jax.analysis.flops import abstract_rows, matmul_flops
 from bert_jax.analysis.hlo import COLLECTIVES, Program
 from bert_jax.config import BatchWarmup, Config
 from bert_jax.objectives import Vocabulary
-from bert_jax.runtime import sharding
+from bert_jax.runtime import precision, sharding
 from bert_jax.training import state_sharding
 from bert_jax.training.start import config_from_flags
 from bert_jax.training.state import abstract_state
@@ -72,7 +72,7 @@ def compile_flags() -> None:
 
 def main() -> dict[str, Any]:
     """The command."""
-    config = config_from_flags()
+    config = precision.settled(config_from_flags(), platform="tpu")
     use_compiler()
     rows = []
     for topology in cli.FLAGS.topology:

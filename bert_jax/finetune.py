@@ -25,7 +25,7 @@ from bert_jax.config import Beside, Checkpoints, Config, FineTuning, Labelled, P
 from bert_jax.evaluators import task_scores
 from bert_jax.formats import folder
 from bert_jax.report import write_report
-from bert_jax.runtime import compilation_cache, distributed, sharding
+from bert_jax.runtime import compilation_cache, distributed, precision, sharding
 from bert_jax.runtime.trees import flatten
 from bert_jax.tasks import load_task, objective_of, with_labels
 from bert_jax.train import train
@@ -276,7 +276,7 @@ def config_of(tuning: FineTuning, data: LabelledSet | LabelledSets) -> Config:
 def one_seed(tuning: FineTuning, data: LabelledSet | LabelledSets, workdir: Path) -> dict[str, Any]:
     """Trains with one seed, scores what was best, writes predictions and export; goes on where it was."""
     done = workdir / "evaluation.json"
-    config = config_of(tuning, data)
+    config = precision.settled(config_of(tuning, data), workdir)
     checkpoint_tokenizer.keep(data.tokenizer, workdir)
     trained = train(config, workdir, data=data)
     if done.exists():

@@ -48,9 +48,11 @@ def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool
       ConfigError, DataError: as its stages; what made the export or an example fail, once the report is written.
     """
     # Each stage imports what it needs, so that none waits for the others' packages.
+    from bert_jax.runtime import precision
     from bert_jax.train import train
     from bert_jax.training.setup import check, data_facts
 
+    config = precision.settled(config, workdir)
     check(config)  # a mistake in the last phase should not wait until the text is prepared
     store = prepared(config, workdir)
 

@@ -22,7 +22,7 @@ import jax
 from absl import flags
 
 from bert_jax.config import Config
-from bert_jax.runtime import compilation_cache, distributed
+from bert_jax.runtime import compilation_cache, distributed, precision
 from bert_jax.training.setup import (
     INPUT_WAIT,
     TO_DEVICE,
@@ -66,6 +66,7 @@ def main() -> dict[str, Any]:
 
 def trace(config: Config, workdir: Path, phase: int, steps: int, folder: Path) -> dict[str, Any]:
     """Traces the steps of one phase into `folder`; gives what `summary` says."""
+    config = precision.settled(config, workdir)
     mesh = check(config)
     store = open_store(config, workdir)
     objective = make_objective(config, store, phase)

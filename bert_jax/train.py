@@ -16,7 +16,7 @@ import jax
 from bert_jax import evaluators
 from bert_jax.checkpoints.manager import Checkpointer
 from bert_jax.config import Config
-from bert_jax.runtime import compilation_cache, distributed, sharding
+from bert_jax.runtime import compilation_cache, distributed, precision, sharding
 from bert_jax.runtime.signals import Stop
 from bert_jax.training import start
 from bert_jax.training.checkpointing import Checkpointing
@@ -64,6 +64,7 @@ def train(config: Config, workdir: Path, accept_changes: bool = False, data: Any
       ConfigError: the configuration cannot work here, or the folder holds a run of another one.
     """
     # ------------------------------------------------------------ mesh, store, objective: checked before compiling
+    config = precision.settled(config, workdir)
     mesh = check(config)
     store = data or open_data(config, workdir)
     check_processes(config, store)
@@ -90,7 +91,8 @@ def train(config: Config, workdir: Path, accept_changes: bool = False, data: Any
         # -------------------------------------------------------- loop
         begin = lambda: start.init_or_resume(config, store, mesh, checkpoints, accept_changes)
         with Progress(config, workdir, step) as progress:
-            for line in (begun, *kernels(config, mesh), *(evaluators.listed(config)[1] if evaluate else [])):
+            computed = precision.explain(config.model.dtype)
+            for line in (begun, computed, *kernels(config, mesh), *(evaluators.listed(config)[1] if evaluate else [])):
                 progress.log.say(line)
             watch = Watch(config.guard, at=[config.checkpoints.every_steps, config.eval_every])
             held_out = [HeldOut(config, workdir, mesh, *evaluate, progress.log.say)] if evaluate else []

@@ -35,6 +35,7 @@ config = Config(
         init=use("neighbours"),
         dropout=0.0,
         attention_dropout=0.0,
+        dtype="auto",
         unroll=2,
     ),
     objective=use("mlm", mask_rate=0.3),

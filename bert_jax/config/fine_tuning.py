@@ -43,7 +43,7 @@ class FineTuning:
     evaluations: int = 4  # of the dev examples during training, evenly spread; the best weights are kept
     patience: int = 0  # evaluations in a row without a new best, after which training ends; 0 for never
     best_metric: str = ""  # the figure that says which weights are the best; empty for the task's own
-    dtype: Dtype = "float32"  # of the computation
+    dtype: Dtype = "float32"  # of the matrix products; "auto": the fastest here
     seed: int = 0  # of the head, the order of the examples and dropout
     mesh: Mesh = field(default_factory=Mesh)
 
