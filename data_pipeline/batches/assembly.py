@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.batches.pieces import TOUCHES, IndexReader, Pieces, before
+from data_pipeline.batches.pieces import TOUCHES, Pieces, TableReader, before
 from data_pipeline.batches.row_index import RowIndex
 from data_pipeline.store import Split
 from data_pipeline.store.memory import read_randomly, release
@@ -39,7 +39,7 @@ class Reader:
             read_randomly(index.rows, index.starts, index.lengths, index.documents)
         index.format.check(index)
         self.index = index
-        self._rows = IndexReader(index, self._fits)
+        self._rows = TableReader(index, self._fits)
 
     def read(self, rows: np.ndarray, draws: Callable[[], np.ndarray]) -> Batch:
         """The batch of these rows, as `data_pipeline.batches.pipeline.batches` describes it.

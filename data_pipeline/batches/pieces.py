@@ -1,13 +1,24 @@
-"""The pieces of rows, looked up in a row index: what a row format may read when it arranges rows."""
+"""The pieces of rows, looked up in a table of rows: what a row format may read when it arranges rows."""
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 
-from data_pipeline.batches.row_index import RowIndex
 from data_pipeline.store.memory import release
 
 TOUCHES = 64  # random reads, where more is mapped, before pages are given back; each may map a MB around it
+
+
+@dataclasses.dataclass(frozen=True)
+class RowTable:
+    """The R rows of a split. Row r holds the pieces rows[r] … rows[r+1]-1."""
+
+    length: int  # L
+    rows: np.ndarray  # uint64 [R+1]
+    starts: np.ndarray  # uint64 [P], the first token of each piece, counted within the split
+    lengths: np.ndarray  # uint32 [P]
+    documents: np.ndarray  # uint32 [R], the first document of each row, counted within the split
 
 
 class Pieces(NamedTuple):
@@ -18,28 +29,28 @@ class Pieces(NamedTuple):
     lengths: np.ndarray  # int64 [P]
 
 
-class IndexReader:
-    """Reads a row index that may be larger than memory.
+class TableReader:
+    """Reads a table that may be larger than memory.
 
     Args:
-      fits: whether the index may stay in this process's memory.
+      fits: whether the table may stay in this process's memory.
     """
 
-    def __init__(self, index: RowIndex, fits: bool):
-        self.index = index
+    def __init__(self, table: RowTable, fits: bool):
+        self.table = table
         self.fits = fits
 
     def pieces(self, rows: np.ndarray) -> Pieces:
         """The pieces of rows int64 [B]; a negative number stands for a row of padding."""
-        index = self.index
+        table = self.table
         real = np.maximum(rows, 0)
-        firsts = self.look_up(index.rows, real)
-        counts = np.where(rows < 0, 0, self.look_up(index.rows, real + 1) - firsts)
+        firsts = self.look_up(table.rows, real)
+        counts = np.where(rows < 0, 0, self.look_up(table.rows, real + 1) - firsts)
         ids = np.repeat(firsts - before(counts), counts) + np.arange(counts.sum())
-        return Pieces(counts, self.look_up(index.starts, ids), self.look_up(index.lengths, ids))
+        return Pieces(counts, self.look_up(table.starts, ids), self.look_up(table.lengths, ids))
 
     def look_up(self, array: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """Entries of one of the index's arrays, as int64."""
+        """Entries of one of the table's arrays, as int64."""
         if self.fits:
             return array[places].astype(np.int64)
         found = np.empty(len(places), np.int64)

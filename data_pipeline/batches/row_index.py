@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from configuration.variants import Variant, load
+from data_pipeline.batches.pieces import RowTable
 from data_pipeline.errors import DataError
 from data_pipeline.rows import RowFormat, specials
 from data_pipeline.store import Split, read_manifest
@@ -48,16 +49,11 @@ class Facts:
 
 
 @dataclasses.dataclass(frozen=True)
-class RowIndex:
-    """The rows of a split. Row r holds the pieces rows[r] … rows[r+1]-1."""
+class RowIndex(RowTable):
+    """The rows that a format made of a split."""
 
     format: RowFormat
-    length: int  # L
     facts: Facts
-    rows: np.ndarray  # uint64 [R+1]
-    starts: np.ndarray  # uint64 [P], the first token of each piece, counted within the split
-    lengths: np.ndarray  # uint32 [P]
-    documents: np.ndarray  # uint32 [R], the first document of each row, counted within the split
 
 
 def open_index(split: Split, rows_format: Variant, length: int, isolate: bool) -> RowIndex:
@@ -176,7 +172,8 @@ def _count(touched: np.ndarray, documents: np.ndarray) -> None:
 def _mapped(folder: pathlib.Path, row_format: RowFormat, length: int) -> RowIndex:
     facts = json.loads((folder / "index.json").read_text())["facts"]
     arrays = {name: _map(folder / f"{name}.bin", dtype) for name, dtype in _ARRAYS.items()}
-    return RowIndex(row_format, length, Facts(**{**facts, "row_lengths": tuple(facts["row_lengths"])}), **arrays)
+    found = Facts(**{**facts, "row_lengths": tuple(facts["row_lengths"])})
+    return RowIndex(length=length, **arrays, format=row_format, facts=found)
 
 
 def _map(path: pathlib.Path, dtype: np.dtype) -> np.ndarray:

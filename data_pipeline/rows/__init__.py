@@ -13,13 +13,11 @@ The second is for isolated documents: every piece looks the way a text looks at 
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from data_pipeline.batches.pieces import IndexReader, Pieces
-    from data_pipeline.batches.row_index import RowIndex
+from data_pipeline.batches.pieces import Pieces, RowTable, TableReader
 
 
 class Offsets(Protocol):
@@ -43,11 +41,11 @@ class Spans(NamedTuple):
 class Arranged(NamedTuple):
     """Rows as a format arranges them when they are read."""
 
-    pieces: "Pieces"
+    pieces: Pieces
     fields: Mapping[str, np.ndarray]  # what it adds to the batch, such as labels: [B, …]
 
 
-Arrange = Callable[["IndexReader", np.ndarray, np.ndarray], Arranged]  # reader, rows int64 [B], draws uint64 [B]
+Arrange = Callable[[TableReader, np.ndarray, np.ndarray], Arranged]  # reader, rows int64 [B], draws uint64 [B]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +56,7 @@ class RowFormat:
     opening: Literal["row", "piece"]  # what begins with [CLS]
     one_text: bool = False  # the pieces of a row see each other, and token types count them
     arrange: Arrange | None = None  # what is drawn anew each epoch, with labels; None: rows are as in the index
-    check: Callable[["RowIndex"], None] = lambda index: None  # raises DataError where rows cannot be arranged
+    check: Callable[[RowTable], None] = lambda table: None  # raises DataError where rows cannot be arranged
 
 
 def specials(counts: np.ndarray, opening: str) -> np.ndarray:

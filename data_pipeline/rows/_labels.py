@@ -5,8 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from data_pipeline.batches.pieces import IndexReader, Pieces
-from data_pipeline.batches.row_index import RowIndex
+from data_pipeline.batches.pieces import Pieces, RowTable, TableReader
 from data_pipeline.errors import DataError
 from data_pipeline.rows import Arranged, RowFormat, Spans
 from data_pipeline.store.memory import release
@@ -24,7 +23,7 @@ def labelled(spans: Callable[[Any], Iterator[Spans]], label: Label) -> RowFormat
     return RowFormat(spans, "row", one_text=True, arrange=next_sentence, check=check_documents)
 
 
-def sentence_order(reader: IndexReader, rows: np.ndarray, draws: np.ndarray) -> Arranged:
+def sentence_order(reader: TableReader, rows: np.ndarray, draws: np.ndarray) -> Arranged:
     """Half of the pairs change places (label 1)."""
     pieces, labels, changed = _drawn(reader, rows, draws)
     starts, lengths = pieces.starts.reshape(-1, 2), pieces.lengths.reshape(-1, 2)
@@ -32,11 +31,11 @@ def sentence_order(reader: IndexReader, rows: np.ndarray, draws: np.ndarray) -> 
     return _arranged(pieces, starts, lengths, labels)
 
 
-def next_sentence(reader: IndexReader, rows: np.ndarray, draws: np.ndarray) -> Arranged:
+def next_sentence(reader: TableReader, rows: np.ndarray, draws: np.ndarray) -> Arranged:
     """Half of the pairs get the second part of a row of another document (label 1), as long as their own."""
     pieces, labels, changed = _drawn(reader, rows, draws)
     starts, lengths = pieces.starts.reshape(-1, 2), pieces.lengths.reshape(-1, 2)
-    room = reader.index.length - 3 - lengths[changed, 0]
+    room = reader.table.length - 3 - lengths[changed, 0]
     chosen = labels == 1
     other = reader.pieces(_alike(reader, rows[chosen], draws[chosen] >> np.uint64(1), lengths[changed, 1], room))
     starts[changed, 1] = other.starts[1::2]
@@ -44,7 +43,7 @@ def next_sentence(reader: IndexReader, rows: np.ndarray, draws: np.ndarray) -> A
     return _arranged(pieces, starts, lengths, labels)
 
 
-def sentence_distance(reader: IndexReader, rows: np.ndarray, draws: np.ndarray) -> Arranged:
+def sentence_distance(reader: TableReader, rows: np.ndarray, draws: np.ndarray) -> Arranged:
     """A third of the pairs stay (label 0); others get the second part of another row, the nearest in length of some.
 
     Of the same document, where it does not end at the first part or begin there (1), or of another one (2). A document
@@ -56,7 +55,7 @@ def sentence_distance(reader: IndexReader, rows: np.ndarray, draws: np.ndarray) 
     starts, lengths = pieces.starts.reshape(-1, 2), pieces.lengths.reshape(-1, 2)
     within, found = _in_document(reader, own, rest >> np.uint64(1), lengths[:, 1])
     labels = np.where((labels == 1) & ~found, 2 * (rest & np.uint64(1)).astype(np.int32), labels)
-    room = reader.index.length - 3 - lengths[:, 0]
+    room = reader.table.length - 3 - lengths[:, 0]
     far = labels == 2
     of_other = _alike(reader, own[far], rest[far] >> np.uint64(1), lengths[far, 1], room[far])
     for chosen, others in ((labels == 1, within[labels == 1]), (far, of_other)):
@@ -69,14 +68,14 @@ def sentence_distance(reader: IndexReader, rows: np.ndarray, draws: np.ndarray) 
 
 
 def _in_document(
-    reader: IndexReader, rows: np.ndarray, draws: np.ndarray, lengths: np.ndarray
+    reader: TableReader, rows: np.ndarray, draws: np.ndarray, lengths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """A row for each row, of the same document but neither it nor the one before, and whether there is any.
 
     The second part of the row before ends where a row's first part begins. Of some that follow one drawn from all, the
     one whose second part is the nearest in length.
     """
-    documents = reader.index.documents
+    documents = reader.table.documents
     first = np.searchsorted(documents, documents[rows], side="left")
     last = np.searchsorted(documents, documents[rows], side="right")
     if not reader.fits:
@@ -90,20 +89,20 @@ def _in_document(
     near = np.where(near >= left_out[:, None], near + excluded[:, None], near)
     near = np.minimum(near, len(documents) - 1)
     flat = near.reshape(-1)
-    found = reader.look_up(reader.index.lengths, reader.look_up(reader.index.rows, flat) + 1).reshape(near.shape)
+    found = reader.look_up(reader.table.lengths, reader.look_up(reader.table.rows, flat) + 1).reshape(near.shape)
     best = np.abs(found - lengths[:, None]).argmin(axis=1)
     return near[np.arange(len(rows)), best], count > 0
 
 
-def check_documents(index: RowIndex) -> None:
+def check_documents(table: RowTable) -> None:
     """Raises DataError where there is no other document to take a second part from."""
-    if index.documents[0] == index.documents[-1]:
+    if table.documents[0] == table.documents[-1]:
         raise DataError(
             'next-sentence and distance pairs need rows of two documents at least; give more text or label="sop"'
         )
 
 
-def _drawn(reader: IndexReader, rows: np.ndarray, draws: np.ndarray) -> tuple[Pieces, np.ndarray, np.ndarray]:
+def _drawn(reader: TableReader, rows: np.ndarray, draws: np.ndarray) -> tuple[Pieces, np.ndarray, np.ndarray]:
     """The pairs of rows [B], labels int32 [B], and which of the rows that are not padding have label 1."""
     real = rows >= 0
     labels = np.where(real, draws & np.uint64(1), 0).astype(np.int32)
@@ -115,28 +114,28 @@ def _arranged(pieces: Pieces, starts: np.ndarray, lengths: np.ndarray, labels: n
 
 
 def _alike(
-    reader: IndexReader, rows: np.ndarray, draws: np.ndarray, lengths: np.ndarray, room: np.ndarray
+    reader: TableReader, rows: np.ndarray, draws: np.ndarray, lengths: np.ndarray, room: np.ndarray
 ) -> np.ndarray:
     """A row for each row, of another document, whose second part is as long as the one that it replaces.
 
     The nearest in length of some rows that follow one drawn from all; one that fits into `room` where there is one.
     Without this the label could be told from the lengths alone.
     """
-    index = reader.index
-    others = len(index.documents)
+    table = reader.table
+    others = len(table.documents)
     near = _other_documents(reader, rows, draws)[:, None] + np.arange(min(_ALIKE_AMONG, others))
     near %= others
     flat = near.reshape(-1)
-    found = reader.look_up(index.lengths, reader.look_up(index.rows, flat) + 1).reshape(near.shape)
-    documents = reader.look_up(index.documents, flat).reshape(near.shape)
-    own = documents == reader.look_up(index.documents, rows)[:, None]
-    cost = np.abs(found - lengths[:, None]) + index.length * (found > room[:, None]) + 4 * index.length * own
+    found = reader.look_up(table.lengths, reader.look_up(table.rows, flat) + 1).reshape(near.shape)
+    documents = reader.look_up(table.documents, flat).reshape(near.shape)
+    own = documents == reader.look_up(table.documents, rows)[:, None]
+    cost = np.abs(found - lengths[:, None]) + table.length * (found > room[:, None]) + 4 * table.length * own
     return near[np.arange(len(rows)), cost.argmin(axis=1)]
 
 
-def _other_documents(reader: IndexReader, rows: np.ndarray, draws: np.ndarray) -> np.ndarray:
+def _other_documents(reader: TableReader, rows: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """A row for each row, drawn from those of all other documents."""
-    documents = reader.index.documents
+    documents = reader.table.documents
     first = np.searchsorted(documents, documents[rows], side="left")
     last = np.searchsorted(documents, documents[rows], side="right")
     if not reader.fits:
