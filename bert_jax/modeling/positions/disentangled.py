@@ -62,9 +62,9 @@ class Table(nnx.Module):
         self.embedding = nnx.Param(table, axes=(None, "embed"))
         self.norm = LayerNorm(model) if normalised else None
 
-    def __call__(self) -> jax.Array:
-        """float32 [R, D]."""
-        table = self.embedding[...]
+    def __call__(self, first: int, last: int) -> jax.Array:
+        """The rows from `first` to `last`, float32 [R, D]."""
+        table = self.embedding[first : last + 1]
         return table if self.norm is None else self.norm(table)
 
 
@@ -106,7 +106,7 @@ class Disentangled(Positions):
 
 
 class Tables(NamedTuple):
-    """What a layer takes."""
+    """The rows of the table that distances within a row of tokens have."""
 
     vectors: jax.Array  # float32 [R, D]
     keys: jax.Array | None = None  # [R, N, H] each, by the layer's projections of the content
@@ -126,8 +126,14 @@ class InKernel(Form):
         """By which scores are smaller than those of content alone."""
         return (1 + self.scheme.content_to_position + self.scheme.position_to_content) ** -0.5
 
+    @property
+    def rows(self) -> np.ndarray:
+        """Of the table, by distance key − query from 1 − L to L − 1."""
+        return row_of(np.arange(self.length - 1, -self.length, -1), self.scheme.buckets, self.scheme.max_distance)
+
     def tables(self, positions: jax.Array, shared: Table) -> Tables:
-        return Tables(shared())  # distances within a document do not depend on where it starts
+        rows = self.rows  # distances within a document do not depend on where it starts
+        return Tables(shared(rows.min(), rows.max()))
 
     def of_layer(self, tables: Tables, query: Projection, key: Projection) -> Tables:
         if not self.scheme.share_keys:
@@ -145,9 +151,8 @@ class InKernel(Form):
         if own is not None:
             keys = None if own.key is None else own.key(tables.vectors)
             queries = None if own.query is None else own.query(tables.vectors)
-        distances = np.arange(1 - self.length, self.length)
-        rows = row_of(-distances, self.scheme.buckets, self.scheme.max_distance)
-        return Products(jnp.asarray(rows), keys, None if queries is None else queries * self.shrink)
+        rows = jnp.asarray(self.rows - self.rows.min())
+        return Products(rows, keys, None if queries is None else queries * self.shrink)
 
 
 def row_of(distances: np.ndarray, buckets: int, max_distance: int) -> np.ndarray:

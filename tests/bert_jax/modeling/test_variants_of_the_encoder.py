@@ -46,6 +46,7 @@ VARIANTS: list[dict] = [
     {"positions": UNSHARED, "norm": "pre", "biases": False},
     {"positions": use("disentangled", buckets=7, max_distance=9, content_to_position=False), "embedding_width": 7},
     {"positions": use("disentangled", **BUCKETS, share_keys=False, position_to_content=False), "sharing": "all"},
+    {"positions": use("disentangled")},  # of whose 512 rows 73 are of distances that there are
     {"positions": use("disentangled", buckets=0, max_distance=11), "window": 12, "global_every": 2},
 ]
 
@@ -112,14 +113,15 @@ def test_a_shared_weight_gets_the_sum_of_its_layers_gradients(sharing: str, rema
 
 
 def sizes_of_disentangled(model: Model) -> tuple[int, int, int]:
-    """Rows of the table in all products of a layer, projections that it has of its own, and parameters of the table."""
+    """Rows of the table in a layer's products, the layer's own projections, and parameters of the table."""
     if model.positions.name != "disentangled":
         return 0, 0, 0
     options = family.plain(model.positions)
     rows = 2 * (options["buckets"] or options["max_distance"])
+    last, first = (encoder_reference.row_of(d, options["buckets"], options["max_distance"]) for d in (36, -36))
     terms = options["content_to_position"] + options["position_to_content"]
     norm = (1 + model.biases) * options["normalised"]
-    return terms * rows, 0 if options["share_keys"] else terms, (rows + norm) * model.width
+    return terms * (last + 1 - first), 0 if options["share_keys"] else terms, (rows + norm) * model.width
 
 
 @pytest.mark.parametrize("change", VARIANTS, ids=str)
