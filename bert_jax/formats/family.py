@@ -60,6 +60,7 @@ class Known(TypedDict, total=False):
     activation: str
     layer_norm_eps: float
     norm_eps: float
+    norm_rel_ebd: str
     initializer_range: float
     hidden_dropout_prob: float
     attention_probs_dropout_prob: float
@@ -72,6 +73,16 @@ class Known(TypedDict, total=False):
     layer_types: list[str] | None
     id2label: dict[str, Any] | None
     positions: dict[str, Any]
+    relative_attention: bool
+    position_biased_input: bool
+    position_buckets: Size
+    max_relative_positions: Size
+    share_att_key: bool
+    pos_att_type: str | list[str] | None
+    attention_head_size: Size | None
+    conv_kernel_size: Size | None
+    z_steps: Size | None
+    pooler_hidden_act: str
     window: Size
     global_every: Size
     groups: Size
@@ -90,7 +101,7 @@ class Family:
     model: Callable[[Settings], config.Model]  # config.json to ours, without heads
     settings: Callable[[config.Model, Settings], Settings]  # ours and the special ids to config.json
     rules: Callable[[config.Model, Settings], list[Rule]]
-    tied: Mapping[str, str]  # names that repeat another array, which is the one that is read
+    tied: Mapping[str, str]  # names that repeat another array, or stand for it: that is read
     architectures: Mapping[frozenset[str], str]  # the class that has exactly these heads, besides the pooler
     special_ids: Settings  # what config.json says of them where there is no tokenizer to ask
     preference: int = 0  # of the families that express an encoder, an export takes the one with the highest; 0: none
@@ -98,6 +109,7 @@ class Family:
     code: tuple[str, ...] = ()  # files of bert_jax/formats/code that a folder carries, for transformers to run
     own_code: Callable[[config.Model], dict[str, str]] = lambda model: {}  # more of it, by name: a scheme's own
     constants: Callable[[config.Model], dict[str, np.ndarray]] = lambda model: {}  # arrays stored that are no weights
+    unread: tuple[str, ...] = ()  # prefixes of names in released files that no class of transformers reads
     heads: Callable[[Collection[str]], Settings] = lambda parts: {}  # what config.json says of the heads there are
     task_rules: Callable[[Collection[str]], list[Rule]] = lambda heads: task_rules(heads)
 

@@ -181,7 +181,7 @@ def check_constants(constants: dict[str, np.ndarray], tensors: dict[str, np.ndar
 def normalised(
     family: Family, rules: Sequence[Rule], tensors: dict[str, np.ndarray], settings: Settings, source: str
 ) -> dict[str, np.ndarray]:
-    """The weights under today's names: old LayerNorm names, bare encoders, constants, and what repeats another array.
+    """The weights under today's names: old LayerNorm names, bare encoders, no constants, and no array twice.
 
     Raises:
       FormatError: the output weights are not the word embeddings.
@@ -189,6 +189,7 @@ def normalised(
     tensors = {modern(name): array for name, array in tensors.items() if name.rsplit(".", 1)[-1] not in BUFFERS}
     if not any(name.startswith(f"{family.prefix}.") for name in tensors):
         tensors = {f"{family.prefix}.{name}": array for name, array in tensors.items()}
+    tensors = {name: array for name, array in tensors.items() if not name.startswith(family.unread)}
     if settings.get("tie_word_embeddings") is False and family.tied:
         decoder = next(iter(family.tied))
         if "mlm_head" in table.parts_in(rules, tensors) and decoder not in tensors:

@@ -53,6 +53,7 @@ class Attention(nnx.Module):
         else:
             tables, visibility = form.select_queries(tables, context.places), visibility.at(context.places)
             (q,), (k, v) = project((self.query,), context.at_places(x)), project((self.key, self.value), x)
+        tables = form.of_layer(tables, self.query, self.key)
         q, k, v = form.transform_qkv(q, k, v, tables, self.position)
         addition = form.addition(tables, self.position)
         out = context.kernel.attend(q, k, v, visibility, scale=self.scale, addition=addition, rate=self.rate, key=key)

@@ -44,8 +44,20 @@ class Bias(NamedTuple):
     by_distance: jax.Array  # float32 [N, 2K+1]
 
 
-Addition = Sinusoids | Vectors | Bias | None
-Needs = Literal["nothing", "sinusoids", "vectors", "bias"]  # which of them a form of a position scheme needs
+class Products(NamedTuple):
+    """Products of queries and of keys with vectors by distance, which are added to the scores before they are scaled.
+
+    For query i and key j: q_i · keys[r] + k_j · queries[r], where r = rows[clip(j − i, −K, K) + K]. A table may be
+    None, which adds nothing.
+    """
+
+    rows: jax.Array  # int [2K+1], by distance
+    keys: jax.Array | None  # [R, N, H], multiplied with queries
+    queries: jax.Array | None  # [R, N, H], multiplied with keys
+
+
+Addition = Sinusoids | Vectors | Bias | Products | None
+Needs = Literal["nothing", "sinusoids", "vectors", "bias", "products"]  # which a form of a position scheme needs
 
 
 @dataclasses.dataclass(frozen=True)

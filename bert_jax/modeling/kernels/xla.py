@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bert_jax.modeling.kernels import Addition, Bias, Kernel, Request, Vectors
+from bert_jax.modeling.kernels import Addition, Bias, Kernel, Products, Request, Vectors
 from bert_jax.modeling.layers import dropout_mask
 from bert_jax.modeling.visibility import Visibility
 
@@ -18,7 +18,7 @@ def unsupported(request: Request) -> str | None:
     if request.needs == "sinusoids":
         return "xla takes sinusoids of distances as a table of vectors or as wider heads"
     if request.elsewhere and request.needs != "nothing":
-        return "xla takes vectors and biases by distance for queries at all places of a row"
+        return "xla takes vectors, biases and products by distance for queries at all places of a row"
     return None
 
 
@@ -44,6 +44,8 @@ def attend(
     if isinstance(addition, Vectors):
         table = addition.table.astype(q.dtype)
         scores += spread(jnp.einsum("blnh,dh->bnld", q, table, preferred_element_type=jnp.float32))
+    if isinstance(addition, Products):
+        scores += products(q, k, addition)
     scores *= scale
     if isinstance(addition, Bias):
         scores += biases(addition.by_distance, q.shape[1])
@@ -70,6 +72,19 @@ def spread(by_distance: jax.Array) -> jax.Array:
 def biases(by_distance: jax.Array, length: int) -> jax.Array:
     """[N, 2K+1] by clipped distance → [N, L, L] by query and key."""
     return by_distance[:, distances(length, by_distance.shape[1])]
+
+
+def products(q: jax.Array, k: jax.Array, addition: Products) -> jax.Array:
+    """q, k [B, L, N, H] → float32 [B, N, L, L] by query and key."""
+    rows = addition.rows[distances(q.shape[1], addition.rows.shape[0])][None, None]
+    total = jnp.zeros((), jnp.float32)
+    if addition.keys is not None:
+        by_row = jnp.einsum("blnh,rnh->bnlr", q, addition.keys, preferred_element_type=jnp.float32)
+        total += jnp.take_along_axis(by_row, rows, axis=3)
+    if addition.queries is not None:
+        by_row = jnp.einsum("bmnh,rnh->bnrm", k, addition.queries, preferred_element_type=jnp.float32)
+        total += jnp.take_along_axis(by_row, rows, axis=2)
+    return total
 
 
 def distances(length: int, columns: int) -> jax.Array:

@@ -6,6 +6,7 @@ as wider heads and vectors by distance, offers them in order of preference, and 
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from bert_jax.config import Model
 from bert_jax.modeling.kernels import Addition, Needs
 
 Triple = tuple[jax.Array, jax.Array, jax.Array]
+Projection = Callable[[jax.Array], jax.Array]  # [..., D] → [..., N, H]
 
 
 class Form:
@@ -36,6 +38,11 @@ class Form:
     def select_queries(self, tables: Any, places: jax.Array) -> Any:
         """The tables for queries at places [B, P] of their rows and keys everywhere."""
         del places
+        return tables
+
+    def of_layer(self, tables: Any, query: Projection, key: Projection) -> Any:
+        """The tables as the functions below take them, given the layer's projections of queries and of keys."""
+        del query, key
         return tables
 
     def transform_qkv(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Any, own: Any) -> Triple:

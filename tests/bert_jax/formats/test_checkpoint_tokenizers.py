@@ -38,6 +38,37 @@ def test_a_vocabulary_alone_gives_the_ids_of_transformers(folder, tmp_path, lowe
     assert again(TEXT, "the old")["input_ids"] == theirs(TEXT, "the old")["input_ids"]
 
 
+NASTY = [
+    "",
+    "  the   old\n\nmill\t",
+    "[MASK]the [MASK] a",
+    "cafe\u0301 a\u00a0b",
+    "a" * 300,
+    "\U0001f600 the",
+    "[CLS] the",
+]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_debertas_tokenizer_gives_the_same_ids_and_comes_back(tmp_path, lowercase):
+    import transformers
+
+    specials, words = PIECES[:4], ["▁", "▁the", "▁old", "▁mill", "s", "▁Caf", "é", "水", ",", *"abcdefghiklmot", "▁a"]
+    scored = [(piece, -1.0 - 0.1 * i) for i, piece in enumerate(words)]
+    pieces = [*((piece, 0.0) for piece in specials), *scored, ("[MASK]", 0.0)]
+    theirs = transformers.DebertaV2Tokenizer(vocab=pieces, do_lower_case=lowercase)
+    theirs.save_pretrained(tmp_path)
+    ours = checkpoint_tokenizer.read(tmp_path)
+    ours.export_huggingface(tmp_path / "exported", 400)
+    again = transformers.AutoTokenizer.from_pretrained(tmp_path / "exported")
+    for text in (TEXT, *NASTY):
+        wanted = theirs(text, add_special_tokens=False)["input_ids"]
+        assert ours.encode(text) == wanted
+        assert again(text, add_special_tokens=False)["input_ids"] == wanted
+    assert dict(again(TEXT, "the old")) == dict(theirs(TEXT, "the old"))
+
+
 def test_a_tokenizer_that_cuts_and_pads_does_neither_here(folder):
     definition = json.loads(checkpoint_tokenizer.read(folder).definition)
     definition["truncation"] = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}

@@ -25,6 +25,7 @@ ENCODERS = [
     Model(**TINY, task_types=3),
     Model(**TINY, embedding_width=8),
     Model(**TINY, embedding_width=8, sharing="all"),
+    Model(**TINY, positions=use("disentangled")),
     Model(**TINY, token_types=0, norm="pre", gated=True, biases=False, positions=use("rotary"), norm_epsilon=1e-5),
 ]
 

@@ -311,6 +311,8 @@ BASE = Model(vocab_size=101, layers=1, width=12, heads=3, mlp_width=20, max_leng
             "no place for the parameters pooler/bias",
         ),
         ({"positions": use("rotary", base=9.0)}, "roformer", "model.positions="),
+        ({"positions": use("disentangled"), "norm": "pre"}, "deberta-v2", "model.norm='pre'"),
+        ({}, "deberta-v2", "model.positions="),
         ({"gated": True}, "bert", "model.gated=True"),
         ({"biases": False}, "bert", "model.biases=False"),
         ({}, "nezha", "model.positions="),

@@ -9,7 +9,7 @@ import kernel_checks as checks
 import numpy as np
 import pytest
 
-from bert_jax.modeling.kernels import Bias, Vectors, xla
+from bert_jax.modeling.kernels import Bias, Products, Vectors, xla
 from bert_jax.modeling.visibility import across, within
 
 SCALE = 5**-0.5
@@ -174,3 +174,40 @@ def test_biases_by_distance():
     exact = np.einsum("bnij,bjng->bing", e / e.sum(-1, keepdims=True), v)
     out = xla.attend(q, k, v, within(segments), scale=SCALE, addition=Bias(jnp.asarray(table, jnp.float32)))
     reference.close(out, exact, 2e-6)
+
+
+@pytest.mark.parametrize("terms", [("keys",), ("queries",), ("keys", "queries")], ids=str)
+def test_products_by_distance(terms):
+    q, k, v, _, segments = reference.inputs(15)
+    rng = np.random.default_rng(0)
+    tables = {name: rng.normal(size=(4, 3, 5)) if name in terms else None for name in ("keys", "queries")}
+    rows = np.array([3, 3, 0, 2, 2, 1, 0])  # up to three tokens apart, in any order
+    i, j = np.indices((37, 37))
+    at = rows[np.clip(j - i, -3, 3) + 3]
+    scores = np.einsum("binh,bjnh->bnij", *map(np.float64, (q, k)))
+    if "keys" in terms:
+        scores += np.einsum("binh,ijnh->bnij", q, tables["keys"][at])
+    if "queries" in terms:
+        scores += np.einsum("bjnh,ijnh->bnij", k, tables["queries"][at])
+    same = segments[:, None, :, None] == segments[:, None, None, :]
+    scores = np.where(same, scores * SCALE, -np.inf)
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    exact = np.einsum("bnij,bjng->bing", e / e.sum(-1, keepdims=True), v)
+    given = {name: None if x is None else jnp.asarray(x, jnp.float32) for name, x in tables.items()}
+    out = xla.attend(q, k, v, within(segments), scale=SCALE, addition=Products(jnp.asarray(rows), **given))
+    reference.close(out, exact, 2e-6)
+
+
+def test_products_by_distance_make_no_array_of_length_by_length_by_head_size():
+    length, size, rows = 512, 64, 64
+    shape = jax.ShapeDtypeStruct((1, length, 1, size), jnp.float32)
+    table = jax.ShapeDtypeStruct((rows, 1, size), jnp.float32)
+    segments = jax.ShapeDtypeStruct((1, length), jnp.int32)
+    by_distance = jnp.arange(2 * length - 1) % rows
+
+    def loss(q, k, v, keys, queries, segments):
+        addition = Products(by_distance, keys, queries)
+        return xla.attend(q, k, v, within(segments), scale=0.125, addition=addition).sum()
+
+    lowered = jax.jit(jax.grad(loss, (0, 1, 2, 3, 4))).lower(shape, shape, shape, table, table, segments)
+    assert lowered.compile().memory_analysis().temp_size_in_bytes < length * length * size * 4 / 4

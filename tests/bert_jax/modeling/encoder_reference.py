@@ -2,7 +2,9 @@
 
 import functools
 import math
+from collections.abc import Callable
 
+import jax
 import numpy as np
 
 from bert_jax.config import Model
@@ -30,11 +32,12 @@ def row(model: Model, params: dict, batch: dict[str, np.ndarray]) -> list[np.nda
         x = norm(model, tables["norm"], x)
     if model.embedding_width:
         x = dense(tables["projection"], x)
+    table = position_table(model, tables["position"]) if model.positions.name == "disentangled" else None
     states = []
     for layer in range(model.layers):
         attention, mlp = (of_layer(model, params["layers"][part], layer) for part in ("attention", "mlp"))
         local = bool(model.window) and not (model.global_every and layer % model.global_every == 0)
-        for part, function in ((attention, functools.partial(attend, local)), (mlp, feed_forward)):
+        for part, function in ((attention, functools.partial(attend, local, table)), (mlp, feed_forward)):
             if model.norm == "pre":
                 normed = norm(model, part["norm"], x)
                 embedded = layer == 0 and part is attention  # whose norm is that of the embeddings, as in ModernBERT
@@ -51,28 +54,66 @@ def of_layer(model: Model, part: dict, layer: int) -> dict:
     """The weights of a layer: of its group, as ALBERT numbers groups, where only so many are stored."""
     stored = len(part["norm"]["scale"])
     place = layer if stored == model.layers else int(layer / (model.layers / stored))
-    return {name: {leaf: x[place] for leaf, x in module.items()} for name, module in part.items()}
+    return jax.tree.map(lambda x: x[place], part)
 
 
-def attend(local: bool, model: Model, part: dict, x: np.ndarray, batch: dict[str, np.ndarray]) -> np.ndarray:
+def position_table(model: Model, tables: dict) -> np.ndarray:
+    """The vectors by bucket of distances."""
+    table = tables["embedding"]
+    return norm(model, tables["norm"], table) if model.positions.options.get("normalised", True) else table
+
+
+def attend(
+    local: bool, table: np.ndarray | None, model: Model, part: dict, x: np.ndarray, batch: dict[str, np.ndarray]
+) -> np.ndarray:
     size, out = model.width // model.heads, np.zeros_like(x)
     for head in range(model.heads):
-        q, k, v = (
-            x @ part[name]["kernel"][:, head] + (part[name]["bias"][head] if model.biases else 0)
-            for name in ("query", "key", "value")
-        )
+        project = lambda part, x, head=head: x @ part["kernel"][:, head] + (part["bias"][head] if model.biases else 0)
+        q, k, v = (project(part[name], x) for name in ("query", "key", "value"))
         if model.positions.name == "rotary":
             options = model.positions.options
             base = (options.get("local_base") if local else 0) or options.get("base", 10000)
             turns = [rotation(p, size, base) for p in batch["positions"]]
             q, k = (np.stack([turn @ y for turn, y in zip(turns, z, strict=True)]) for z in (q, k))
         scores = q @ k.T / math.sqrt(size)
+        if table is not None:
+            scores = disentangled(model, q, k, part, functools.partial(project, x=table)) / math.sqrt(size)
         scores[batch["segments"][:, None] != batch["segments"][None, :]] = -np.inf
         if local:
             scores[np.abs(np.subtract.outer(*[np.arange(len(x))] * 2)) > model.window] = -np.inf
         p = np.exp(scores - scores.max(-1, keepdims=True))
         out = out + (p / p.sum(-1, keepdims=True)) @ v @ part["output"]["kernel"][head]
     return out + (part["output"]["bias"] if model.biases else 0)
+
+
+def disentangled(
+    model: Model, q: np.ndarray, k: np.ndarray, part: dict, project: Callable[[dict], np.ndarray]
+) -> np.ndarray:
+    """The sum of DeBERTa's equation 4 for one head, [L, L], over the square root of the number of its terms.
+
+    Args:
+      project: of the table by a dense layer.
+    """
+    options = {"buckets": 256, "max_distance": 512, "share_keys": True} | dict(model.positions.options)
+    projections = part if options["share_keys"] else part["position"]
+    scores, terms, length = q @ k.T, 1, len(q)
+    rows = [[row_of(i - j, options["buckets"], options["max_distance"]) for j in range(length)] for i in range(length)]
+    if options.get("content_to_position", True):
+        keys, terms = project(projections["key"]), terms + 1
+        scores = scores + np.array([[q[i] @ keys[rows[i][j]] for j in range(length)] for i in range(length)])
+    if options.get("position_to_content", True):
+        queries, terms = project(projections["query"]), terms + 1
+        scores = scores + np.array([[k[j] @ queries[rows[i][j]] for j in range(length)] for i in range(length)])
+    return scores / math.sqrt(terms)
+
+
+def row_of(distance: int, buckets: int, max_distance: int) -> int:
+    """Of the table, for a query so many tokens right of the key: DeBERTa-v2's logarithmic buckets, or none."""
+    apart, middle, side = abs(distance), buckets // 2, buckets or max_distance
+    if buckets and apart > middle:
+        steps = math.log(apart / middle) / math.log((max_distance - 1) / middle) * (middle - 1)
+        apart = middle + math.ceil(steps - 1e-6)
+    return min(max(side + (apart if distance > 0 else -apart), 0), 2 * side - 1)
 
 
 def rotation(position: int, size: int, base: float) -> np.ndarray:

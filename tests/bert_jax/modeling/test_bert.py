@@ -13,7 +13,13 @@ from bert_jax.modeling import bert, heads
 from configuration.variants import Variant, use
 
 MODEL = Model(vocab_size=101, layers=3, width=24, heads=3, mlp_width=40, max_length=37)
-SCHEMES = [use("absolute"), use("rotary"), use("functional_relative"), use("functional_relative", max_distance=5)]
+SCHEMES = [
+    use("absolute"),
+    use("rotary"),
+    use("functional_relative"),
+    use("functional_relative", max_distance=5),
+    use("disentangled", buckets=6, max_distance=20),
+]
 
 
 def make_batch(seed: int = 0) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Rotary positions, gated units, factorised embeddings, shared layers, no biases: against NumPy in float64."""
+"""Positions, gated units, factorised embeddings, shared layers, windows, no biases: against NumPy in float64."""
 
 import dataclasses
 import functools
@@ -12,12 +12,16 @@ from test_bert import drop_key_bias, make_batch
 
 from bert_jax.analysis import flops
 from bert_jax.config import Model
+from bert_jax.formats import family
 from bert_jax.modeling import bert, heads
 from bert_jax.modeling.heads import mlm_head
 from configuration.variants import ConfigError, use
 
 BASE = Model(vocab_size=101, layers=4, width=18, heads=3, mlp_width=20, max_length=37, init_std=0.3)
 ROTARY = use("rotary")
+BUCKETS = {"buckets": 6, "max_distance": 20}  # the rows of 37 tokens reach both ends of the table
+DISENTANGLED = use("disentangled", **BUCKETS)
+UNSHARED = use("disentangled", **BUCKETS, share_keys=False, normalised=False)
 VARIANTS: list[dict] = [
     {},
     {"norm": "pre", "activation": "gelu_tanh"},
@@ -38,6 +42,12 @@ VARIANTS: list[dict] = [
     {"window": 3, "global_every": 3, "sharing": "all", "groups": 2},  # whose second group starts with a local layer
     {"window": 4, "global_every": 3, "sharing": "attention", "unroll": 3},
     {"window": 4, "global_every": 9},
+    {"positions": DISENTANGLED},
+    {"positions": UNSHARED, "norm": "pre", "biases": False},
+    {"positions": use("disentangled", buckets=7, max_distance=9, content_to_position=False), "embedding_width": 7},
+    {"positions": use("disentangled", **BUCKETS, share_keys=False, position_to_content=False), "sharing": "all"},
+    {"positions": use("disentangled")},  # of whose 512 rows 73 are of distances that there are
+    {"positions": use("disentangled", buckets=0, max_distance=11), "window": 12, "global_every": 2},
 ]
 
 
@@ -102,6 +112,18 @@ def test_a_shared_weight_gets_the_sum_of_its_layers_gradients(sharing: str, rema
     jax.tree.map(compare, ours, theirs)
 
 
+def sizes_of_disentangled(model: Model) -> tuple[int, int, int]:
+    """Rows of the table in a layer's products, the layer's own projections, and parameters of the table."""
+    if model.positions.name != "disentangled":
+        return 0, 0, 0
+    options = family.plain(model.positions)
+    rows = 2 * (options["buckets"] or options["max_distance"])
+    last, first = (encoder_reference.row_of(d, options["buckets"], options["max_distance"]) for d in (36, -36))
+    terms = options["content_to_position"] + options["position_to_content"]
+    norm = (1 + model.biases) * options["normalised"]
+    return terms * (last + 1 - first), 0 if options["share_keys"] else terms, (rows + norm) * model.width
+
+
 @pytest.mark.parametrize("change", VARIANTS, ids=str)
 def test_axes_counts_and_operations(change: dict) -> None:
     """Each array has an axis name a dimension; counts are those of the formulas."""
@@ -112,11 +134,13 @@ def test_axes_counts_and_operations(change: dict) -> None:
     d, f, e, v = model.width, model.mlp_width, model.embedding_width or model.width, model.vocab_size
     bias = int(model.biases)
     norm = lambda size: size + bias * size
-    attention = 4 * (d * d + bias * d) + norm(d)
+    by_distance, further, position = sizes_of_disentangled(model)
+    attention = (4 + further) * (d * d + bias * d) + norm(d)
     mlp = (1 + model.gated) * (d * f + bias * f) + f * d + bias * d + norm(d)
     tables = v + model.token_types + model.task_types + (model.max_length if model.positions.name == "absolute" else 0)
     rest = tables * e + (d * e + bias * e + norm(e) + v)
     rest += (e * d + bias * d if model.embedding_width else 0) + norm(d if model.norm == "pre" else e)
+    rest += position
     stored = {part: model.groups if model.sharing in (part, "all") else 4 for part in ("attention", "mlp")}
     assert bert.count_parameters(model, head) == rest + stored["attention"] * attention + stored["mlp"] * mlp
 
@@ -124,7 +148,7 @@ def test_axes_counts_and_operations(change: dict) -> None:
     tokens = 2 * 37
     layer = 4 * d * d + (2 + model.gated) * d * f + 2 * 37 * d
     turns = 2 * d * model.head_size if model.positions.name == "rotary" else 0  # pairs are exchanged by a product
-    wanted = 2 * tokens * (4 * (layer + turns) + model.embedding_width * d)
+    wanted = 2 * tokens * (4 * (layer + turns) + model.embedding_width * d) + 2 * 4 * by_distance * (d + tokens) * d
     assert flops.matmul_flops(jaxpr.jaxpr) == wanted
 
 
