@@ -18,7 +18,7 @@ from flax import nnx
 from bert_jax.config import Model
 from bert_jax.modeling.attention import Context
 from bert_jax.modeling.block import Block
-from bert_jax.modeling.kernels import choose, platform, request_for
+from bert_jax.modeling.choice import choose, platform, request_for
 from bert_jax.modeling.layers import Dense, LayerNorm, Table, bind, constrain_batch, dropout, split_key
 from bert_jax.modeling.parts import Part, Parts, of_module, size, stack, together
 from bert_jax.modeling.products import PRODUCT

@@ -10,7 +10,7 @@ import numpy as np
 
 from bert_jax.checkpoints import changes
 from bert_jax.config import Config, Phase
-from bert_jax.modeling.kernels import explain, request_for
+from bert_jax.modeling.choice import explain, request_for
 from bert_jax.objectives import Objective, Vocabulary, distinct
 from bert_jax.reporting import loggers
 from bert_jax.runtime import distributed, sharding

@@ -13,7 +13,7 @@ import bert_jax
 from bert_jax.config import Mesh, use
 from bert_jax.formats import huggingface
 from bert_jax.modeling import bert, heads
-from bert_jax.modeling.kernels import choose, request_for
+from bert_jax.modeling.choice import choose, request_for
 from bert_jax.modeling.visibility import within
 from bert_jax.objectives import parts_of
 from bert_jax.runtime import sharding

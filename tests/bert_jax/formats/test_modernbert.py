@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import bert_jax
 from bert_jax.formats import huggingface, weights
-from bert_jax.modeling.kernels import choose, request_for
+from bert_jax.modeling.choice import choose, request_for
 from configuration.foreign import FormatError
 
 pytestmark = pytest.mark.torch

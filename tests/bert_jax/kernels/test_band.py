@@ -13,7 +13,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from bert_jax.config import Mesh, Model
 from bert_jax.modeling import bert, heads
-from bert_jax.modeling.kernels import Request, Sinusoids, Vectors, band, choose, request_for, xla
+from bert_jax.modeling.choice import choose, request_for
+from bert_jax.modeling.kernels import Request, Sinusoids, Vectors, band, xla
 from bert_jax.modeling.visibility import within
 from bert_jax.runtime import sharding
 from configuration.variants import ConfigError, use

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bert_jax.config import Model
-from bert_jax.modeling.kernels import Request, choose, cudnn
+from bert_jax.modeling.choice import choose
+from bert_jax.modeling.kernels import Request, cudnn
 from bert_jax.modeling.visibility import within
 from configuration.variants import ConfigError, use
 

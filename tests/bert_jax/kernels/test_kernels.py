@@ -4,7 +4,8 @@ import jax
 import pytest
 
 from bert_jax.config import Mesh, Model
-from bert_jax.modeling.kernels import Request, by_preference, choose, explain, platform, request_for
+from bert_jax.modeling.choice import by_preference, choose, explain, platform, request_for
+from bert_jax.modeling.kernels import Request
 from bert_jax.runtime import sharding
 from configuration.variants import ConfigError, names, use
 

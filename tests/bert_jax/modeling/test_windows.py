@@ -12,7 +12,7 @@ from test_variants_of_the_encoder import random_params, unshared
 
 from bert_jax.config import Model
 from bert_jax.modeling import bert
-from bert_jax.modeling.kernels import choose, request_for
+from bert_jax.modeling.choice import choose, request_for
 from configuration.variants import ConfigError, use
 
 BASE = Model(vocab_size=101, layers=4, width=24, heads=3, mlp_width=40, max_length=300)

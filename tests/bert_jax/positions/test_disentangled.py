@@ -10,7 +10,7 @@ import pytest
 
 from bert_jax.config import Model
 from bert_jax.modeling import bert
-from bert_jax.modeling.kernels import choose, request_for
+from bert_jax.modeling.choice import choose, request_for
 from bert_jax.modeling.positions.disentangled import bucket_of, row_of
 from configuration.variants import ConfigError, use
 
