@@ -94,6 +94,18 @@ def description(data: Data) -> dict[str, Any]:
     return json.loads(json.dumps({name: facts[name] for name in _FIXED_BY}))
 
 
+def words_depend_on(data: Data) -> dict[str, str]:
+    """What decides the store's words beside the options of `data.words`, such as a package's version.
+
+    Raises:
+      ConfigError: no such variant or option, or something that it needs is missing.
+    """
+    file = variants.module("data_pipeline.words", data.words.name)
+    if not hasattr(file, "depends_on"):
+        return {}
+    return variants.load("data_pipeline.words", data.words, "depends_on")()
+
+
 def made_already(data: Data, output: str | Path) -> Store | None:
     """The store at `output`, or None where there is nothing.
 
@@ -115,6 +127,7 @@ def made_already(data: Data, output: str | Path) -> Store | None:
             f"{output} was prepared with data.{name}={_short(made.get(name))}, not {_short(wanted[name])};"
             " give another output or remove it"
         )
+    check_words(store, data)
     if (sources := _still_there(data)) is not None:
         check_inputs(store, sources)
     return store
@@ -128,6 +141,19 @@ def _still_there(data: Data) -> list[Source] | None:
         return open_sources(data, Path())  # no folder for downloads: none of these fetches
     except Exception:  # the text is gone or out of reach: the store is all there is
         return None
+
+
+def check_words(store: Store, data: Data) -> None:
+    """Raises DataError if a store's words depend on something else, such as another version of the segmenter."""
+    try:
+        wanted = words_depend_on(data)
+    except variants.ConfigError:  # the segmenter is not installed here: the store is all there is
+        return
+    if (made := store.manifest.made.get("words", {})) != wanted:
+        raise DataError(
+            f"{store.path} was prepared with words of {_short(made)}, not {_short(wanted)};"
+            " give another output or remove it"
+        )
 
 
 def check_inputs(store: Store, sources: list[Source]) -> None:
@@ -145,7 +171,8 @@ def check_inputs(store: Store, sources: list[Source]) -> None:
 
 def made_of(data: Data, sources: list[Source]) -> dict[str, Any]:
     """What the manifest says of how a store was made, before anything is read."""
-    return {"data": description(data), "inputs": inputs_of(sources)}
+    words = words_depend_on(data)
+    return {"data": description(data)} | ({"words": words} if words else {}) | {"inputs": inputs_of(sources)}
 
 
 def inputs_of(sources: list[Source]) -> str:
@@ -247,6 +274,7 @@ def _begin(work: Path, data: Data, sources: list[Source]) -> None:
     """Keeps the finished work of an earlier run if it was on the same text in the same way."""
     way = {
         "data": description(data),
+        "words": words_depend_on(data),
         "inputs": inputs_of(sources),
         "version": [VERSION, PART_BYTES, SHARD_BYTES],  # other parts would not fit those that are finished
     }
