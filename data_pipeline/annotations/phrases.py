@@ -39,7 +39,12 @@ def build(tokenizer: Tokenizer, *, file: str = "") -> Annotate:
     Raises:
       ConfigError: there is no such file, or no phrase in it.
     """
-    find = finder(tokenizer, file, "phrases.file")
+    return unit_starts(tokenizer, file, "phrases.file")
+
+
+def unit_starts(tokenizer: Tokenizer, file: str, field: str) -> Annotate:
+    """As `build`, for the annotations' option `field`."""
+    find = finder(tokenizer, file, field)
 
     def annotate(tokens: np.ndarray, lengths: np.ndarray, word_starts: np.ndarray) -> np.ndarray:
         firsts, inner = find(tokens, lengths, word_starts)
