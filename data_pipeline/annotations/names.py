@@ -18,3 +18,8 @@ def build(tokenizer: Tokenizer, *, file: str = "") -> Annotate:
       ConfigError: there is no such file, or no name in it of at least two words or Chinese characters.
     """
     return phrases.unit_starts(tokenizer, file, "names.file")
+
+
+def depends_on(*, file: str = "") -> dict[str, str]:
+    """A hash of the list. Raises as `build`."""
+    return {"file": phrases.list_hash(file, "names.file")}

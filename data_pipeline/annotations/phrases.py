@@ -7,6 +7,7 @@ A phrase is found by its text, wherever words of the store make it up: the words
 that Chinese is found as it is segmented there, and the list has no need to say where its words end.
 """
 
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from data_pipeline.tokenizers import Tokenizer
 # of them go on with a phrase, bool [w].
 Find = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
+_REMEDY = "python -m data_pipeline.frequent_phrases writes one from a store"
 _CHINESE = "[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 _BETWEEN_CHINESE = re.compile(f"(?<={_CHINESE})\\s+(?={_CHINESE})")
 _SEVERAL_WORDS = re.compile(f"\\S\\s+\\S|{_CHINESE}.*{_CHINESE}")
@@ -40,6 +42,26 @@ def build(tokenizer: Tokenizer, *, file: str = "") -> Annotate:
       ConfigError: there is no such file, or no phrase in it.
     """
     return unit_starts(tokenizer, file, "phrases.file")
+
+
+def depends_on(*, file: str = "") -> dict[str, str]:
+    """A hash of the list.
+
+    Raises:
+      ConfigError: there is no such file.
+    """
+    return {"file": list_hash(file, "phrases.file")}
+
+
+def list_hash(file: str, field: str) -> str:
+    """SHA-256 of a list, in hexadecimal. Raises as `depends_on`, of the annotations' option `field`."""
+    return hashlib.sha256(_read(file, field)).hexdigest()
+
+
+def _read(file: str, field: str) -> bytes:
+    if not file or not Path(file).is_file():
+        raise ConfigError(f"config.data.annotations.{field} is {file!r}, which is no file; {_REMEDY}")
+    return Path(file).read_bytes()
 
 
 def unit_starts(tokenizer: Tokenizer, file: str, field: str) -> Annotate:
@@ -65,13 +87,14 @@ def finder(tokenizer: Tokenizer, file: str, field: str) -> Find:
     Raises:
       ConfigError: as `build`, of the annotations' option `field`.
     """
-    remedy = "python -m data_pipeline.frequent_phrases writes one from a store"
-    if not file or not Path(file).is_file():
-        raise ConfigError(f"config.data.annotations.{field} is {file!r}, which is no file; {remedy}")
-    lines = Path(file).read_text(encoding="utf-8").split("\n")
+    try:
+        lines = _read(file, field).decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        option = f"config.data.annotations.{field}={file}"
+        raise ConfigError(f"{option} is not UTF-8: byte at offset {error.start}; {_REMEDY}") from None
     listed = [_BETWEEN_CHINESE.sub("", line) for line in lines if _SEVERAL_WORDS.search(line)]
     if not listed:
-        raise ConfigError(f"config.data.annotations.{field}={file} has no line of two words or more; {remedy}")
+        raise ConfigError(f"config.data.annotations.{field}={file} has no line of two words or more; {_REMEDY}")
     marks, phrases = marks_of(tokenizer), _Phrases(tokenizer, listed)
 
     def find(tokens: np.ndarray, lengths: np.ndarray, word_starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

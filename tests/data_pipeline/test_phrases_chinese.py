@@ -1,5 +1,6 @@
 """Phrases of a list in Chinese, whose words are those of the segmenter, and lists of a Chinese store."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -11,6 +12,7 @@ from bert_jax.config import Data
 from configuration.variants import ConfigError, load, use
 from data_pipeline import annotations, frequent_phrases
 from data_pipeline.annotations import phrases
+from data_pipeline.errors import DataError
 
 LIST = ["中华人民共和国成立", "自然 语言　处理", "一部手机和三本", "学习自然语言", "大", "下大勢"]
 
@@ -118,3 +120,19 @@ def test_frequent_phrases_of_a_chinese_store_are_found_in_it(tmp_path):
     (tmp_path / "list.txt").write_text("\n".join(text for text, _, _ in found))
     units = units_of(store.tokenizer, use("phrases", file=str(tmp_path / "list.txt")), sentences[:100])["phrases"]
     assert units.count("自然语言处理") == "".join(sentences[:100]).count("自然语言处理") > 10
+
+
+@pytest.mark.parametrize("name", ["phrases", "names", "entities"])
+def test_another_list_makes_another_store(tmp_path, name):
+    (tmp_path / "text.txt").write_text("In Paris we met.\n\nThe Bank of England is near.\n\nNew York is not.\n" * 20)
+    file = tmp_path / "list.txt"
+    file.write_text("Bank of England\n")
+    options = {"lists": (str(file),)} if name == "entities" else {"file": str(file)}
+    data = dataclasses.replace(corpora.data(tmp_path / "text.txt", vocab_size=33), annotations=(use(name, **options),))
+    store = corpora.run(data, tmp_path / "store")
+    assert corpora.run(data, tmp_path / "store").manifest == store.manifest
+    file.write_text("Bank of England\nNew York\n")
+    with pytest.raises(DataError, match=f"was prepared with {name} of .*; give another output or remove it"):
+        corpora.run(data, tmp_path / "store")
+    file.unlink()
+    assert corpora.run(data, tmp_path / "store").manifest == store.manifest  # all there is

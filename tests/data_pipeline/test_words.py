@@ -156,7 +156,7 @@ def test_the_store_has_them(tmp_path, monkeypatch):
     assert 0.4 < expected.mean() < 0.8
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.2.1")
     with pytest.raises(
-        DataError, match=r'prepared with words of {"rjieba": "\d.*, not {"rjieba": "0.2.1"}; give another'
+        DataError, match=r'prepared with jieba of {"rjieba": "\d.*, not {"rjieba": "0.2.1"}; give another'
     ):
         run(data, store.path)
     monkeypatch.undo()
@@ -196,7 +196,7 @@ def test_another_dictionary_makes_another_store(tmp_path):
     )
     first = run(data, tmp_path / "first")
     file.write_text("大学 900\n")
-    with pytest.raises(DataError, match="prepared with words of"):
+    with pytest.raises(DataError, match="prepared with jieba of"):
         run(data, tmp_path / "first")
     second = run(data, tmp_path / "second")
     assert first.manifest.fingerprint != second.manifest.fingerprint
