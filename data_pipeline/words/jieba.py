@@ -1,7 +1,7 @@
 """Chinese words by the method and dictionary of jieba, with any tokenizer.
 
 As NEZHA (Wei et al. 2019, section 3) and BERT-wwm (Cui et al. 2019, section 2.2) mask them, the second with another
-segmenter. The segmenter is the package `rjieba`, jieba in Rust. On 3.8 MB of Chinese (a novel, reviews, news) it
+segmenter. The segmenter is the package `rjieba`, jieba in Rust. On 10.9 MB of Chinese (a novel, reviews, news) it
 starts a word at the same Chinese characters as `jieba` 0.42.1 (`benchmarks/chinese_words.py`). It differs beside rare
 characters, those outside U+4E00–U+9FD5, which `jieba` makes words of their own, and in runs of Latin letters and
 digits such as 2008-6-1, which play no part here.
