@@ -5,9 +5,8 @@
     python -m data_pipeline.prepare --config=configs/ernie_base.py --output=stores/english
     python -m bert_jax.train --config=configs/ernie_base.py --config.data.store=stores/english --workdir=RUN
 
-The three phases of the run differ in their masking alone. Chinese has the first two of them, pieces and jieba's words:
---config.data.sentences=chinese --config.data.words=jieba --config.data.annotations= and
---config.phases.0.objective.masking=tokens --config.phases.1.objective.masking=whole_words, likewise for phase 2.
+The three phases of the run differ in their masking alone. Chinese has them too, its words by jieba and its names by a
+list: configs/ernie_chinese_demo.py.
 
 Source: arXiv 1904.09223, sections 3.2 and 4: the size of BERT-base, 15% masked in three stages of masking, of which the
 first has the words of English as its units; ReLU and rows of 512 tokens as in the released model.

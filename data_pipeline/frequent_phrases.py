@@ -95,6 +95,7 @@ def _examples(
 ) -> Iterator[tuple[str, int, np.ndarray]]:
     """The text of each frequent run, its count, and those of its words [size]."""
     seen: set[int] = set()
+    surfaces = store.tokenizer.surfaces  # what `decode` gives has spaces between Chinese characters
     for tokens, words in _parts(store, plain):
         runs, usable = keys_of(words, size)
         numbers = np.where(usable, counts[size].of(runs), 0)
@@ -105,8 +106,8 @@ def _examples(
             if numbers[at] and key not in seen:
                 seen.add(key)
                 of_words = counts[1].of(alone[at : at + size])
-                text = store.tokenizer.decode(tokens[ends[at] : ends[at + size]].tolist())
-                yield text.strip(), int(numbers[at]), of_words.astype(np.float64)
+                text = b"".join(surfaces[token] for token in tokens[ends[at] : ends[at + size]].tolist())
+                yield text.decode("utf-8", "replace").strip(), int(numbers[at]), of_words.astype(np.float64)
 
 
 def words_alone(words: Words) -> np.ndarray:

@@ -94,6 +94,21 @@ def description(data: Data) -> dict[str, Any]:
     return json.loads(json.dumps({name: facts[name] for name in _FIXED_BY}))
 
 
+def depends_on(data: Data) -> dict[str, dict[str, str]]:
+    """What decides the store's words and annotations beside their options, such as a package's version, by variant.
+
+    Raises:
+      ConfigError: no such variant or option, or something that it needs is missing.
+    """
+    chosen = [("data_pipeline.words", data.words)]
+    chosen += [("data_pipeline.annotations", variant) for variant in data.annotations]
+    return {
+        variant.name: variants.load(package, variant, "depends_on")()
+        for package, variant in chosen
+        if hasattr(variants.module(package, variant.name), "depends_on")
+    }
+
+
 def made_already(data: Data, output: str | Path) -> Store | None:
     """The store at `output`, or None where there is nothing.
 
@@ -115,6 +130,7 @@ def made_already(data: Data, output: str | Path) -> Store | None:
             f"{output} was prepared with data.{name}={_short(made.get(name))}, not {_short(wanted[name])};"
             " give another output or remove it"
         )
+    check_dependencies(store, data)
     if (sources := _still_there(data)) is not None:
         check_inputs(store, sources)
     return store
@@ -128,6 +144,22 @@ def _still_there(data: Data) -> list[Source] | None:
         return open_sources(data, Path())  # no folder for downloads: none of these fetches
     except Exception:  # the text is gone or out of reach: the store is all there is
         return None
+
+
+def check_dependencies(store: Store, data: Data) -> None:
+    """Raises DataError if a store was made with another version of the segmenter, or of a list, than there is now."""
+    try:
+        wanted = depends_on(data)
+    except variants.ConfigError:  # one of them is not here: the store is all there is
+        return
+    made = store.manifest.made.get("depends_on", {})
+    different = [name for name in wanted if made.get(name) != wanted[name]]
+    if different:
+        name = different[0]
+        raise DataError(
+            f"{store.path} was prepared with {name} of {_short(made.get(name))}, not {_short(wanted[name])};"
+            " give another output or remove it"
+        )
 
 
 def check_inputs(store: Store, sources: list[Source]) -> None:
@@ -145,7 +177,7 @@ def check_inputs(store: Store, sources: list[Source]) -> None:
 
 def made_of(data: Data, sources: list[Source]) -> dict[str, Any]:
     """What the manifest says of how a store was made, before anything is read."""
-    return {"data": description(data), "inputs": inputs_of(sources)}
+    return {"data": description(data), "depends_on": depends_on(data), "inputs": inputs_of(sources)}
 
 
 def inputs_of(sources: list[Source]) -> str:
@@ -247,6 +279,7 @@ def _begin(work: Path, data: Data, sources: list[Source]) -> None:
     """Keeps the finished work of an earlier run if it was on the same text in the same way."""
     way = {
         "data": description(data),
+        "depends_on": depends_on(data),
         "inputs": inputs_of(sources),
         "version": [VERSION, PART_BYTES, SHARD_BYTES],  # other parts would not fit those that are finished
     }

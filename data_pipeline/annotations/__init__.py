@@ -7,14 +7,16 @@ and which tokens start a word, (uint32 [n], [s], bool [n]), to
     uint8 [n]    a label of each token, 0 for none
 
 An objective that needs an annotation finds it in the batch under its name. `word_starts`, which every store has, comes
-from data_pipeline/words.
+from data_pipeline/words. `depends_on(*, …options) -> dict[str, str]`, where a file has it, says what else decides the
+annotation, such as a hash of a list; a store of another is refused.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from configuration.variants import ConfigError, Variant, load, names
+from configuration.variants import ConfigError, Variant, load
+from configuration.variants import names as names_of_variants
 from data_pipeline.tokenizers import Tokenizer
 
 Annotate = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -54,6 +56,6 @@ def annotated(functions: Mapping[str, Annotate], tokens: np.ndarray, lengths: np
 
 def remedy(name: str) -> str:
     """What to do about a batch field that is missing, if it is an annotation; else nothing."""
-    if name not in names("data_pipeline.annotations"):
+    if name not in names_of_variants("data_pipeline.annotations"):
         return ""
     return f"prepare a store with config.data.annotations=(use({name!r}),)"

@@ -10,15 +10,17 @@ from data_pipeline.tokenizers import Tokenizer
 class Marks(NamedTuple):
     """What the surface of each piece of a vocabulary says, bool [V]."""
 
-    plain: np.ndarray  # it has a letter or a digit, or is a space that stands before a word
+    plain: np.ndarray  # it has a letter, a digit or part of a character, or is a space that stands before a word
     blank: np.ndarray  # it is such a space alone
     capital: np.ndarray  # its first letter is a capital
 
 
 def marks_of(tokenizer: Tokenizer) -> Marks:
     """The marks of a vocabulary."""
-    texts = [surface.decode("utf-8", "replace").strip() for surface in tokenizer.surfaces]
-    plain = np.array([not text or any(map(str.isalnum, text)) for text in texts], bool)
+    decoded = [surface.decode("utf-8", "replace") for surface in tokenizer.surfaces]
+    cut = [text.encode() != surface for text, surface in zip(decoded, tokenizer.surfaces, strict=True)]
+    texts = [text.strip() for text in decoded]
+    plain = np.array([not text or any(map(str.isalnum, text)) for text in texts], bool) | cut
     blank = np.array([not text for text in texts], bool)
     return Marks(plain, blank, np.array([text[:1].isupper() for text in texts], bool))
 

@@ -49,6 +49,12 @@ def build(tokenizer: Tokenizer, *, most: int = 6, lists: tuple[str, ...] = ()) -
     return annotate
 
 
+def depends_on(*, most: int = 6, lists: tuple[str, ...] = ()) -> dict[str, str]:
+    """Hashes of the lists. Raises as `build`."""
+    del most
+    return {f"lists.{number}": phrases.list_hash(file, f"entities.lists.{number}") for number, file in enumerate(lists)}
+
+
 def _mark(labels: np.ndarray, words: np.ndarray, heads: np.ndarray, inner: np.ndarray, kind: int) -> None:
     """Labels names of a kind, in the place of those that they overlap.
 

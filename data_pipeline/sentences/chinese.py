@@ -10,6 +10,7 @@ from data_pipeline.sentences import Splitter, english
 
 _CLOSING = r"”’」』》〉）】〕\"')\]"
 _BREAK = re.compile(f"(?:[。！？｡]+[{_CLOSING}]*|…+[{_CLOSING}]+)(?![{_CLOSING}。！？｡…，、；：,;:])")
+_ENGLISH_MARK = re.compile("[.!?…]")
 
 
 def build() -> Splitter:
@@ -21,7 +22,10 @@ def build() -> Splitter:
             start = 0
             for match in [*_BREAK.finditer(line), None]:
                 sentence = line[start : match.end() if match else len(line)]
-                sentences += english_sentences(sentence)
+                if _ENGLISH_MARK.search(sentence):
+                    sentences += english_sentences(sentence)
+                elif stripped := sentence.strip():  # as most
+                    sentences.append(stripped)
                 start = match.end() if match else start
         return sentences
 

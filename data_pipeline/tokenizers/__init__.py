@@ -8,7 +8,7 @@ A kind's file has these functions:
 
 and, where the package's own do not fit,
 
-    words(lines, continued) -> bytes                lines cut where the ids can be cut: the words in UTF-8, CUT
+    words(lines, continued, backend) -> bytes       lines cut where the ids can be cut: the words in UTF-8, CUT
                                                     after each, and the word END after each line
     GIVEN = "…"                                     where it trains, to `vocab_size` pieces: the option that names a
                                                     file to read instead
@@ -91,7 +91,7 @@ class Tokenizer:
         self.specials = specials
         self._backend = _definition.opened(definition, name)
         self._file = _file_of(kind, name)
-        self._words_of: Callable[[Sequence[str], Sequence[bool]], bytes] = getattr(self._file, "words", words)
+        self._words_of: Callable[[Sequence[str], Sequence[bool], Any], bytes] = getattr(self._file, "words", words)
         self.vocab_size: int = self._backend.get_vocab_size()
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
             self._special_id(piece, name) for piece in dataclasses.astuple(specials)
@@ -166,7 +166,7 @@ class Tokenizer:
         """
         if any(END in line for line in lines):
             lines = [line.replace(END, "") for line in lines]
-        kinds, which = _distinct(self._words_of(lines, continued or [False] * len(lines)))
+        kinds, which = _distinct(self._words_of(lines, continued or [False] * len(lines), self._backend))
         numbers = self._words.numbers(kinds)[which]
         starts, lengths = self._words.starts[numbers], self._words.lengths[numbers]
         ends = np.cumsum(lengths)
@@ -240,9 +240,9 @@ def _file_of(kind: str, name: str) -> types.ModuleType:
     return cast(types.ModuleType, file)
 
 
-def words(lines: Sequence[str], continued: Sequence[bool]) -> bytes:
+def words(lines: Sequence[str], continued: Sequence[bool], backend: Any) -> bytes:
     """The words between the spaces of lines, CUT after each, the word END after each line."""
-    del continued  # every word has its sign of a space
+    del continued, backend  # every word has its sign of a space
     return f" {END} ".join([*lines, ""]).encode().replace(b" ", CUT)
 
 

@@ -90,8 +90,9 @@ def _bytes() -> dict[str, int]:
 _BYTES = _bytes()
 
 
-def words(lines: Sequence[str], continued: Sequence[bool]) -> bytes:
+def words(lines: Sequence[str], continued: Sequence[bool], backend: Any) -> bytes:
     """Words with the space before them, CUT after each, the word END after each line."""
+    del backend
     spaced = (" " * after + " ".join(line.split()) for line, after in zip(lines, continued, strict=True))
     marked = [line.replace(" ", f"{_CUT} ").removeprefix(_CUT) for line in spaced]
     joined = f"{_CUT}{END}{_CUT}".join([*marked, ""])

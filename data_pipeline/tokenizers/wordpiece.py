@@ -13,9 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from configuration import foreign
 from configuration.foreign import FormatError
-from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts
+from data_pipeline.tokenizers import CUT, Specials, Tokenizer, WordCounts
+from data_pipeline.tokenizers import words as words_between_spaces
 from data_pipeline.tokenizers._definition import with_specials
 from data_pipeline.tokenizers._training import check_options, learn_bpe, words_to_learn
 
@@ -23,7 +26,7 @@ _CONTINUES = "##"
 _MARKED = 0xF0000  # characters from here on are for private use: in training they stand for those within a word
 _LARGEST = 1 << 26  # bytes of a vocab.txt; that of the largest multilingual BERT has 5 MB
 _CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")  # around these there are no spaces
-
+_CHINESE_LEAD = 0xE3  # the least first byte of a Chinese character in UTF-8
 
 GIVEN = "vocab"  # the option that names a file
 SENTENCES_ALONE = True  # they end with punctuation, which stands by itself
@@ -67,6 +70,23 @@ def build(
 
 def starts_word(piece: str) -> bool:
     return not piece.startswith(_CONTINUES)
+
+
+def words(lines: Sequence[str], continued: Sequence[bool], backend: Any) -> bytes:
+    """The words between spaces, of which a Chinese character is one where BERT's rules put spaces around it."""
+    cut = words_between_spaces(lines, continued, backend)
+    if not (cut and getattr(backend.normalizer, "handle_chinese_chars", False)):
+        return cut
+    text = np.frombuffer(cut, np.uint8)
+    if text.max(where=text != CUT[0], initial=0) < _CHINESE_LEAD:
+        return cut
+    pairs = text[:-1].astype(np.uint16) << 8 | text[1:]  # the first two bytes say which characters are Chinese
+    firsts = np.flatnonzero(((pairs >= 0xE390) & (pairs < 0xE4B7)) | ((pairs >= 0xE4B8) & (pairs < 0xE9C0)))
+    edges = np.zeros(len(text), bool)
+    edges[firsts] = edges[firsts + 3] = True
+    places = np.flatnonzero(edges)
+    places = places[(text[places] != CUT[0]) & (text[places - 1] != CUT[0])]
+    return np.insert(text, places, CUT[0]).tobytes()
 
 
 def surface(piece: str) -> bytes:

@@ -1,11 +1,13 @@
 """WordPiece, token for token as Hugging Face's BertTokenizerFast."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from tests.data_pipeline import hostile
 
 from configuration.foreign import FormatError
-from data_pipeline.tokenizers import load_tokenizer, wordpiece
+from data_pipeline.tokenizers import CUT, END, load_tokenizer, wordpiece
 
 
 def vocabulary(cased: bool) -> list[str]:
@@ -43,6 +45,22 @@ def test_token_for_token_as_bert(tokenizer, reference, text):
     assert tokenizer.encode(text) == expected
     if not any(special in text for special in reference.all_special_tokens):
         assert tokenizer.encode_lines([text.replace("\0", "")])[0].tolist() == expected
+
+
+CHINESE = ["中文the river中 文", "㐀䶿䷀䷿一鿿ꀀ", "中\u0301文\u200b中", "豈𠀀中ab。，文", "", "の中ㄅ文가", "the。”"]
+
+
+@pytest.mark.parametrize("spaced", [True, False])
+def test_chinese_characters_are_words_where_the_rules_make_them_so(vocab, spaced):
+    tokenizer = wordpiece.build(dict, vocab=str(vocab), chinese_characters=spaced)
+    tokens, lengths = tokenizer.encode_lines(CHINESE)
+    expected = tokenizer.encode_batch(CHINESE)
+    assert tokens.tolist() == list(itertools.chain.from_iterable(expected))
+    assert lengths.tolist() == list(map(len, expected))
+    cut = wordpiece.words(CHINESE[:2], [False, False], tokenizer._backend).split(CUT)
+    whole = ["中文the", "river中", "文", END, "㐀䶿䷀䷿一鿿ꀀ", END]
+    alone = ["中", "文", "the", "river", "中", "文", END, "㐀", "䶿", "䷀䷿", "一", "鿿", "ꀀ", END]
+    assert [word.decode() for word in cut if word] == (alone if spaced else whole)
 
 
 @settings(max_examples=200, deadline=None)
