@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bert_jax.config import Config
+from bert_jax.runtime import precision
 from configuration import flags as config_flags
 from configuration.variants import Variant
 
@@ -38,8 +39,8 @@ def files(folder: str) -> list[Path]:
 
 
 def read(path: Path) -> Config:
-    """A recipe, with a small table in the place of the similar words that its text would give."""
-    config = config_flags.read(str(path))
+    """A recipe as this machine computes it, with a small table for the similar words that its text would give."""
+    config = precision.settled(config_flags.read(str(path)))
     replacement = config.objective.options.get("replacement")
     if not isinstance(replacement, Variant) or replacement.name != "similar":
         return config

@@ -15,7 +15,6 @@ from bert_jax.config import Config, Mesh
 from bert_jax.runtime import sharding
 from bert_jax.runtime.trees import flatten
 from bert_jax.training.state import abstract_state
-from configuration import flags as config_flags
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "golden" / "sharding"
@@ -42,7 +41,7 @@ def main() -> None:
     for path in FOLDER.glob("*.txt"):
         path.unlink()
     for path in CONFIGS:
-        (FOLDER / f"{path.stem}.txt").write_text(describe(config_flags.read(str(path))), encoding="utf-8")
+        (FOLDER / f"{path.stem}.txt").write_text(describe(shipped.read(path)), encoding="utf-8")
         print(FOLDER / f"{path.stem}.txt", file=sys.stderr)
 
 
