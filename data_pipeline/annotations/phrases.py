@@ -195,7 +195,7 @@ def _hashed(surfaces: list[bytes]) -> _Texts:
     sizes = np.array(list(map(len, surfaces)), np.int64)
     ends = np.cumsum(sizes)
     inside = np.arange(sizes.sum()) - np.repeat(ends - sizes, sizes)
-    of_bytes = _of_bytes()[np.frombuffer(b"".join(surfaces), np.uint8)] * _powers(int(sizes.max()))[inside]
+    of_bytes = _of_bytes()[np.frombuffer(b"".join(surfaces), np.uint8)] * _powers(int(np.max(sizes)))[inside]
     until = np.cumsum(np.append(np.uint64(0), of_bytes))
     spaced = np.array([surface.startswith(b" ") for surface in surfaces], bool)
     return _Texts(until[ends] - until[ends - sizes], sizes, spaced)

@@ -78,7 +78,7 @@ def words(lines: Sequence[str], continued: Sequence[bool], backend: Any) -> byte
     if not (cut and getattr(backend.normalizer, "handle_chinese_chars", False)):
         return cut
     text = np.frombuffer(cut, np.uint8)
-    if text.max(where=text != CUT[0], initial=0) < _CHINESE_LEAD:
+    if np.max(text, where=text != CUT[0], initial=0) < _CHINESE_LEAD:
         return cut
     pairs = text[:-1].astype(np.uint16) << 8 | text[1:]  # the first two bytes say which characters are Chinese
     firsts = np.flatnonzero(((pairs >= 0xE390) & (pairs < 0xE4B7)) | ((pairs >= 0xE4B8) & (pairs < 0xE9C0)))
