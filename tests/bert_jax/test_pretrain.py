@@ -27,6 +27,7 @@ SMALL = {
     "model.width": "32",
     "model.mlp_width": "64",
     "model.init": "normal",
+    "model.dtype": "float32",  # to compare with PyTorch
     "phases.0.steps": "6",
     "phases.0.length": "32",
     "evaluation.single_mask_rows": "2",
