@@ -114,7 +114,7 @@ def _squad_f1(predicted: str, answer: str) -> float:
 def _cmrc_f1(predicted: str, answer: str) -> float:
     segments, right = segments_cmrc(predicted), segments_cmrc(answer)
     if not segments or not right:
-        return float(segments == right)
+        return float(normalize_cmrc(predicted) == normalize_cmrc(answer))
     return _f1(_longest_common_run(segments, right), len(segments), len(right))
 
 
