@@ -12,6 +12,7 @@ one after the other, kept in --folder and not done again: stop at any moment. Ne
 
 import concurrent.futures
 import dataclasses
+import functools
 import json
 import multiprocessing
 import statistics
@@ -26,6 +27,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.trainer import collate, items_of, make
 from bert_jax import suite
 from bert_jax.config import FineTuning, Member, Suite
 from configuration import cli
@@ -34,7 +36,6 @@ from configuration.variants import ConfigError
 
 FLAGS = flags.FLAGS
 KINDS = ("classification", "regression", "tagging")
-IGNORED = -100  # the label that PyTorch's cross-entropy leaves out
 
 
 def define() -> None:
@@ -88,7 +89,6 @@ def ours(task: FineTuning, workdir: Path) -> dict[str, Any]:
 
 def trainer(task: FineTuning, workdir: Path) -> dict[str, Any]:
     """Hugging Face's Trainer, in float32."""
-    import torch
     import transformers
 
     from bert_jax import finetune
@@ -102,69 +102,14 @@ def trainer(task: FineTuning, workdir: Path) -> dict[str, Any]:
     of_kind = named or transformers.AutoModelForSequenceClassification
     transformers.set_seed(task.seed)
     model = of_kind.from_pretrained(task.init_from, num_labels=classes)
-    arguments = transformers.TrainingArguments(
-        output_dir=str(workdir),
-        per_device_train_batch_size=task.batch_size,
-        per_device_eval_batch_size=64,
-        num_train_epochs=task.epochs,
-        learning_rate=task.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=task.schedule.options["warmup"],
-        weight_decay=task.optimizer.options["weight_decay"],
-        adam_epsilon=task.optimizer.options.get("eps", 1e-6),
-        max_grad_norm=task.clip_norm,
-        seed=task.seed,
-        use_cpu=not torch.cuda.is_available(),
-        save_strategy="no",
-        logging_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-    )
-    padded = lambda batch: collate(batch, data.tokenizer.pad_id)
     items = {name: items_of(data.encoded(name), kind) for name in ("train", split)}
-    run = transformers.Trainer(model, arguments, data_collator=padded, train_dataset=items["train"])
-    run.remove_callback(transformers.PrinterCallback)
+    padded = functools.partial(collate, pad_id=data.tokenizer.pad_id)
+    run = make(model, task, items["train"], padded, workdir, num_train_epochs=task.epochs, seed=task.seed)
     run.train()
     logits = run.predict(items[split]).predictions
     encoded = data.encoded(split)
     outputs = READ[kind](logits, encoded)
     return {"scores": data.task.scores(outputs, encoded, data.records[split]), "main": data.task.main}
-
-
-def items_of(encoded: Any, kind: str) -> list[dict[str, Any]]:
-    """The examples as the Trainer takes them."""
-
-    def labels_of(number: int, first: int, end: int) -> Any:
-        if kind == "tagging":
-            counted = encoded.per_token["tag_weights"][first:end] > 0
-            return np.where(counted, encoded.per_token["tags"][first:end], IGNORED).tolist()
-        return encoded.per_example["labels"][number].item()
-
-    spans = zip(encoded.offsets[:-1].tolist(), encoded.offsets[1:].tolist(), strict=True)
-    return [
-        {
-            "input_ids": encoded.tokens[first:end].tolist(),
-            "token_type_ids": encoded.token_types[first:end].tolist(),
-            "labels": labels_of(number, first, end),
-        }
-        for number, (first, end) in enumerate(spans)
-    ]
-
-
-def collate(batch: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
-    """Examples padded to the longest."""
-    import torch
-
-    length = max(len(item["input_ids"]) for item in batch)
-    pad = lambda name, empty: torch.tensor([item[name] + [empty] * (length - len(item[name])) for item in batch])
-    lengths = torch.tensor([len(item["input_ids"]) for item in batch])
-    tagged = isinstance(batch[0]["labels"], list)
-    return {
-        "input_ids": pad("input_ids", pad_id),
-        "token_type_ids": pad("token_type_ids", 0),
-        "attention_mask": (torch.arange(length)[None] < lengths[:, None]).long(),
-        "labels": pad("labels", IGNORED) if tagged else torch.tensor([item["labels"] for item in batch]),
-    }
 
 
 def probabilities(logits: np.ndarray, encoded: Any) -> dict[str, np.ndarray]:

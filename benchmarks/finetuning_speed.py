@@ -19,7 +19,7 @@ import json
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts, training
+from benchmarks.trainer import collate, items_of, make
 from bert_jax import suite
 from bert_jax.config import FineTuning, Member, Model, Suite
 from configuration import cli
@@ -46,7 +47,6 @@ PEERS: dict[str, dict[str, Any]] = {
 OURS = {"ours": "float32", "ours bf16": "bfloat16"}
 SYSTEMS = [*OURS, *PEERS]
 WHAT = ("training", "prediction")
-PREDICTED_AT_ONCE = 64  # examples of the peers' batches
 MINILM = Model(vocab_size=30522, layers=6, width=384, heads=12, mlp_width=1536, max_length=512)
 
 
@@ -178,55 +178,21 @@ def trainer(
     """A pass of Hugging Face's Trainer over the same ids."""
     import tempfile
 
-    import torch
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     data = small(task, examples)
-    encoded, labels = data.encoded("train"), data.labelled.task.options["labels"]
-    items = [
-        {
-            "input_ids": encoded.tokens[first:end].tolist(),
-            "token_type_ids": encoded.token_types[first:end].tolist(),
-            "labels": int(encoded.per_example["labels"][i]),
-        }
-        for i, (first, end) in enumerate(zip(encoded.offsets[:-1], encoded.offsets[1:], strict=True))
-    ]
+    labels = data.labelled.task.options["labels"]
+    items = items_of(data.encoded("train"), "classification")
     if what == "prediction" and not padded:
         items.sort(key=lambda item: -len(item["input_ids"]))
 
-    def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        length = task.length if padded else max(len(item["input_ids"]) for item in batch)
-        pad = lambda name, empty: torch.tensor([item[name] + [empty] * (length - len(item[name])) for item in batch])
-        ids, lengths = pad("input_ids", data.tokenizer.pad_id), [len(item["input_ids"]) for item in batch]
-        return {
-            "input_ids": ids,
-            "token_type_ids": pad("token_type_ids", 0),
-            "attention_mask": (torch.arange(length)[None] < torch.tensor(lengths)[:, None]).long(),
-            "labels": torch.tensor([item["labels"] for item in batch]),
-        }
-
+    padded_batch = functools.partial(collate, pad_id=data.tokenizer.pad_id, length=task.length if padded else 0)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(task.init_from, num_labels=len(labels))
-    arguments = transformers.TrainingArguments(
-        output_dir=tempfile.mkdtemp(),
-        per_device_train_batch_size=task.batch_size,
-        per_device_eval_batch_size=PREDICTED_AT_ONCE,
-        num_train_epochs=1,
-        learning_rate=task.learning_rate,
-        weight_decay=0.01,
-        warmup_steps=0.1,
-        train_sampling_strategy="random" if padded else "group_by_length",
-        bf16=bf16,
-        torch_compile=compiled,
-        use_cpu=not torch.cuda.is_available(),
-        save_strategy="no",
-        logging_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-    )
-    run = transformers.Trainer(model, arguments, data_collator=collate, train_dataset=items)
-    run.remove_callback(transformers.PrinterCallback)
+    sampling = "random" if padded else "group_by_length"
+    others = {"train_sampling_strategy": sampling, "bf16": bf16, "torch_compile": compiled, "num_train_epochs": 1}
+    run = make(model, task, items, padded_batch, Path(tempfile.mkdtemp()), **others)
 
     def turn() -> float:
         if what == "training":

@@ -37,7 +37,7 @@ from configuration.foreign import FormatError
 from configuration.variants import ConfigError, Variant
 from data_pipeline import checkpoint_tokenizer
 from data_pipeline.errors import DataError
-from data_pipeline.labelled import Record, open_records
+from data_pipeline.labelled import Record, digest, open_records
 from data_pipeline.tokenizers import Tokenizer
 
 SUMMARY = "scores.json"
@@ -126,12 +126,8 @@ def check_same_encoder(tuning: FineTuning, workdir: Path) -> None:
 
 def records_hash(data: LabelledSet | LabelledSets) -> str:
     """A hash of every record of every split."""
-    digest = hashlib.sha256()
-    for own in data.sets.values():
-        for split, records in own.records.items():
-            for record in records:
-                digest.update(json.dumps([split, record.values], default=str, sort_keys=True).encode())
-    return digest.hexdigest()
+    splits = [named for own in data.sets.values() for named in own.records.items()]
+    return digest([split, record.values] for split, records in splits for record in records)
 
 
 def opened(tuning: FineTuning, workdir: Path) -> tuple[LabelledSet | LabelledSets, list[str]]:

@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 
 from bert_jax.embedding import flow as flows
-from bert_jax.embedding import vector_file
+from bert_jax.embedding import unit, vector_file
 from bert_jax.runtime import compilation_cache
 from configuration import cli
 
@@ -51,7 +51,7 @@ def main() -> dict[str, Any]:
         while file.done < len(vectors):
             block = flows.apply(flow, vectors[file.done : file.done + flows.BLOCK])
             if f.normalise:
-                block = block / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12)
+                block = unit(block)
             file.write(block)
     print(f"{output}: {len(vectors):,} vectors of {vectors.shape[1]}")
     return figures

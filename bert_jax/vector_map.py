@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from bert_jax.embedding import vector_file
+from bert_jax.embedding import unit, vector_file
 from bert_jax.metrics import need
 from bert_jax.report import write_report
 from bert_jax.reporting.vector_map import FILE
@@ -63,9 +63,8 @@ def layout(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     """vectors [n, D] → places [n, 2] between 0 and 1, near vectors, by their cosine, near each other."""
     from sklearn.manifold import TSNE
 
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    perplexity = min(PERPLEXITY, (len(unit) - 1) / 3)
-    found = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(unit)
+    perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
+    found = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(unit(vectors))
     low, high = found.min(0), found.max(0)
     return (found - low) / np.maximum(high - low, 1e-12)
 

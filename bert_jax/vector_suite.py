@@ -8,7 +8,6 @@ how vectors are read, of all models alike; what an encoder's folder says holds w
 a set's name is for that set: --config.sick_relatedness.source.test=FILE.
 """
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ from configuration import cli
 from configuration import flags as config_flags
 from configuration.foreign import FormatError
 from configuration.variants import ConfigError, load, nearest
-from data_pipeline.labelled import Record
+from data_pipeline.labelled import Record, digest
 
 TABLE, TEXT = "table.json", "table.txt"
 
@@ -94,9 +93,9 @@ def run(
         weights = embed.fingerprint(embedder)
         for each, evaluation, records in opened:
             print(f"{model}: {each.name}", file=sys.stderr, flush=True)
-            facts = {"model": weights, "set": config_flags.to_dict(each), "records": records_hash(records)}
-            digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-            done = workdir / "figures" / f"{each.name}-{digest}.json"
+            said = digest([record.where, record.values] for record in records)  # files are sets of STS
+            facts = {"model": weights, "set": config_flags.to_dict(each), "records": said}
+            done = workdir / "figures" / f"{each.name}-{digest([facts])[:16]}.json"
             if not done.exists():
                 done.parent.mkdir(parents=True, exist_ok=True)
                 cli.write_json(done, evaluation.evaluate(embedder, records))
@@ -105,14 +104,6 @@ def run(
     cli.write_json(workdir / TABLE, table)
     cli.write_text(workdir / TEXT, describe(table))
     return table
-
-
-def records_hash(records: Sequence[Record]) -> str:
-    """A hash of what the records say, and of their files, which are sets of STS."""
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(json.dumps([record.where, record.values], default=str, sort_keys=True).encode())
-    return digest.hexdigest()
 
 
 def describe(table: Mapping[str, Any]) -> str:

@@ -83,9 +83,8 @@ def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
             return fail(str(error))
         raise
     except KeyboardInterrupt:
-        exec(
-            ""
-        )  # after Ctrl-C within an exec, such as a dataclass's, Python would end by the signal: until the next exec
+        # After Ctrl-C within an exec, such as a dataclass's, Python would end by the signal: until the next exec.
+        exec("")
         print(early.SAID, file=sys.stderr)
         return STOPPED
     finally:

@@ -20,7 +20,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +123,7 @@ def made_already(data: Data, output: str | Path) -> Store | None:
         return None
     store = Store.open(output)
     made, wanted = store.manifest.made.get("data", {}), description(data)
-    different = [name for name in wanted if made.get(name) != wanted[name]]
-    if different:
-        name = different[0]
-        raise DataError(
-            f"{output} was prepared with data.{name}={_short(made.get(name))}, not {_short(wanted[name])};"
-            " give another output or remove it"
-        )
+    _check_made(output, made, wanted, "data.{}=")
     check_dependencies(store, data)
     if (sources := _still_there(data)) is not None:
         check_inputs(store, sources)
@@ -153,13 +147,17 @@ def check_dependencies(store: Store, data: Data) -> None:
     except variants.ConfigError:  # one of them is not here: the store is all there is
         return
     made = store.manifest.made.get("depends_on", {})
-    different = [name for name in wanted if made.get(name) != wanted[name]]
-    if different:
-        name = different[0]
-        raise DataError(
-            f"{store.path} was prepared with {name} of {_short(made.get(name))}, not {_short(wanted[name])};"
-            " give another output or remove it"
-        )
+    _check_made(store.path, made, wanted, "{} of ")
+
+
+def _check_made(output: Any, made: Mapping[str, Any], wanted: Mapping[str, Any], named: str) -> None:
+    """Raises DataError for the first value that a store was not made with."""
+    for name, value in wanted.items():
+        if made.get(name) != value:
+            raise DataError(
+                f"{output} was prepared with {named.format(name)}{_short(made.get(name))}, not {_short(value)};"
+                " give another output or remove it"
+            )
 
 
 def check_inputs(store: Store, sources: list[Source]) -> None:

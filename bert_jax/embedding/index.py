@@ -4,14 +4,14 @@ It holds a copy of the vectors, in memory. Where exact scores of all vectors are
 """
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bert_jax.embedding import unit
 from bert_jax.embedding.search import Score
-from configuration.files import named
+from configuration.files import atomic_write
 from configuration.variants import ConfigError
 from data_pipeline.errors import DataError
 
@@ -74,14 +74,8 @@ def opened(path: Path, vectors: np.ndarray, score: Score = "cosine") -> Any:
 
     if not path.exists():
         index = build(vectors, score)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
-        try:
-            with named(path):
-                temporary.touch()
-            faiss.write_index(index, str(temporary))
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_write(path, durable=False) as file:
+            faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
         return index
     try:
         index = faiss.read_index(str(path))
@@ -100,6 +94,4 @@ def opened(path: Path, vectors: np.ndarray, score: Score = "cosine") -> Any:
 def prepared(x: np.ndarray, score: Score) -> np.ndarray:
     """Vectors whose inner products are the scores, contiguous float32."""
     x = np.ascontiguousarray(x, np.float32)
-    if score == "cosine":
-        x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    return x
+    return unit(x) if score == "cosine" else x

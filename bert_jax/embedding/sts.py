@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from bert_jax.embedding import unit
 from data_pipeline.errors import DataError
 
 _BLOCK = 1024  # vectors whose distances to all others are in memory at once
@@ -177,8 +178,7 @@ def _discounted(gains: np.ndarray) -> float:
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x, np.float64)
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+    return unit(np.asarray(x, np.float64))
 
 
 def _ranks(x: np.ndarray) -> np.ndarray:

@@ -78,8 +78,8 @@ def _normalise_backward(epsilon: float, kept: Any, gradient: jax.Array) -> tuple
     x, scale, bias, mean, inverse = kept
     rows = tuple(range(x.ndim - 1))
     normalised = lambda x: (x.astype(jnp.float32) - mean) * inverse
-    of_scale = (apart(gradient).astype(jnp.float32) * normalised(apart(x))).sum(rows)
-    of_bias = None if bias is None else apart(gradient).astype(jnp.float32).sum(rows)
+    summed = apart(gradient).astype(jnp.float32)
+    of_scale, of_bias = (summed * normalised(apart(x))).sum(rows), None if bias is None else summed.sum(rows)
     normal, gradient = normalised(x), gradient.astype(jnp.float32) * scale
     along = normal * (gradient * normal).mean(-1, keepdims=True)
     of_x = inverse * (gradient - gradient.mean(-1, keepdims=True) - along)

@@ -21,8 +21,7 @@ from bert_jax.tasks import Outputs, Task, _texts, shared_out
 from bert_jax.tasks._pooling import Pooling, pooled, pooling_heads
 from configuration.variants import use
 from data_pipeline.batches.labelled_rows import Encoded
-from data_pipeline.errors import DataError
-from data_pipeline.labelled import Record, column
+from data_pipeline.labelled import Record, number
 from data_pipeline.tokenizers import Tokenizer
 
 
@@ -84,19 +83,3 @@ def task(
 
     find = lambda records: ()
     return Task(columns, find, encode, outputs, "example", scores, metric, answers, each, "negative error")
-
-
-def number(record: Record, label: str) -> float:
-    """A record's label.
-
-    Raises:
-      DataError: it is no finite number.
-    """
-    value = column(record, label)
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        found = float("nan")
-    if not np.isfinite(found):
-        raise DataError(f"{record.where}: {label} is {value!r}, which is no finite number")
-    return found

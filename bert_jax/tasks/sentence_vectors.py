@@ -24,11 +24,10 @@ from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, WholeBatch, normalized
 from bert_jax.tasks import Outputs, Task, _texts
 from bert_jax.tasks.classification import find_labels, label_numbers
-from bert_jax.tasks.regression import number
 from configuration import variants
 from configuration.variants import ConfigError, Variant, require, use
 from data_pipeline.batches.labelled_rows import Encoded
-from data_pipeline.labelled import Record, check_text
+from data_pipeline.labelled import Record, check_text, number
 from data_pipeline.tokenizers import Tokenizer
 
 PROJECTION = "projection"  # the part that `dense` adds

@@ -6,8 +6,11 @@ when a dev split is made; elsewhere it is the column with the longest texts.
 """
 
 import collections
+import hashlib
+import json
+import math
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from configuration import variants
@@ -80,6 +83,31 @@ def column(record: Record, name: str) -> Any:
     if name not in record.values:
         raise ConfigError(f"{record.where} has no column {name!r}{nearest(name, record.values)}")
     return record.values[name]
+
+
+def number(record: Record, name: str, remedy: str = "") -> float:
+    """A record's number; `remedy` ends the message where there is none.
+
+    Raises:
+      ConfigError: it has no such column.
+      DataError: the value is no finite number.
+    """
+    value = column(record, name)
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise DataError(f"{record.where}: {name} is {value!r}, which is no finite number{remedy}")
+    return found
+
+
+def digest(values: Iterable[Any]) -> str:
+    """A hash of what records say, or of other values that JSON can hold, in their order."""
+    found = hashlib.sha256()
+    for value in values:
+        found.update(json.dumps(value, default=str, sort_keys=True).encode())
+    return found.hexdigest()
 
 
 def check_text(record: Record, name: str) -> str:

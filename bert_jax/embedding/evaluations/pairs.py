@@ -7,8 +7,7 @@ import numpy as np
 from bert_jax.embedding import sts
 from bert_jax.embedding.evaluations import Embed, Evaluation, distinct
 from configuration.variants import require
-from data_pipeline.errors import DataError
-from data_pipeline.labelled import Record, check_text, column
+from data_pipeline.labelled import Record, check_text, column, number
 
 
 def build(
@@ -50,13 +49,6 @@ def grade(record: Record, score: str, positive: str) -> float:
     Raises:
       DataError: it is no finite number.
     """
-    value = column(record, score)
     if positive:
-        return float(str(value) == positive)
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        found = float("nan")
-    if not np.isfinite(found):
-        raise DataError(f"{record.where}: {score} is {value!r}, which is no finite number; see leave_out_unscored")
-    return found
+        return float(str(column(record, score)) == positive)
+    return number(record, score, "; see leave_out_unscored")

@@ -327,15 +327,19 @@ class BertJaxForPreTraining(BertJaxPreTrainedModel):
         )
 
 
-class BertJaxForSequenceClassification(BertJaxPreTrainedModel):
-    """Classes of a text; a number, with one label."""
+class BertJaxClassifier(BertJaxPreTrainedModel):
+    """The encoder, and logits of what comes out of it."""
 
-    def __init__(self, config):
+    def __init__(self, config, outputs=None):
         super().__init__(config)
         self.encoder = BertJaxModel(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.classifier = dense(config, config.hidden_size, config.num_labels)
+        self.classifier = dense(config, config.hidden_size, outputs or config.num_labels)
         self.post_init()
+
+
+class BertJaxForSequenceClassification(BertJaxClassifier):
+    """Classes of a text; a number, with one label."""
 
     def forward(self, input_ids, attention_mask=None, token_type_ids=None, labels=None, **options):
         out = self.encoder(input_ids, attention_mask, token_type_ids, **options)
@@ -350,14 +354,7 @@ class BertJaxForSequenceClassification(BertJaxPreTrainedModel):
         )
 
 
-class BertJaxForTokenClassification(BertJaxPreTrainedModel):
-    def __init__(self, config):
-        super().__init__(config)
-        self.encoder = BertJaxModel(config)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.classifier = dense(config, config.hidden_size, config.num_labels)
-        self.post_init()
-
+class BertJaxForTokenClassification(BertJaxClassifier):
     def forward(self, input_ids, attention_mask=None, token_type_ids=None, labels=None, **options):
         out = self.encoder(input_ids, attention_mask, token_type_ids, **options)
         logits = self.classifier(self.dropout(out.last_hidden_state))
@@ -392,13 +389,9 @@ class BertJaxForQuestionAnswering(BertJaxPreTrainedModel):
         )
 
 
-class BertJaxForMultipleChoice(BertJaxPreTrainedModel):
+class BertJaxForMultipleChoice(BertJaxClassifier):
     def __init__(self, config):
-        super().__init__(config)
-        self.encoder = BertJaxModel(config)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.classifier = dense(config, config.hidden_size, 1)
-        self.post_init()
+        super().__init__(config, outputs=1)
 
     def forward(self, input_ids, attention_mask=None, token_type_ids=None, labels=None, **options):
         """input_ids [examples, candidates, length]"""
