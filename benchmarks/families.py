@@ -83,10 +83,11 @@ def step_seconds(name: str, config: Config) -> float:
 def _pace(config: Config, times: int = 6, steps: int = 10) -> float:
     import jax
 
-    from bert_jax.runtime import sharding
+    from bert_jax.runtime import precision, sharding
     from bert_jax.training.state import init_state
     from bert_jax.training.step import jit_train_step
 
+    config = precision.settled(config)
     store, mesh = Store.open(config.data.store), sharding.make_mesh(config.mesh)
     objective = setup.make_objective(config, store)
     update = jit_train_step(config, config.phases[0], objective, mesh)

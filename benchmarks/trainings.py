@@ -95,8 +95,9 @@ def trained(name: str, config: Config) -> dict[str, Any]:
     except TrainingError as error:
         figures = {"name": name, "eval_loss": None, "note": str(error)}
     else:
-        objective = mlm.build(config.model, vocabulary_of(store), mask_rate=0.15)
-        on_rows = dataclasses.replace(config, data=dataclasses.replace(config.data, rows=ROWS))
+        model = dataclasses.replace(config.model, dtype="float32")  # whatever the training computed in
+        objective = mlm.build(model, vocabulary_of(store), mask_rate=0.15)
+        on_rows = dataclasses.replace(config, model=model, data=dataclasses.replace(config.data, rows=ROWS))
         evaluation = at_masks(on_rows, store, objective)(restore_params(folder)[1])
         figures = {"name": name, **evaluation, "train_loss": last["loss"], "train_seconds": last["train_seconds"]}
     figures["cpu_seconds"] = time.process_time() - started
