@@ -69,7 +69,7 @@ def read(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     """A saved configuration with the defaults of fields that are newer than it."""
     try:
         return to_dict(from_dict(configs.Config, tree))
-    except ConfigError:  # fields that are no more: they are shown as a change
+    except ConfigError:  # fields that no longer exist: they are shown as a change
         return tree
 
 

@@ -1,6 +1,6 @@
 """Checkpoints through Orbax: state, configuration, store fingerprint and checksums; asynchronous, restored on any mesh.
 
-The state's step is all that data, masks and dropout need to go on exactly: each is a pure function of it.
+The step is all that data, masks and dropout need to resume exactly: each is a pure function of it.
 A checkpoint that cannot be read, or that reads otherwise than it was saved, is set aside for the one before.
 """
 
@@ -108,7 +108,7 @@ class Checkpointer:
         """The newest whole state, laid out as `abstract` says; None where there is none.
 
         Args:
-          accept_changes: go on though the configuration or the store is another, if the arrays are the same ones.
+          accept_changes: resume although the configuration or the store differs, if the arrays are the same.
 
         Raises:
           ConfigError: it comes from another configuration or another store.
@@ -256,7 +256,7 @@ def written_in(workdir: Path, checkpoints: str | None = None) -> tuple[epath.Pat
     """Where the checkpoints of a work folder are, and the steps of those that there are.
 
     Args:
-      checkpoints: where they are, as the user names it; empty for within the work folder, which may be a stranger's;
+      checkpoints: where they are, as the user names it; empty for within the work folder, which may be untrusted;
         None for wherever its configuration says.
 
     Raises:
