@@ -68,8 +68,8 @@ def plan(counts: Sequence[int], lengths: Sequence[int], width: int) -> dict[int,
     """Which texts, of `counts` tokens each, share a row: the rows of each length.
 
     The longest text that is left opens a row, and the longest ones that fit fill it. Of the possible row lengths it
-    gets the one with the least work per token, attention included. A row's pattern of lengths is repeated while there are
-    texts for it, so that a million texts are planned in a second.
+    gets the one with the least work per token, attention included. A row's pattern of lengths is repeated while there
+    are texts for it, so that a million texts are planned in a second.
     """
     left: dict[int, list[int]] = {}
     for text in reversed(range(len(counts))):
