@@ -166,7 +166,7 @@ def vectors_of(opened: folder.Opened) -> Readout:
     plain = readouts.chosen(opened.readout, opened.model, f.pooling, normalised=False)
     encoder = Encoder(opened.model, opened.params, opened.tokenizer)
     if encoder.tokenizer is None:
-        raise FormatError(f"{f.workdir} has no tokenizer, so there is no way from text to its ids")
+        raise FormatError(f"{f.workdir} has no tokenizer, so text cannot be tokenized")
     embedder, stream = encoder.embedder(plain), texts.read()
     chunks = iter(lambda: list(itertools.islice(stream, CHUNK)), [])
     fitted = whitening.fit(map(embedder, chunks), f.dimensions, f.fit, about={"file": f.whiten})

@@ -88,7 +88,7 @@ def open_embedder(path: str = "") -> Embedder:
     f, path = cli.FLAGS, path or cli.FLAGS.model
     encoder = load(Path(path), f.store, f.checkpoints)
     if encoder.tokenizer is None:
-        raise FormatError(f"{path} has no tokenizer, so there is no way from text to its ids")
+        raise FormatError(f"{path} has no tokenizer, so text cannot be tokenized")
     read = readouts.chosen(encoder.readout, encoder.config, f.pooling, f.normalise, dimensions=f.dimensions)
     devices = jax.local_devices()
     mesh = sharding.make_mesh(Mesh(), devices) if len(devices) > 1 else None

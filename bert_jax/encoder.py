@@ -135,7 +135,7 @@ class Encoder:
           ConfigError: an unknown pooling, a wrong number of weights, or more dimensions than there are.
         """
         if self.tokenizer is None:
-            raise ValueError("the encoder's folder has no tokenizer, so there is no way from text to its ids")
+            raise ValueError("the encoder's folder has no tokenizer, so text cannot be tokenized")
         asked = (pooling, normalise, layer_weights, dimensions, batch_size, dtype)
         if asked not in self._embedders:
             read = readouts.chosen(self.readout, self.config, pooling, normalise, layer_weights, dimensions)

@@ -171,4 +171,4 @@ def _mean_loss(workdir: Path, after: float, until: float) -> float | None:
 def _last_words(workdir: Path) -> str:
     """The last line that the trial's processes wrote."""
     lines = (workdir / "output.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return (lines or ["it ended without a word"])[-1].removeprefix("error: ")
+    return (lines or ["it ended without output"])[-1].removeprefix("error: ")

@@ -78,7 +78,7 @@ def build(
                 new["embeddings/task_type/embedding"] = jnp.zeros((model.task_types, model.width))
         else:
             raise ConfigError(
-                f"config.model.init is 'neighbours', which knows no {model.positions.name!r} positions: "
+                f"config.model.init is 'neighbours', which does not support {model.positions.name!r} positions: "
                 "set --config.model.init=normal"
             )
         return replaced(params, new)
@@ -97,8 +97,8 @@ def check(model: Model, columns: int) -> None:
         return
     if model.embedding_width or model.sharing in ("all", "attention"):
         raise ConfigError(
-            "config.model.init is 'neighbours', which with absolute positions knows neither factorised embeddings nor "
-            "shared attention: set --config.model.init=normal"
+            "config.model.init is 'neighbours', which with absolute positions supports neither factorised embeddings "
+            "nor shared attention: set --config.model.init=normal"
         )
     if columns % 2 or not 2 <= columns < model.width:
         raise ConfigError(
