@@ -1,9 +1,9 @@
-"""Going back: what the training loop does when updates fail, and what is remembered of it.
+"""Roll-backs: what the training loop does when updates fail, and what the state keeps of it.
 
 After `guard.roll_back_after` updates skipped in a row the run goes back to the newest regular checkpoint before them
 and leaves out the rows read since (Chowdhery et al. 2022, arXiv 2204.02311, section 5.1). How many rows it leaves out
-is part of the train state. An interrupted run therefore goes on exactly: from a checkpoint before the roll-back it
-meets the same updates and goes back alike, from one after it the rows are left out.
+is part of the train state. An interrupted run therefore resumes exactly: from a checkpoint before the roll-back it
+makes the same updates and goes back too, from one after it the rows are left out.
 """
 
 import math
@@ -23,7 +23,7 @@ LAG, TOGETHER = 2, 10  # steps that reading is behind the devices, and that are 
 
 
 class TrainingError(ValueError):
-    """A run that cannot go on. The message names the step, what is wrong and the remedy."""
+    """A run that cannot continue. The message names the step, what is wrong and the remedy."""
 
 
 class GoBack(Exception):
@@ -41,7 +41,7 @@ class Watch(Hook):
     """
 
     def __init__(self, guard: Guard, at: Sequence[int]):
-        """`at`: every so many steps all updates so far are looked at, as at the last one; 0 for never."""
+        """`at`: at multiples of this step, and at the last one, all updates so far are checked; 0 for never."""
         self._guard, self._at = guard, [every for every in at if every]
         self._waiting: list[tuple[int, dict[str, jax.Array]]] = []
 
@@ -141,6 +141,6 @@ def skipped_rows(state: State, phase: int) -> int:
 
 
 def laid_out_as(value: Any, like: jax.Array) -> jax.Array:
-    """The same number on every device, where `like` lies."""
+    """The same number on every device of `like`."""
     array = np.asarray(value)
     return jax.make_array_from_callback(array.shape, like.sharding, lambda index: array[index])
