@@ -25,7 +25,7 @@ def encode(
 
     Args:
       columns: one text, or two.
-      truncation: how a text that is too long is truncated: its head, its tail or both are kept, or it is read in windows
+      truncation: how long texts are truncated: their head, their tail or both are kept, or they are read in windows
         that are `stride` tokens apart, each an example of its own. Of a pair, tokens are removed from the end of the
         longer text.
 
