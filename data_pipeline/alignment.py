@@ -42,11 +42,10 @@ def _without_spaces(text: str, start: int, end: int) -> tuple[int, int]:
 def encode_words(tokenizer: Tokenizer, words: Sequence[str], joiner: str = " ") -> tuple[list[int], np.ndarray]:
     """The ids of a sentence that is given as words, and the word that each piece belongs to.
 
-    The ids are those of the whole sentence. A piece belongs to the word
-    of its first visible character, a space alone to the word after it. So a piece over several words, as some
-    tokenizers have where nothing stands between words, belongs to the first of them, and the others may have no
-    piece; nor has a word that normalisation removes, such as "" or a control character. Their tags cannot be trained,
-    and their predictions are the caller's to choose.
+    The ids are those of the whole sentence. A piece belongs to the word of its first visible character, a space alone
+    to the word after it. So a piece over several words, as some tokenizers have where nothing stands between words,
+    belongs to the first of them, and the others may have no piece; nor has a word that normalisation removes, such as
+    "" or a control character. Their tags cannot be trained, and their predictions are the caller's to choose.
 
     Args:
       joiner: what stands between two words: a space, or "" for Chinese and other languages without spaces.

@@ -5,8 +5,8 @@ in each epoch, as is the order of the rows. So every epoch has the same number o
 a batch is a pure function of (examples, length, seed, step).
 
 An example of C candidates takes C rows side by side, a stack: each row of a stack holds one candidate of each of the
-stack's examples, and all candidates of an example begin at the same position. So each candidate can fill a
-row, and a loss over an example's candidates reads one stack.
+stack's examples, and all candidates of an example begin at the same position. So each candidate can fill a row, and a
+loss over an example's candidates reads one stack.
 """
 
 import functools
