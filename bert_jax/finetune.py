@@ -140,7 +140,7 @@ def opened(tuning: FineTuning, workdir: Path) -> tuple[LabelledSet | LabelledSet
         raise ConfigError("there is no encoder to fine-tune: give --init_from=, any folder that bert_jax.load opens")
     tokenizer = folder.read_tokenizer(Path(tuning.init_from))
     if tokenizer is None:
-        raise FormatError(f"{tuning.init_from} has no tokenizer, without which no text can be read")
+        raise FormatError(f"{tuning.init_from} has no tokenizer, so text cannot be tokenized")
     if not tuning.beside:
         labelled = Labelled(tuning.source, tuning.task, tuning.dev_share, tuning.packed)
         return opened_set(tuning, labelled, tokenizer, workdir)

@@ -93,7 +93,7 @@ def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool
     cli.write_json(workdir / "summary.json", figures)
     write_report(workdir)
     if failures:
-        print(f"all but what failed is in {workdir}, report.html too", file=sys.stderr)
+        print(f"everything except what failed is in {workdir}, with report.html", file=sys.stderr)
         raise failures[0]
     print(farewell(workdir, store.path, figures, config.examples))
     return figures
@@ -175,7 +175,7 @@ def farewell(workdir: Path, store: Path, figures: dict[str, Any], examples: Sequ
 
   {workdir}/report.html      curves, data, evaluation, examples: open it in a browser
   {workdir}/huggingface/     opens with transformers' {auto} and AutoTokenizer
-  {workdir}/checkpoints/     to go on from
+  {workdir}/checkpoints/     to resume from
   {workdir}/tensorboard/     the curves for TensorBoard
   {store}/           the tokenised text
 

@@ -174,7 +174,7 @@ class Sweep:
                     study.set_user_attr(name, value)
                 elif study.user_attrs[name] != value:
                     raise ConfigError(
-                        f"--workdir={self.workdir} holds a sweep with another {name}: set it back, or take another"
+                        f"--workdir={self.workdir} holds a sweep with another {name}: restore it, or give another one"
                     )
             for point in itertools.product(*self.grid.values()) if self.grid else ():
                 study.enqueue_trial(dict(zip(self.grid, point, strict=True)), skip_if_exists=True)

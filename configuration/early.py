@@ -10,7 +10,7 @@ import sys
 from types import FrameType
 
 STOPPED = 130  # the exit code of a run that Ctrl-C or SIGTERM stopped and that resumes when run again
-SAID = "stopped; run the same command again to go on"
+SAID = "stopped; run the same command again to resume"
 
 
 def begin() -> None:

@@ -36,7 +36,7 @@ def understood(name: object) -> Iterator[None]:
         if is_ours(error):
             raise
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        raise FormatError(f"{name} is damaged, or not what has this name: {reason:.200}") from error
+        raise FormatError(f"{name} is damaged, or a file of another kind: {reason:.200}") from error
 
 
 def why_not_read(file: Path, most: float = math.inf) -> str:

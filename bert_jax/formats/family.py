@@ -167,9 +167,7 @@ def common_model(settings: Settings, **changes: Any) -> config.Model:
         ("position_embedding_type", "absolute"),
     ):
         if settings.get(name, wanted) not in (wanted, None):
-            raise FormatError(
-                f"{name}={settings[name]!r} in config.json is not an encoder this project has: {wanted!r} is"
-            )
+            raise FormatError(f"{name}={settings[name]!r} in config.json is not supported; only {wanted!r} is")
     activation = settings.get("hidden_act", "gelu")
     if activation not in ACTIVATIONS:
         raise FormatError(f"hidden_act={activation!r} in config.json is none of {', '.join(ACTIVATIONS)}")

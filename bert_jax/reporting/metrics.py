@@ -154,7 +154,7 @@ def _whole_lines(path: Path) -> list[bytes]:
         if _is_record(line):
             continue
         if number < len(lines):
-            raise DataError(f"{path}, line {number} is not a JSON object with a step; delete that line to go on")
+            raise DataError(f"{path}, line {number} is not a JSON object with a step; delete that line to resume")
         lines.pop()
     return lines
 

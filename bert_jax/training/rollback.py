@@ -71,8 +71,8 @@ class Watch(Hook):
             elif not all(map(np.isfinite, values.values())):
                 what = " and ".join(f"the {name.replace('_', ' ')} is {values[name]}" for name in wanted)
                 raise TrainingError(
-                    f"step {number}: {what}; checkpoints of earlier steps are as they were. Into another --workdir, "
-                    "lower config.phases.*.learning_rate, or skip such updates: --config.guard.on=true"
+                    f"step {number}: {what}; checkpoints of earlier steps are kept. Train into another --workdir with "
+                    "a lower config.phases.*.learning_rate, or skip such updates: --config.guard.on=true"
                 )
 
 
@@ -106,7 +106,7 @@ def go_back(
     if done >= guard.most_roll_backs:
         raise TrainingError(
             f"{in_a_row}, and the run has gone back {done} times already (config.guard.most_roll_backs); the newest "
-            "checkpoint is whole. Into another --workdir, lower config.phases.*.learning_rate or look at the text"
+            "checkpoint is whole. Train into another --workdir with a lower learning_rate, or check the text"
         )
     checkpoints.forget_after(newest_regular(first - 1, config.checkpoints))
     before, step, _ = begin()
