@@ -1,4 +1,4 @@
-"""Compiles the real train step for a TPU slice on a machine without one: what it needs, and how fast it should be.
+"""Compiles the real train step for a TPU slice on a machine without one: its memory, collectives and projected time.
 
     python -m bert_jax.compile_tpu --config=configs/bert_large.py --topology=v5e:4x4
     python -m bert_jax.compile_tpu --config=configs/bert_large.py --topology=v5e:4x4,v6e:4x4,v4:2x2x4 --batch_size=512
@@ -253,7 +253,7 @@ def speed(program: Program, chip: Chip, config: Config, flops: float) -> dict[st
 
 
 def find_largest_batch(config: Config, topology: str, phase: int = -1) -> dict[str, Any]:
-    """The figures at the largest batch that fits, to within an eighth: in whole rows a device that holds rows."""
+    """The figures at the largest batch that fits, to within an eighth; each device that holds rows gets whole ones."""
     mesh = sharding.make_mesh(config.mesh, topology_devices(topology))
     copies = sharding.batch_shards(mesh)
     figures: dict[int, dict[str, Any]] = {}

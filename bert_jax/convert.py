@@ -106,7 +106,7 @@ def export(
       output: a folder that is not there, is empty, or holds an earlier export.
       family: a file of bert_jax/formats/families; if not given, the one the encoder came from, or the first that
         expresses it.
-      part: another encoder that the objective of a work folder trains beside the model, in its stead.
+      part: another encoder that the objective of a work folder trains, to export instead of the model.
       step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
       store, checkpoints: of a work folder, where they are outside it.
       vectors: how vectors are read, for a folder of sentence-transformers, which holds the encoder without heads; if
@@ -160,13 +160,13 @@ def vectors_of(opened: folder.Opened) -> Readout:
     if f.fit == "flow":
         raise FormatError(
             "--fit=flow: sentence-transformers has no module for a flow; give --fit=whitening, or make vectors with "
-            "bert_jax.embed and let them through `python -m bert_jax.flow`"
+            "bert_jax.embed and pass them through `python -m bert_jax.flow`"
         )
     texts = open_texts(Path(f.whiten), f.column)
     plain = readouts.chosen(opened.readout, opened.model, f.pooling, normalised=False)
     encoder = Encoder(opened.model, opened.params, opened.tokenizer)
     if encoder.tokenizer is None:
-        raise FormatError(f"{f.workdir} has no tokenizer, so there is no way from text to its ids")
+        raise FormatError(f"{f.workdir} has no tokenizer, so text cannot be tokenized")
     embedder, stream = encoder.embedder(plain), texts.read()
     chunks = iter(lambda: list(itertools.islice(stream, CHUNK)), [])
     fitted = whitening.fit(map(embedder, chunks), f.dimensions, f.fit, about={"file": f.whiten})
@@ -209,7 +209,7 @@ def part_of(opened: folder.Opened, part: str) -> folder.Opened:
 
 
 def exchanged(opened: folder.Opened) -> tuple[Params, list[str]]:
-    """The parts that PyTorch's layout has names for, and those that are the objective's own and have none."""
+    """The parts that PyTorch's layout has names for, and the objective's own parts, which have none."""
     known = bert.encoder_parts(opened.model).keys() | set(names("bert_jax.modeling.heads"))
     known |= {path.split("/")[0] for path in opened.names}
     return {name: part for name, part in opened.params.items() if name in known}, sorted(opened.params.keys() - known)
@@ -231,10 +231,10 @@ def import_(source: Path, output: Path) -> folder.Opened:
 
 @contextlib.contextmanager
 def written_whole(output: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `output` when the block ends well, and vanishes when it does not.
+    """A temporary folder that replaces `output` when the block succeeds, and is removed when it fails.
 
     Raises:
-      FormatError: `output` holds something else than what replaces it.
+      FormatError: `output` holds something other than an earlier export.
     """
     output = output.absolute()
     temporary, replaced = (output.with_name(f".{output.name}.{kind}.{os.getpid()}") for kind in ("new", "old"))

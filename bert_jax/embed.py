@@ -3,8 +3,8 @@
     python -m bert_jax.embed --model=runs/demo --input=sentences.txt --output=vectors.npy
     python -m bert_jax.embed --model=DIR --input=corpus.jsonl --column=abstract --output=vectors.parquet
 
-Row i of the output is the vector of text i: of a line, or of a record of JSON-lines or Parquet. The same command goes
-on where an earlier one was stopped or killed, and ends with the same bytes.
+Row i of the output is the vector of text i: of a line, or of a record of JSON-lines or Parquet. The same command
+resumes an earlier one that was stopped or killed, and ends with the same bytes.
 """
 
 import hashlib
@@ -50,9 +50,9 @@ def readout_flags() -> None:
         "pooling", "", "cls, mean, max, first_last, …; if not given, what the model's folder says, or mean."
     )
     flags.DEFINE_bool("normalise", None, "Vectors of length 1; if not given, what the folder says, or yes.")
-    flags.DEFINE_integer("dimensions", 0, "The first so many numbers of each vector; 0 for all.", lower_bound=0)
+    flags.DEFINE_integer("dimensions", 0, "Keep this many leading dimensions of each vector; 0 for all.", lower_bound=0)
     flags.DEFINE_integer(
-        "batch_size", 0, "Rows of the longest kind that a device encodes at once; 0 for what suits it.", lower_bound=0
+        "batch_size", 0, "Rows of the longest length that a device encodes at once; 0 for a default.", lower_bound=0
     )
     flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the matrix products.")
 
@@ -88,7 +88,7 @@ def open_embedder(path: str = "") -> Embedder:
     f, path = cli.FLAGS, path or cli.FLAGS.model
     encoder = load(Path(path), f.store, f.checkpoints)
     if encoder.tokenizer is None:
-        raise FormatError(f"{path} has no tokenizer, so there is no way from text to its ids")
+        raise FormatError(f"{path} has no tokenizer, so text cannot be tokenized")
     read = readouts.chosen(encoder.readout, encoder.config, f.pooling, f.normalise, dimensions=f.dimensions)
     devices = jax.local_devices()
     mesh = sharding.make_mesh(Mesh(), devices) if len(devices) > 1 else None
@@ -102,11 +102,11 @@ def facts() -> dict[str, Any]:
 
 
 def embed_file(embedder: Embedder, texts: Texts, output: Path, facts: dict[str, Any], chunk: int = CHUNK) -> int:
-    """Writes the vectors of all texts; gives how many were there before.
+    """Writes the vectors of all texts; returns how many were there before.
 
     Args:
       facts: what the vectors depend on beside the embedder and the texts.
-      chunk: texts that are packed and written together; on it depends which texts share a row.
+      chunk: texts that are packed and written together; it determines which texts share a row.
 
     Raises:
       DataError: a text that cannot be read, or fewer of them than there were at first.
@@ -136,7 +136,7 @@ def in_chunks(texts: Iterator[str], size: int) -> Iterator[list[str]]:
 
 
 def fingerprint(embedder: Embedder) -> str:
-    """Of all that makes a vector of a text: weights, configuration, tokenizer, readout."""
+    """A hash of all that determines a text's vector: weights, configuration, tokenizer, readout."""
     hashed = hashlib.blake2b(digest_size=16)
     dense = [step for step in embedder.readout.steps if isinstance(step, readouts.Dense)]
     for leaf in jax.tree.leaves((embedder.params, [(step.kernel, step.bias) for step in dense])):

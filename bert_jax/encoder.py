@@ -115,15 +115,15 @@ class Encoder:
         dtype: Dtype | None = None,
         done: Done | None = None,
     ) -> np.ndarray:
-        """The vectors of texts, of which many share a row; each as if alone, cut to `config.max_length` tokens.
+        """The vectors of texts, packed into rows but isolated from each other, cut to `config.max_length` tokens.
 
         Args:
           pooling: "cls", "mean", "max", "mean_sqrt", "weighted_mean", "last", several joined by "+", or "first_last";
             empty for what the folder says, or "mean".
           normalise: to length 1; None for what the folder says, or True.
           layer_weights: n, of the states after each layer; empty for the last layer's alone.
-          dimensions: the first so many numbers alone, normalised again; 0 for all.
-          batch_size: rows of the longest kind that are encoded at once; 0 for what suits the device.
+          dimensions: leading dimensions to keep, normalised again; 0 for all.
+          batch_size: rows of the longest length that are encoded at once; 0 for a default by device.
           dtype: of the matrix products; None for the configuration's.
           done: called with how many more texts are done.
 
@@ -132,10 +132,10 @@ class Encoder:
 
         Raises:
           ValueError: the encoder has no tokenizer.
-          ConfigError: a pooling, weights or a number of dimensions that there is not.
+          ConfigError: an unknown pooling, a wrong number of weights, or more dimensions than there are.
         """
         if self.tokenizer is None:
-            raise ValueError("the encoder's folder has no tokenizer, so there is no way from text to its ids")
+            raise ValueError("the encoder's folder has no tokenizer, so text cannot be tokenized")
         asked = (pooling, normalise, layer_weights, dimensions, batch_size, dtype)
         if asked not in self._embedders:
             read = readouts.chosen(self.readout, self.config, pooling, normalise, layer_weights, dimensions)
@@ -149,7 +149,7 @@ class Encoder:
         dtype: Dtype | None = None,
         mesh: jax.sharding.Mesh | None = None,
     ) -> Embedder:
-        """What `embed` runs, for another readout than it knows, or on several devices; arguments as there."""
+        """The embedder behind `embed`, for other readouts or several devices; arguments as there."""
         assert self.tokenizer is not None
         model = self.config if dtype is None else dataclasses.replace(self.config, dtype=dtype)
         return Embedder(model, self.params, self.tokenizer, readout, batch_size=batch_size, mesh=mesh)
@@ -163,8 +163,8 @@ def load(path: str | os.PathLike[str], store: str = "", checkpoints: str = "") -
     """Opens a work folder, a folder of ours, or a checkpoint in PyTorch's, sentence-transformers' or Google's layout.
 
     Args:
-      store, checkpoints: of a work folder whose configuration names such outside the folder: it may be a stranger's,
-        so they are opened only where they are named here too.
+      store, checkpoints: of a work folder whose configuration names paths outside the folder: it may be untrusted,
+        so they are opened only if they are named here too.
 
     Raises:
       ConfigError: there is no encoder, or what is there does not fit together; the message says what and where.
@@ -176,7 +176,7 @@ def load(path: str | os.PathLike[str], store: str = "", checkpoints: str = "") -
 def run(
     model: Model, params: dict[str, Any], tokens: jax.Array, segments: jax.Array, token_types: jax.Array
 ) -> dict[str, jax.Array | None]:
-    """All that the weights can say about rows int [B, L]."""
+    """The outputs of every head that the weights have, for rows int [B, L]."""
     batch = {
         "tokens": tokens,
         "segments": segments,

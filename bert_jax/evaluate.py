@@ -48,10 +48,10 @@ def evaluate(
     """The figures of a checkpoint, as Python numbers; losses are in nat a predicted token.
 
     Args:
-      names: evaluators to run; if not given, those of the run's configuration.
+      names: evaluators to run; by default those of the run's configuration.
       which: the checkpoint's step, or "best"; if not given, the newest.
-      store, checkpoints: where they are, as the user names them; empty for within the work folder, which may be a
-        stranger's; None for wherever its configuration says.
+      store, checkpoints: where they are, as the user names them; empty for within the work folder, which may be
+        untrusted; None for wherever its configuration says.
 
     Raises:
       ConfigError: they are not within the work folder, but should be.

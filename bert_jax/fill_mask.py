@@ -46,7 +46,7 @@ def fill_mask(encoder: Encoder, text: str, top: int = 5) -> list[list[dict[str, 
     """
     tokenizer = encoder.tokenizer
     if tokenizer is None:
-        raise FormatError("this encoder's folder has no tokenizer, so there is no way from text to its ids")
+        raise FormatError("this encoder's folder has no tokenizer, so text cannot be tokenized")
     ids = tokenizer.encode(text.replace(MASK, tokenizer.specials.mask))
     if tokenizer.mask_id not in ids:
         raise FormatError(f"--text={text!r} has no {MASK} to fill in")

@@ -2,7 +2,7 @@
 
     python -m bert_jax.finetune --config=configs/tasks/polarity.py --init_from=runs/demo --workdir=runs/polarity
 
-Run again, it goes on where it was. The work folder then holds scores.json (median, spread, every seed), report.html
+Run again, it resumes. The work folder then holds scores.json (median, spread, every seed), report.html
 and, of each seed, the checkpoint that was best on the dev examples, its predictions and its export for the library
 transformers.
 """
@@ -41,7 +41,7 @@ from data_pipeline.labelled import Record, digest, open_records
 from data_pipeline.tokenizers import Tokenizer
 
 SUMMARY = "scores.json"
-ENCODER = "encoder.json"  # what init_from held when the work folder was begun
+ENCODER = "encoder.json"  # the weights of init_from when the work folder was made
 PREDICTIONS = "predictions.jsonl"
 OF_SPLITS = ("dev_", "test_")  # first parts of the names of scores
 
@@ -66,10 +66,10 @@ def main() -> dict[str, Any]:
 
 
 def finetune(tuning: FineTuning, workdir: Path, seeds: int = 1) -> dict[str, Any]:
-    """Runs every seed, and writes and returns what they found.
+    """Runs every seed; writes and returns the results.
 
     Raises:
-      ConfigError, DataError: what the configuration names is not there or does not fit.
+      ConfigError, DataError: something that the configuration names is missing or does not fit.
     """
     data, said = opened(tuning, workdir)
     main = data.main
@@ -99,7 +99,7 @@ def finetune(tuning: FineTuning, workdir: Path, seeds: int = 1) -> dict[str, Any
 
 
 def finished(workdir: Path, asked: Mapping[str, Any], seeds: int) -> dict[str, Any] | None:
-    """What the work folder says of this very fine-tuning, if it is done."""
+    """The results in the work folder, if this same fine-tuning is done."""
     if not (workdir / SUMMARY).exists():
         return None
     figures = foreign.read_json(workdir / SUMMARY)
@@ -109,7 +109,7 @@ def finished(workdir: Path, asked: Mapping[str, Any], seeds: int) -> dict[str, A
 
 
 def check_same_encoder(tuning: FineTuning, workdir: Path) -> None:
-    """Raises ConfigError if the work folder was begun with other weights than `init_from` has now."""
+    """Raises ConfigError if the work folder was started from other weights than `init_from` has now."""
     if tuning.untrained:
         return
     digest = hashlib.sha256()
@@ -140,7 +140,7 @@ def opened(tuning: FineTuning, workdir: Path) -> tuple[LabelledSet | LabelledSet
         raise ConfigError("there is no encoder to fine-tune: give --init_from=, any folder that bert_jax.load opens")
     tokenizer = folder.read_tokenizer(Path(tuning.init_from))
     if tokenizer is None:
-        raise FormatError(f"{tuning.init_from} has no tokenizer, without which no text can be read")
+        raise FormatError(f"{tuning.init_from} has no tokenizer, so text cannot be tokenized")
     if not tuning.beside:
         labelled = Labelled(tuning.source, tuning.task, tuning.dev_share, tuning.packed)
         return opened_set(tuning, labelled, tokenizer, workdir)
@@ -188,12 +188,12 @@ def opened_set(
 
 
 def parts_of(tuning: FineTuning) -> int:
-    """Into how many parts a batch is split, by the mesh and as microbatches."""
+    """Number of parts of a batch: batch shards times microbatches."""
     return sharding.batch_shards(sharding.make_mesh(tuning.mesh)) * tuning.microbatches
 
 
 def with_rows(tuning: FineTuning, sets: Mapping[str, LabelledSet]) -> dict[str, LabelledSet]:
-    """The sets of several tasks, each with the rows of it that a row of the batch holds: at least one.
+    """The sets of several tasks, each with its number of rows in a row of the batch, at least one.
 
     A row of the batch is what one part of the mesh reads for one microbatch: each has rows of every task.
     """
@@ -270,7 +270,7 @@ def config_of(tuning: FineTuning, data: LabelledSet | LabelledSets) -> Config:
 
 
 def one_seed(tuning: FineTuning, data: LabelledSet | LabelledSets, workdir: Path) -> dict[str, Any]:
-    """Trains with one seed, scores what was best, writes predictions and export; goes on where it was."""
+    """Trains with one seed, scores the best weights, writes predictions and export; resumes if interrupted."""
     done = workdir / "evaluation.json"
     config = precision.settled(config_of(tuning, data), workdir)
     checkpoint_tokenizer.keep(data.tokenizer, workdir)
@@ -289,7 +289,7 @@ def one_seed(tuning: FineTuning, data: LabelledSet | LabelledSets, workdir: Path
 
 
 def folder_of(data: LabelledSet | LabelledSets, own: LabelledSet, workdir: Path) -> Path:
-    """Where what is found of a task stands: of the main one, or of one alone, in the work folder itself."""
+    """The folder of a task's results: for the main task, or a single one, the work folder itself."""
     return workdir if own is data.main else workdir / own.labelled.name
 
 
@@ -332,7 +332,7 @@ def read_predictions(workdir: Path, split: str) -> tuple[list[Record], list[dict
 
 
 def export(workdir: Path, output: Path, step: str, task: str = "") -> None:
-    """Writes a checkpoint's weights for transformers, or sentence-transformers; says why where they lack a class.
+    """Writes a checkpoint's weights for transformers, or sentence-transformers; logs the reason if no class fits.
 
     Args:
       task: of several tasks, the one whose head is written with the encoder.

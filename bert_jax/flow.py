@@ -1,10 +1,10 @@
-"""BERT-flow: makes vectors isotropic by an invertible map that is fit on them, or on others before.
+"""BERT-flow: makes vectors isotropic by an invertible map, fit on these or on earlier vectors.
 
     python -m bert_jax.embed --model=DIR --input=texts.txt --output=vectors.npy --normalise=false
     python -m bert_jax.flow --vectors=vectors.npy --flow=flow.npz --output=flowed.npy
 
-The flow is fit and written where --flow has no file yet, else read: vectors of queries go through the flow of the
-documents. Whitening does nearly as well (Su et al. 2021, arXiv 2103.15316), and can be exported with the encoder.
+If the file of --flow is missing, the flow is fit and written; else it is read: queries use the flow of the documents.
+Whitening does nearly as well (Su et al. 2021, arXiv 2103.15316), and can be exported with the encoder.
 """
 
 from pathlib import Path

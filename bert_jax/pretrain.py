@@ -1,10 +1,10 @@
-"""The whole way from text to a report and a PyTorch checkpoint, in one command.
+"""From text to a report and a PyTorch checkpoint, in one command.
 
     python -m bert_jax.pretrain --config=configs/demo.py --workdir=runs/demo
 
-Each stage writes its result whole or not at all, so that the same command, run again after any interruption, goes on
-where it was: prepare → train → evaluate → export → fill in masks → report. An export or an example that fails does not
-cost the report: the error ends the command once that is written.
+Each stage writes its result atomically, so that the same command, run again after any interruption, resumes: prepare →
+train → evaluate → export → fill in masks → report. An export or an example that fails does not cost the report: the
+error ends the command once that is written.
 """
 
 import contextlib
@@ -93,7 +93,7 @@ def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool
     cli.write_json(workdir / "summary.json", figures)
     write_report(workdir)
     if failures:
-        print(f"all but what failed is in {workdir}, report.html too", file=sys.stderr)
+        print(f"everything except what failed is in {workdir}, with report.html", file=sys.stderr)
         raise failures[0]
     print(farewell(workdir, store.path, figures, config.examples))
     return figures
@@ -101,7 +101,7 @@ def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool
 
 @contextlib.contextmanager
 def put_off(failures: list[Exception]) -> Iterator[None]:
-    """Keeps an error of a stage that no other needs, and says it at once too."""
+    """Prints an error of a stage that no other needs, and raises it at the end."""
     try:
         yield
     except Exception as error:
@@ -136,7 +136,7 @@ def evaluated(workdir: Path, step: int) -> dict[str, Any]:
 
 
 def total(workdir: Path) -> dict[str, float]:
-    """total_seconds of an earlier run that went the whole way in one, if there was one."""
+    """total_seconds of an earlier run that was not interrupted, if there was one."""
     path = workdir / "summary.json"
     earlier = foreign.read_json(path) if path.exists() else {}
     return {name: value for name, value in earlier.items() if name == "total_seconds"}
@@ -149,7 +149,7 @@ def median(workdir: Path, name: str) -> float | None:
 
 
 def stage(name: str, result: Path) -> None:
-    """Says what comes next and where it goes."""
+    """Prints the next stage and where its result goes."""
     print(f"\n── {name} → {result}", file=sys.stderr)
 
 
@@ -175,7 +175,7 @@ def farewell(workdir: Path, store: Path, figures: dict[str, Any], examples: Sequ
 
   {workdir}/report.html      curves, data, evaluation, examples: open it in a browser
   {workdir}/huggingface/     opens with transformers' {auto} and AutoTokenizer
-  {workdir}/checkpoints/     to go on from
+  {workdir}/checkpoints/     to resume from
   {workdir}/tensorboard/     the curves for TensorBoard
   {store}/           the tokenised text
 

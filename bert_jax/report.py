@@ -1,4 +1,4 @@
-"""The report of a run: one page that needs nothing but itself, from the files of the work folder.
+"""The report of a run: one self-contained page, from the files of the work folder.
 
     python -m bert_jax.report --workdir=runs/demo
     python -m bert_jax.report --workdir=runs/demo --png=curves.png
@@ -7,7 +7,7 @@ The folder of a fine-tuning, which has a scores.json, gets the page of bert_jax/
 reads, each file optional; one that is missing leaves out what would show it:
   config.json      the configuration; a variant is {"name": …, "options": {…}}
   metrics.jsonl    one object a logged step: step, loss, learning_rate, tokens_per_second, …
-  layers.jsonl     one object each so many steps: step; trust_ratio, update_norm, parameter_norm of each layer by name
+  layers.jsonl     one object per logged step: step; trust_ratio, update_norm, parameter_norm of each layer by name
   evaluation.json  eval_loss, unigram_loss [nat], eval_accuracy, unigram_accuracy, pseudo_perplexity,
                    unigram_perplexity, step, eval_predictions (masked tokens), eval_rows, pseudo_perplexity_tokens
   data.json        splits {name: {documents, sentences, tokens}}, share_of_padding,

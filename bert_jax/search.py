@@ -4,7 +4,7 @@
     python -m bert_jax.search --model=DIR --vectors=vectors.npy --texts=sentences.txt --query="a mill by the river"
 
 With --index=vectors.faiss the search is approximate and fast, by an index that the first such command builds and later
-ones open; `pip install 'bert_jax[search]'` for it. Open no index of a stranger's: FAISS trusts what it reads.
+ones open; `pip install 'bert_jax[search]'` for it. Open no untrusted index: FAISS does not check what it reads.
 
 The flags that say how vectors are read (--pooling, --dimensions, …) must be those that the vectors were made with.
 """
@@ -36,7 +36,7 @@ def define_flags() -> None:
     flags.DEFINE_string("queries", "", "File of such texts: .txt, .jsonl or .parquet.")
     flags.DEFINE_integer("top", 5, "Texts to show for each query.", lower_bound=1)
     flags.DEFINE_string("index", "", "File of an index for fast approximate search, written where there is none.")
-    flags.DEFINE_enum("score", "cosine", ["cosine", "dot"], "By which texts are near.")
+    flags.DEFINE_enum("score", "cosine", ["cosine", "dot"], "Similarity of two texts.")
 
 
 def main() -> dict[str, Any]:

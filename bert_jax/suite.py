@@ -3,7 +3,7 @@
     python -m bert_jax.suite --config=configs/suites/english.py --init_from=runs/demo --workdir=runs/english
     python -m bert_jax.suite --config=configs/suites/glue.py --compare=runs/a,runs/b --workdir=runs/a_b --seeds=3
 
-Run again, it goes on where it was. The work folder then holds table.json and table.txt (median, lowest and highest of
+Run again, it resumes. The work folder then holds table.json and table.txt (median, lowest and highest of
 the seeds, every seed, and what the paired bootstrap says of differences) and a folder for each encoder and baseline
 with one for each task. --config.epochs=2 is for every task, --config.sick.epochs=2 for the one called sick.
 """
@@ -53,7 +53,7 @@ class System(NamedTuple):
 def suite_flags() -> None:
     """--init_from, --compare, --tasks, --seeds"""
     flags.DEFINE_string("init_from", "", "The encoder: any folder that bert_jax.load opens.")
-    flags.DEFINE_list("compare", [], "Encoders that are set side by side, the first of which the others are held to.")
+    flags.DEFINE_list("compare", [], "Encoders to compare; the first is the reference.")
     flags.DEFINE_list("tasks", [], "Names of the suite's tasks; all of them if not given.")
     flags.DEFINE_integer("seeds", 5, "Runs of each encoder on each task, each with a seed of its own.", lower_bound=1)
 
@@ -80,7 +80,7 @@ def read_tasks(
       overrides: dotted field → text; a field that begins with a task's name is for that task.
 
     Raises:
-      ConfigError: a file that is no FineTuning, a name twice or one that there is not, a wrong field.
+      ConfigError: a file that is no FineTuning, a duplicate or unknown name, a wrong field.
     """
     found: dict[str, FineTuning] = {}
     for member in suite.tasks:
@@ -100,10 +100,10 @@ def read_tasks(
 
 
 def name_encoders(paths: Sequence[str]) -> dict[str, str]:
-    """Encoders by the names that they have in tables and folders.
+    """Encoders by their names in tables and folders.
 
     Raises:
-      ConfigError: none, or two of one name.
+      ConfigError: there is none, or two have the same name.
     """
     if not paths:
         raise ConfigError("there is no encoder: give --init_from=, or several with --compare=A,B")
@@ -119,7 +119,7 @@ def run(
     """Measures what is not measured yet; writes and returns the table.
 
     Raises:
-      ConfigError, DataError: what a configuration names is not there or does not fit, before anything is trained.
+      ConfigError, DataError: something that a configuration names is missing or does not fit; before any training.
     """
     for task in tasks.values():
         check(task, encoders)
@@ -141,7 +141,7 @@ def run(
 
 
 def check(task: FineTuning, encoders: Mapping[str, str]) -> None:
-    """Raises ConfigError or DataError where files, an encoder or an option of a task is not there."""
+    """Raises ConfigError or DataError if a file, an encoder or an option of a task is missing."""
     try:
         load_task(task.task)
         load("data_pipeline.labelled", task.source)()
@@ -174,7 +174,7 @@ def simple_systems(suite: Suite, task: FineTuning, encoders: Mapping[str, str], 
 
 
 def simple(baseline: Baseline, data: LabelledSet, workdir: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of a baseline, whose predictions are written; read if they are there."""
+    """The figures of a baseline, whose predictions are written; read if they exist already."""
     done = workdir / "evaluation.json"
     figures = foreign.read_json(done) if done.exists() else {}
     if figures and all(figures.get(name) == value for name, value in asked.items()):
@@ -220,7 +220,7 @@ def mean_scores(task: Task, system: System, split: str) -> np.ndarray:
 
 
 def pairs(systems: Sequence[str], encoders: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Which systems are compared: the encoders with each other, and each with all that are no encoders."""
+    """Pairs of systems to compare: the encoders with each other, and each with all baselines."""
     for number, encoder in enumerate(encoders):
         for other in systems:
             own = other == UNTRAINED.format(encoder)
@@ -238,7 +238,7 @@ def compare(first: str, second: str, each: Mapping[str, np.ndarray], score: str)
 
 
 def means(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Of each system that serves every task, the mean of its medians."""
+    """The mean of the medians of each system that serves every task."""
     tables = [found["systems"] for found in rows.values()]
     shared = [name for name in tables[0] if all(name in table for table in tables)]
     return {name: float(np.mean([table[name]["median"] for table in tables])) for name in shared}

@@ -6,9 +6,9 @@
     python -m bert_jax.sweep --config=configs/tasks/polarity.py --config.init_from=runs/demo --workdir=runs/sweep \\
         --vary='learning_rate=1e-5..1e-4:log' --vary='batch_size=16|32' --vary='schedule.warmup=0.0|0.1' --trials=10
 
-Pretraining is judged by its held-out loss, fine-tuning by the highest dev metric, the one that chooses its weights.
+Pretraining is evaluated by its held-out loss, fine-tuning by its highest dev metric, which also selects the weights.
 Each trial is a training run in a process of its own, in workdir/trials. What is known of all of them is in
-workdir/sweep.journal: run again, a sweep goes on, also with the training that was under way. The same command on
+workdir/sweep.journal: run again, a sweep resumes, with the trainings that were running. The same command on
 several machines that share the folder works on the same sweep, one trial a machine at a time.
 """
 
@@ -113,7 +113,7 @@ class Sweep:
         self.study = self._open(pruner)
 
     def run(self) -> dict[str, Any]:
-        """Works until every trial is done, here or elsewhere; gives the table.
+        """Works until every trial is done, here or elsewhere; returns the table.
 
         Raises:
           ConfigError: no trial could be trained.
@@ -129,7 +129,7 @@ class Sweep:
         return self._write()
 
     def _measure(self, held_out: bool) -> str:
-        """The name of what trials are judged by."""
+        """The name of the objective of the search."""
         if not held_out:
             return "loss"
         return f"dev_{self.base.best_metric or load_task(self.base.task).main}" if self.tuned else "eval_loss"
@@ -174,7 +174,7 @@ class Sweep:
                     study.set_user_attr(name, value)
                 elif study.user_attrs[name] != value:
                     raise ConfigError(
-                        f"--workdir={self.workdir} holds a sweep with another {name}: set it back, or take another"
+                        f"--workdir={self.workdir} holds a sweep with another {name}: restore it, or give another one"
                     )
             for point in itertools.product(*self.grid.values()) if self.grid else ():
                 study.enqueue_trial(dict(zip(self.grid, point, strict=True)), skip_if_exists=True)
@@ -191,12 +191,12 @@ class Sweep:
             os.close(descriptor)
 
     def _next(self) -> tuple[Any, int] | None:
-        """A trial to do and the lock of its folder: one whose process is gone, or a new one; None if there is none."""
+        """A trial to run and the lock of its folder: one whose process is gone, or a new one; None if all are done."""
         import optuna
 
         with self._alone():
             known = self.study.get_trials(deepcopy=False)
-            # Drawn anew for each trial: a sweep that goes on draws what it would have drawn.
+            # Drawn anew for each trial: a resumed sweep draws what it would have drawn.
             self.study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(known), multivariate=True)
             for old in filter(self._is_running, known):
                 descriptor = locks.hold(self._folder(old.number) / "lock", wait=False)
@@ -223,7 +223,7 @@ class Sweep:
         return chosen
 
     def _do(self, chosen: Any, descriptor: int) -> None:
-        """Trains a trial to its end and notes what became of it."""
+        """Trains a trial to its end and records the outcome."""
         started = time.time()
         try:
             self._tell(chosen, self._train(chosen, descriptor), time.time() - started)
@@ -232,7 +232,7 @@ class Sweep:
         self._write()
 
     def _train(self, chosen: Any, descriptor: int) -> trial.Outcome:
-        """Trains a trial in its folder, or goes on with it; fields that do not go together fail."""
+        """Trains a trial in its folder, or resumes it; fields that contradict each other fail."""
 
         def report(rung: int, loss: float) -> bool:
             chosen.report(loss, rung)
@@ -247,7 +247,7 @@ class Sweep:
         return trial.run(self._folder(chosen.number), fields, steps, self.rungs, self.commands, report, descriptor)
 
     def _tell(self, chosen: Any, outcome: trial.Outcome, seconds: float) -> None:
-        """Notes what became of a trial."""
+        """Records the outcome of a trial."""
         from optuna.trial import TrialState
 
         chosen.set_user_attr("note", outcome.note)

@@ -1,9 +1,9 @@
-"""Where the time of a training step goes: traces some steps of a run and names what costs most.
+"""Where the time of a training step goes: traces some steps of a run and lists the most expensive operations.
 
     python -m bert_jax.trace --config=configs/demo.py --workdir=runs/demo
     python -m bert_jax.trace --config=configs/demo.py --workdir=runs/demo --trace_dir=/tmp/trace   # for TensorBoard
 
-Runs the configured step on the work folder's store from a fresh start, and writes no checkpoint. An operation's share
+Runs the configured step on the work folder's store from fresh weights, and writes no checkpoint. An operation's share
 is its own time, without that of operations inside it, of the time of all; on a CPU several run at once, and what an
 operation's threads do elsewhere counts for it while it waits. The shares of input and copies are of the step's time on
 the clock: what the loop waited for them.
@@ -41,7 +41,7 @@ from configuration.variants import ConfigError
 
 WARM_UP = 3  # steps before the trace
 MOST = 10  # operations shown
-CONTROL = ("while", "conditional", "call")  # operations that only hold others
+CONTROL = ("while", "conditional", "call")  # operations that only contain others
 _SOURCE = re.compile(r"^\s*(?:ROOT )?%?([\w.-]+) = .*?\b([a-z][\w-]*)\(.*?(?:op_name=\"([^\"]*)\"|$)")
 
 
@@ -114,7 +114,7 @@ def summary(profile: Any, program: str, steps: int, seconds: float) -> dict[str,
 
     Returns:
       step_seconds; input_wait and copies, shares of it; optimizer, forward, backward and corrupt, shares of the
-      operations' time; operations: name, seconds a step, share and source of the costliest.
+      operations' time; operations: name, seconds a step, share and source of the most expensive.
     """
     sources = sources_of(program)
     spent: collections.Counter[str] = collections.Counter()
@@ -165,7 +165,7 @@ def operation(event: Any, sources: dict[str, Any]) -> str | None:
 
 
 def own_times(events: Iterable[Event]) -> collections.Counter[str]:
-    """Nanoseconds of each name on one line, without what is inside an event of another."""
+    """Nanoseconds of each name on one line, without nested events."""
     times: collections.Counter[str] = collections.Counter()
     open_events: list[Event] = []
     for event in sorted(events, key=lambda e: (e.start, -e.end)):

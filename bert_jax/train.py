@@ -2,7 +2,7 @@
 
     python -m bert_jax.train --config=configs/demo.py --workdir=runs/demo
 
-Run again, it goes on from the newest checkpoint and ends with the same weights, to the bit, as a run that was
+Run again, it resumes from the newest checkpoint and ends with the same weights, to the bit, as a run that was
 never interrupted: batches, masks and dropout are functions of (seed, step), and nothing else is remembered.
 """
 
@@ -54,7 +54,7 @@ def train(config: Config, workdir: Path, accept_changes: bool = False, data: Any
     """Trains until the last phase or `patience` ends; Ctrl-C and SIGTERM make it save and raise KeyboardInterrupt.
 
     Args:
-      accept_changes: go on from a checkpoint of another configuration or store.
+      accept_changes: resume from a checkpoint of another configuration or store.
       data: what `setup.open_data` gives, where it is open already.
 
     Returns:
@@ -122,7 +122,7 @@ def train(config: Config, workdir: Path, accept_changes: bool = False, data: Any
 
 
 def ended_early(held_out: list[HeldOut]) -> bool:
-    """Whether the run has not become better on held-out rows for so long that it ends."""
+    """Whether the run ends early because it no longer improves on held-out rows."""
     return any(hook.over for hook in held_out)
 
 

@@ -23,7 +23,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.texts import open_texts
 
 FEWEST = 5  # vectors of a map
-PERPLEXITY = 30.0  # neighbours that a vector is to be near to
+PERPLEXITY = 30.0  # neighbours of a vector that t-SNE keeps near
 
 
 def define_flags() -> None:
@@ -60,7 +60,7 @@ def main() -> dict[str, Any]:
 
 
 def layout(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
-    """vectors [n, D] → places [n, 2] between 0 and 1, near vectors, by their cosine, near each other."""
+    """vectors [n, D] → points [n, 2] between 0 and 1; vectors of high cosine are near each other."""
     from sklearn.manifold import TSNE
 
     perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)

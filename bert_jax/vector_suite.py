@@ -1,10 +1,10 @@
-"""Judges the vectors of encoders on labelled sets, without training: similarity, pairs, retrieval, clustering.
+"""Evaluates the vectors of encoders on labelled sets, without training: similarity, pairs, retrieval, clustering.
 
     python -m bert_jax.vector_suite --config=configs/vectors/english.py --models=runs/demo,runs/simcse/huggingface \\
         --workdir=runs/vectors
 
-Run again, it goes on where it was. The work folder then holds table.json and table.txt. --pooling, --normalise, … say
-how vectors are read, of all models alike; what an encoder's folder says holds where they are not given. A field after
+Run again, it resumes. The work folder then holds table.json and table.txt. --pooling, --normalise, … say how vectors
+are read from all models; without them, as each encoder's folder says. A field after
 a set's name is for that set: --config.sick_relatedness.source.test=FILE.
 """
 
@@ -48,7 +48,7 @@ def main() -> dict[str, Any]:
 
 
 def override(suite: VectorSuite, values: Mapping[str, str]) -> VectorSuite:
-    """The suite with what the command line says; a set is named by its name or its number."""
+    """The suite with the overrides of the command line; a set is named by its name or its number."""
     number = {each.name: i for i, each in enumerate(suite.sets)}
     named = {}
     for field, text in values.items():
@@ -76,7 +76,7 @@ def run(
     """Measures what is not measured yet; writes and returns the table.
 
     Raises:
-      ConfigError, DataError: what the configuration names is not there or does not fit.
+      ConfigError, DataError: something that the configuration names is missing or does not fit.
     """
     if len(set(models)) < len(models):
         raise FormatError(f"--models={','.join(models)} names a folder twice; give each once")

@@ -33,14 +33,14 @@ def step_flag() -> None:
 
 def outside_flags() -> None:
     """--store, --checkpoints"""
-    flags.DEFINE_string("store", "", "Store of the run, where it is outside the work folder and so not opened unasked.")
-    flags.DEFINE_string("checkpoints", "", "Checkpoints of the run, where they are outside the work folder; likewise.")
+    flags.DEFINE_string("store", "", "Store of the run, if outside the work folder: it is opened only if named here.")
+    flags.DEFINE_string("checkpoints", "", "Checkpoints of the run, if outside the work folder; likewise.")
 
 
 def accept_changes_flag() -> None:
     """--accept_changes"""
     flags.DEFINE_bool(
-        "accept_changes", False, "Go on from the work folder's checkpoint though the configuration or store is another."
+        "accept_changes", False, "Resume from the work folder's checkpoint although configuration or store differ."
     )
 
 
@@ -83,7 +83,7 @@ def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
             return fail(str(error))
         raise
     except KeyboardInterrupt:
-        # After Ctrl-C within an exec, such as a dataclass's, Python would end by the signal: until the next exec.
+        # After Ctrl-C within an exec, such as a dataclass's, Python would end by the signal, until the next exec.
         exec("")
         print(early.SAID, file=sys.stderr)
         return STOPPED
@@ -93,7 +93,7 @@ def guarded(main: Callable[[], Any], argv: Sequence[str]) -> int:
 
 
 def _unraisable(error: "sys.UnraisableHookArgs") -> None:
-    """Prints what Python could not raise, but for what a checkpoint whose writing has failed leaves behind.
+    """Prints what Python could not raise, except the leftovers of a checkpoint that could not be written.
 
     Ctrl-C in a callback, such as JAX's of the garbage collector, would be lost: it is raised again a little later.
     """
@@ -104,7 +104,7 @@ def _unraisable(error: "sys.UnraisableHookArgs") -> None:
 
 
 def describe(error: Exception) -> str:
-    """An error of ours as it stands; one of the system with its file and a remedy."""
+    """Our own errors unchanged; an error of the system with its file and a remedy."""
     if isinstance(error, OSError) and not isinstance(error, ConfigError):
         where = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror or error}{where}"

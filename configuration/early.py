@@ -9,12 +9,12 @@ import signal
 import sys
 from types import FrameType
 
-STOPPED = 130  # the exit code of a run that Ctrl-C or SIGTERM stopped and that goes on when run again
-SAID = "stopped; run the same command again to go on"
+STOPPED = 130  # the exit code of a run that Ctrl-C or SIGTERM stopped and that resumes when run again
+SAID = "stopped; run the same command again to resume"
 
 
 def begin() -> None:
-    """Readies the process for a command; does nothing where a program of the user's imports the package."""
+    """Prepares the process for a command; does nothing if the user's own program imports the package."""
     if getattr(sys, "argv", [])[:1] == ["-m"]:  # what Python puts there while it looks for the command's module
         quiet()
         readable()
@@ -37,7 +37,7 @@ def readable() -> None:
 
 
 def end_at_once_by_ctrl_c() -> None:
-    """Ctrl-C ends the process with one line, wherever it is: there is nothing yet, or no longer, to be put in order."""
+    """Ctrl-C ends the process with one line, wherever it is: there is nothing to clean up, not yet or no longer."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell's `&` has it ignored
         signal.signal(signal.SIGINT, _end)
 

@@ -1,4 +1,4 @@
-"""Writing files: whole or not at all, and with their name where the disk is full."""
+"""Atomic writing of files, with the file's name in errors such as a full disk."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from typing import IO
 
 @contextlib.contextmanager
 def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
-    """A binary file that takes the name `path` when the block ends well, and is removed when it does not.
+    """A binary file that gets the name `path` when the block succeeds, and is removed when it fails.
 
     Args:
       durable: waits for the disk, so that the file outlives a loss of power too.
@@ -37,7 +37,7 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
 
 @contextlib.contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Gives an error of the system in the block the name of the file, which those of `write` lack."""
+    """Adds the file's name to errors of the system in the block, which those of `write` lack."""
     try:
         yield
     except OSError as error:

@@ -23,14 +23,14 @@ from configuration.variants import ConfigError, Variant, nearest
 
 FLAGS = flags.FLAGS
 READ_BY_ALL = ("data", "init_from")  # fields of bert_jax.config.Config that every command reads
-BAD_USAGE = 2  # exit code of a command line that cannot be right
+BAD_USAGE = 2  # exit code of a wrong command line
 C = TypeVar("C")
 _overrides: dict[str, str] = {}
 _schema = ["Config"]  # what --config gives, for --help
 
 
 class UsageError(ConfigError):
-    """A field on the command line that there is not, or a value that it cannot have."""
+    """An unknown field on the command line, or a value that it cannot have."""
 
 
 def config_flag(required: bool = True) -> None:
@@ -119,8 +119,8 @@ def read(path: str, fields: Sequence[str] = READ_BY_ALL, schema: str = "Config")
       schema: the class of bert_jax.config that has them.
 
     Raises:
-      ConfigError: no such file, nothing of that name and type in it, or a part of a configuration beside it that it
-        does not hold.
+      ConfigError: no such file, nothing of that name and type in it, or a part of a configuration that stands beside
+        `config` and is not used by it.
     """
     if not os.path.isfile(path):
         raise ConfigError(f"--config={path}: no such file (configs/demo.py is one to start from)")
@@ -132,7 +132,7 @@ def read(path: str, fields: Sequence[str] = READ_BY_ALL, schema: str = "Config")
         raise ConfigError(
             f"{path}: `config` is {type(config).__name__}; the file must assign a bert_jax.config.{schema}"
         )
-    # What was copied to the end of a recipe would otherwise be left out without a word.
+    # A part that was copied to the end of a recipe would otherwise be ignored silently.
     for field in dataclasses.fields(config):
         used = getattr(config, field.name)
         beside = assigned.get(field.name, used)
@@ -202,7 +202,7 @@ def from_dict(schema: type[C], tree: Mapping[str, Any]) -> C:
 
 
 def _check_known(given: Any, known: Any, where: str) -> None:
-    """Raises ConfigError for a field that validation passed over because there is none of that name."""
+    """Raises ConfigError for an unknown field, which validation ignores."""
     if isinstance(given, Mapping):
         for name, value in given.items():
             if name not in known:
@@ -223,9 +223,9 @@ def _first_error(error: Any) -> str:
 
 
 def _appended(schema: Any, tree: Any, path: list[str], text: str) -> bool:
-    """Puts the text at the end of a list that has no such place yet, as `data.annotations.0=capitals` of an empty one.
+    """Appends the text to a list at its first free index, as `data.annotations.0=capitals` to an empty one.
 
-    Only a list of variants, texts or numbers grows so: what others hold, such as a phase, is more than a text.
+    Only lists of variants, texts or numbers grow so: other items, such as a phase, need more than a text.
     """
     *parents, last = path
     for part in parents:

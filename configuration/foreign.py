@@ -1,4 +1,4 @@
-"""Files that others wrote: read whole and checked, or refused in one line."""
+"""Untrusted files: read completely and checked, or refused in one line."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ def is_ours(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def understood(name: object) -> Iterator[None]:
-    """What values of a wrong type, or of another shape, raise in the block becomes one line that names their file.
+    """Turns errors in the block from values of a wrong type or shape into one line that names their file.
 
     Raises:
       FormatError: the file cannot be understood.
@@ -36,11 +36,11 @@ def understood(name: object) -> Iterator[None]:
         if is_ours(error):
             raise
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        raise FormatError(f"{name} is damaged, or not what has this name: {reason:.200}") from error
+        raise FormatError(f"{name} is damaged, or a file of another kind: {reason:.200}") from error
 
 
 def why_not_read(file: Path, most: float = math.inf) -> str:
-    """Why a file is not to be read, "" for no reason: a pipe would never end, and what is too large fill the memory.
+    """Why a file must not be read, "" for no reason: a pipe never ends, and a huge file fills the memory.
 
     Args:
       most: bytes.
@@ -84,7 +84,7 @@ def read_text(file: Path, name: str = "", most: int = LARGEST_JSON) -> str:
 
 
 def lies_in(folder: Path, named: str) -> bool:
-    """Whether a path that the configuration in a folder names is within that folder: no URL, and nothing beside it."""
+    """Whether a path named by the configuration in a folder is within that folder, and no URL."""
     return "://" not in named and Path(named).resolve().is_relative_to(folder.resolve())
 
 

@@ -1,4 +1,4 @@
-"""Locks that go with the process that holds them, however it ends."""
+"""Locks that are released when their process ends, however it ends."""
 
 import contextlib
 import fcntl
@@ -10,7 +10,7 @@ from pathlib import Path
 def hold(path: Path, wait: bool) -> int | None:
     """A descriptor that holds the file's lock until it is closed, or its last process ends; None if another has it.
 
-    On a shared file system the lock is between machines too.
+    On a shared file system the lock also holds between machines.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
@@ -31,7 +31,7 @@ def alone_in(folder: Path, busy: Exception) -> Iterator[None]:
         if descriptor is None:
             raise busy
         try:
-            # Whoever had it before may have removed the folder with the file; then this lock is of nothing.
+            # The previous holder may have removed the folder with the file; then this lock protects nothing.
             if lock.exists() and os.path.samestat(lock.stat(), os.fstat(descriptor)):
                 yield
                 return

@@ -65,7 +65,7 @@ def module(package: str, name: str, function: str = "build") -> types.ModuleType
     """Imports the variant's file.
 
     A name with a dot is a module of the user's own, such as "mine.objective": it need not be in the package. The name
-    may stand in a stranger's file, so that a module which has no such `function` is not run.
+    may come from an untrusted file, so that a module which has no such `function` is not run.
 
     Raises:
       ConfigError: there is no such file; the message gives the nearest right name.

@@ -1,8 +1,8 @@
 """Which characters, and which words, the pieces of a text come from: for every kind of tokenizer.
 
-Offsets are in characters of the text as it is given, whatever normalisation, lower-casing and the taking off of accents
-make of it. The `tokenizers` library follows each character through its steps; here white space is taken off both ends,
-where kinds differ: a piece is said to stand where its visible text does.
+Offsets are in characters of the text as it is given, before normalisation, lower-casing and stripping of accents. The
+`tokenizers` library follows each character through its steps; here white space is taken off both ends, where kinds
+differ: a piece has the offsets of its visible text.
 
 - A character that becomes several pieces (a byte-level "é", "½" as "1", "⁄", "2") is where each of them stands.
 - An accent that is taken off, or a control character, belongs to no piece.
@@ -42,11 +42,10 @@ def _without_spaces(text: str, start: int, end: int) -> tuple[int, int]:
 def encode_words(tokenizer: Tokenizer, words: Sequence[str], joiner: str = " ") -> tuple[list[int], np.ndarray]:
     """The ids of a sentence that is given as words, and the word that each piece belongs to.
 
-    The ids are those of the sentence, in which the tokenizer may split and join otherwise. A piece belongs to the word
-    of its first visible character, a space alone to the word after it. So a piece over several words, as some
-    tokenizers have where nothing stands between words, belongs to the first of them, and the others may have no
-    piece; nor has a word that normalisation removes, such as "" or a control character. Their tags cannot be trained,
-    and their predictions are the caller's to choose.
+    The ids are those of the whole sentence. A piece belongs to the word of its first visible character, a space alone
+    to the word after it. So a piece over several words, as some tokenizers have where nothing stands between words,
+    belongs to the first of them, and the others may have no piece; nor has a word that normalisation removes, such as
+    "" or a control character. Their tags cannot be trained, and their predictions are the caller's to choose.
 
     Args:
       joiner: what stands between two words: a space, or "" for Chinese and other languages without spaces.

@@ -9,8 +9,8 @@
 
 The machine that starts the pipeline cleans the text and makes the tokenizer; one worker reads the sources and hands
 out their parts, and all others encode them. Between the steps only names travel: tokens wait in files
-under `<output>.preparing`, which every worker must be able to write. On a remote path the shards get their
-place one by one, and the manifest, without which a folder is no store, comes last.
+under `<output>.preparing`, which every worker must be able to write. On a remote path the shards are
+moved into place one by one, and the manifest, without which a folder is no store, comes last.
 """
 
 import contextlib
@@ -177,7 +177,7 @@ def _remove(folder: str) -> None:
 
 
 def prepare(data: Data, output: str, *, options: Sequence[str] = ()) -> Store:
-    """Makes the store of a configuration, or opens it where it is made already.
+    """Makes the store of a configuration, or opens it if it is made already.
 
     Args:
       output: the store's folder, local or remote.

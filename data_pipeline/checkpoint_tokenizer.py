@@ -1,4 +1,4 @@
-"""Tokenizers that lie beside a checkpoint: ours, `tokenizer.json`, or BERT's `vocab.txt` alone."""
+"""Tokenizers in the folder of a checkpoint: ours, `tokenizer.json`, or BERT's `vocab.txt` alone."""
 
 import dataclasses
 import json
@@ -81,7 +81,7 @@ def is_kept(workdir: Path) -> bool:
 
 
 def folder_of(path: Path) -> Path:
-    """Where the tokenizer of an encoder's folder lies: in it, or in the store of a work folder that has one.
+    """The tokenizer folder of an encoder's folder: within it, or in the store of a work folder that has one.
 
     Raises:
       FormatError: the work folder's config.json is damaged.
@@ -97,7 +97,7 @@ def folder_of(path: Path) -> Path:
 def store_of(workdir: Path, named: str, asked: str = "") -> Path:
     """The store of a work folder: the one `asked` for by the user, or the one that its configuration names.
 
-    The folder may be a stranger's, so that what its configuration names is taken within the folder alone.
+    The folder may be untrusted, so its configuration may name only paths within the folder.
 
     Raises:
       OutsideError: the configuration names one outside the folder, and the user none.

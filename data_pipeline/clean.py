@@ -52,7 +52,7 @@ def clean(
     """The sources without what the rules remove, and the report.
 
     Args:
-      folder: for unfinished work; what is whole there is not done again.
+      folder: for unfinished work; what is finished there is not repeated.
       advance: called with the bytes of text of each part that is done.
 
     Returns:
@@ -196,7 +196,7 @@ def _decided(files: Sequence[Path], rules: Rules, folder: Path) -> tuple[np.ndar
         if not isinstance(rule, Duplicates):
             continue
         came = np.flatnonzero((stage > number) & ((removed == 0) | (removed > number)))
-        rows = (np.cumsum(stage > number) - 1)[came]  # signatures are of all that came by themselves
+        rows = (np.cumsum(stage > number) - 1)[came]  # a rule has signatures only of documents that reached it
         with _signatures(files, number, folder) as signatures:
             original = came[rule.originals(signatures, rows)] if len(came) else came
         removed[came[original != came]] = number + 1

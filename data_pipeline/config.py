@@ -20,13 +20,13 @@ class Data:
     """
 
     store: str = ""  # folder of the prepared store, local or remote; empty for `store` in the work folder
-    cache_gb: float = 0  # of disk for stores on remote paths; 0 for nine tenths of what is free
+    cache_gb: float = 0  # disk space for the cache of remote stores; 0 for nine tenths of the free space
     sources: tuple[Variant, ...] = ()  # files of data_pipeline/sources, read in this order
-    cleaning: tuple[Variant, ...] = ()  # files of data_pipeline/cleaning: what goes before all else, in this order
+    cleaning: tuple[Variant, ...] = ()  # files of data_pipeline/cleaning: rules that run first, in this order
     sentences: Variant = use("english")  # a file of data_pipeline/sentences: where sentences end
     tokenizer: Variant = use("sentencepiece")  # a file of data_pipeline/tokenizers
     words: Variant = use("pieces")  # a file of data_pipeline/words: which tokens start a word, to mask whole words
-    annotations: tuple[Variant, ...] = ()  # files of data_pipeline/annotations: what else is said of each token
+    annotations: tuple[Variant, ...] = ()  # files of data_pipeline/annotations: further marks of each token
     held_out: float = 0.02  # share of documents kept for evaluation, chosen by a hash of each document
     workers: int = 0  # processes of prepare; 0 for one each core. The store does not depend on it
     rows: Variant = use("full_sentences")  # a file of data_pipeline/rows: how sentences fill rows

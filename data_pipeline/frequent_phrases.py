@@ -2,7 +2,7 @@
 
     python -m data_pipeline.frequent_phrases --store=stores/english --output=phrases.txt
 
-A run of words is a phrase where it is met often enough and its words stand together more often than by chance: by their
+A run of words is a phrase if it occurs often enough and its words stand together more often than by chance: by their
 normalised mutual information (Bouma 2009), log(p(run) / product of p(word)) / (−(n − 1) log p(run)), 0 for chance and 1
 for words that are never apart. Nothing is downloaded, and the same store gives the same list.
 """
@@ -38,11 +38,11 @@ class Counts(NamedTuple):
 
 
 def frequent_phrases(store: Store, *, longest: int, least_count: int, least: float) -> list[tuple[str, int, float]]:
-    """Phrases with how often they are met and their normalised mutual information, the most frequent first.
+    """Phrases with their counts and normalised mutual information, the most frequent first.
 
     Args:
       longest: words of a phrase.
-      least_count: times that one is met.
+      least_count: least number of occurrences.
       least: normalised mutual information.
     """
     marks = marks_of(store.tokenizer)
@@ -75,7 +75,7 @@ def _parts(store: Store, plain: np.ndarray) -> Iterator[tuple[np.ndarray, Words]
 
 
 def _count(store: Store, plain: np.ndarray, size: int, shorter: Counts | None, least: int) -> Counts:
-    """The runs of `size` words that are met `least` times or more (single words: all); their own runs must be too."""
+    """The runs of `size` words that occur `least` times or more (single words: all); their own runs must be too."""
     keys, numbers = np.zeros(0, np.uint64), np.zeros(0, np.int64)
     for _, words in _parts(store, plain):
         runs, usable = keys_of(words, size)
@@ -119,8 +119,8 @@ def define_flags() -> None:
     """--store, --output and what `frequent_phrases` takes"""
     flags.DEFINE_string("store", None, "Folder of the store, local or remote.", required=True)
     flags.DEFINE_string("output", None, "The list that is written.", required=True)
-    flags.DEFINE_integer("longest", 4, "Words of a phrase.", lower_bound=2)
-    flags.DEFINE_integer("least_count", 20, "Times that a phrase is met.", lower_bound=2)
+    flags.DEFINE_integer("longest", 4, "Most words in a phrase.", lower_bound=2)
+    flags.DEFINE_integer("least_count", 20, "Least number of occurrences of a phrase.", lower_bound=2)
     flags.DEFINE_float("least", 0.4, "Normalised mutual information of its words, 0 for chance, 1 where never apart.")
 
 

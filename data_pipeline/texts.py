@@ -1,4 +1,4 @@
-"""One text a record of a file, read as a stream and in order: lines, JSON-lines or Parquet, by the name's end."""
+"""Reads a file of texts as a stream, one text a record, in order: lines, JSON-lines or Parquet, by the name's end."""
 
 import functools
 import json

@@ -1,15 +1,15 @@
-"""One command from nothing to a run on Cloud TPU that outlives preemption, another that ends it.
+"""One command starts a run on Cloud TPU that survives preemption, another ends it.
 
     python -m launch.cloud_tpu start --name=bert --zone=us-west4-a --type=v5litepod-16 --spot \\
         --workdir=gs://bucket/runs/bert --store=gs://bucket/stores/wikipedia --config=configs/bert_base.py \\
         -- --config.model.dtype=bfloat16
-    python -m launch.cloud_tpu follow --name=bert --zone=us-west4-a …      the same flags; goes on following
+    python -m launch.cloud_tpu follow --name=bert --zone=us-west4-a …      the same flags; follows the log again
     python -m launch.cloud_tpu stop --name=bert --zone=us-west4-a --workdir=gs://bucket/runs/bert
 
 `start` makes the TPU VM, or takes the one of that name; copies this checkout's last commit, in which the configuration
 must be, to every worker and installs its pinned packages; starts training there in the background; and follows its log.
-When the TPU is preempted or under maintenance it is made anew, and the run goes on from the newest checkpoint in the
-work folder. `stop` lets the run save and end, and deletes the TPU. `--queued` asks for it as a queued resource.
+When the TPU is preempted or under maintenance it is created again, and the run resumes from the newest checkpoint in
+the work folder. `stop` lets the run save and end, and deletes the TPU. `--queued` asks for it as a queued resource.
 `--dry_run` prints each command, and when it would run where that depends on the answers; it runs none.
 What it drives is the `gcloud` command line, which must be installed and logged in; the exit code is that of the run.
 """
@@ -138,7 +138,7 @@ def kind(accelerator: str) -> str:
 
 
 class Tpu:
-    """A TPU VM of that name, with a run on it or not."""
+    """A TPU VM of that name, with or without a run."""
 
     def __init__(self, flags: argparse.Namespace):
         self.flags = flags
@@ -184,7 +184,7 @@ class Tpu:
             self.gcloud.run("tpu-vm", "create", f.name, accelerator, f"--version={runtime}", *kinds)
 
     def delete(self) -> None:
-        """Deletes the TPU and its place in the queue, whatever there is of them."""
+        """Deletes the TPU and its queued resource, if they exist."""
         name, dry_run = self.flags.name, self.flags.dry_run
         queued = self.gcloud.ask("queued-resources", "describe", name, "--format=value(state.state)")
         if queued or self.flags.queued or dry_run:
@@ -211,7 +211,7 @@ class Tpu:
         )
 
     def begin(self) -> None:
-        """Starts the run on every worker, in the background; one that is under way is left alone."""
+        """Starts the run on every worker, in the background; a running one is left alone."""
         f = self.flags
         self.gcloud.remove(self.stop_sign)
         command = shlex.join(["bash", "bert_jax/launch/worker.sh", f.workdir, f.store, f.config, *f.train_flags])
@@ -221,7 +221,7 @@ class Tpu:
         )
 
     def follow(self) -> int:
-        """Shows the log until the run ends, and makes the TPU anew as often as it goes; gives the run's exit code."""
+        """Shows the log until the run ends, and creates the TPU again when it is lost; returns the run's exit code."""
         seen = 0
         while True:
             state = self.state()
@@ -246,7 +246,7 @@ class Tpu:
             time.sleep(self.flags.poll)
 
     def workers(self) -> list[str]:
-        """What each worker's part of the run does: alive, dead, or the exit code it ended with for good."""
+        """The state of each worker's part of the run: alive, dead, or its final exit code."""
         look = (
             "if [ -f run.exit ]; then cat run.exit;"
             " elif [ -f run.pid ] && kill -0 $(cat run.pid) 2>/dev/null; then echo alive; else echo dead; fi"
@@ -254,7 +254,7 @@ class Tpu:
         return self.gcloud.ssh_output(self.flags.name, look).split()
 
     def show(self, seen: int) -> int:
-        """Prints what the first worker's log has beyond `seen` bytes; gives how many these are."""
+        """Prints what the first worker's log has beyond `seen` bytes; returns how many these are."""
         new = self.gcloud.ssh_output(self.flags.name, f"tail -c +{seen + 1} run.log 2>/dev/null", worker="0")
         sys.stdout.write(new)
         sys.stdout.flush()
@@ -262,7 +262,7 @@ class Tpu:
 
     def stop(self) -> int:
         """Lets the run save and end, then deletes the TPU."""
-        self.gcloud.write(self.stop_sign)  # else one that follows would make the TPU anew
+        self.gcloud.write(self.stop_sign)  # else a `follow` would create the TPU again
         ready = self.state() == "READY"
         self.gcloud.note("if it is READY")
         if ready or self.flags.dry_run:
@@ -278,7 +278,7 @@ class Tpu:
 
 
 def say(text: str) -> None:
-    """A line of the launcher's own."""
+    """Prints a line of the launcher's own."""
     print(text, file=sys.stderr, flush=True)
 
 

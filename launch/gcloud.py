@@ -83,5 +83,5 @@ class Gcloud:
 
 
 def says_not_found(text: str) -> bool:
-    """Whether gcloud says that there is no such thing."""
+    """Whether gcloud says that the resource does not exist."""
     return "NOT_FOUND" in text or "not found" in text.lower()

@@ -26,14 +26,14 @@ def needed_flops(model: Model, length: int, predictions: int) -> float:
         3 · Σ over layers [ 4 L D² + 4 Q D² + 4 Q K D + 4 Q D F ]  +  3 · P (2 D² + 2 D V)
 
     with Q = L queries in every layer but the last, and Q = P there: nothing else reads that layer's output. Keys and
-    values are the first term; a query attends to K = L keys, or to those within the window (on average over its
-    places) in a local layer. The backward pass is twice the forward. Not counted: what is computed again
+    values are the first term; a query attends to K = L keys, or to those within the window (on average over the
+    row) in a local layer. The backward pass is twice the forward. Not counted: what is computed again
     (rematerialisation), the vocabulary's padding, the vectors of relative positions, everything but matrix products.
     A row counts as full and as one document.
 
     Args:
       length: L, tokens in a row.
-      predictions: P, predicted places in a row.
+      predictions: P, predicted positions in a row.
     """
     d = model.width
 
@@ -64,7 +64,7 @@ def step_flops(config: Config, phase: int) -> float:
 def row_flops(objective: Variant, model: Model, length: int) -> float:
     """What one row needs: three times the products of the loss's forward pass, as they are traced.
 
-    As `needed_flops`, but that a local layer counts the keys that the kernel here computes, and that the vocabulary's
+    As `needed_flops`, except that a local layer counts the keys that the kernel here computes, and the vocabulary's
     padding counts.
 
     Args:
@@ -79,7 +79,7 @@ def row_flops(objective: Variant, model: Model, length: int) -> float:
 
 
 def abstract_rows(objective: Objective, rows: int, length: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """So many rows as `data_pipeline.batches.pipeline.batches` gives them, with the fields that an objective needs."""
+    """`rows` rows as `data_pipeline.batches.pipeline.batches` gives them, with the fields that an objective needs."""
     dtypes: dict[str, Any] = dict.fromkeys(("tokens", "segments", "positions", "token_types"), jnp.int32)
     dtypes |= {name: jnp.int32 if name in OF_ROWS else jnp.bool_ for name in objective.needs}  # annotations
     shape = lambda name: (rows,) if name in OF_ROWS else (rows, length)
@@ -87,7 +87,7 @@ def abstract_rows(objective: Objective, rows: int, length: int) -> dict[str, jax
 
 
 def keys_within(window: int, length: int) -> float:
-    """How many keys of a row are at most `window` places away, on average over its places."""
+    """Keys at most `window` positions away from a query, averaged over the row."""
     reach = min(window, length - 1)
     return 1 + 2 * reach - reach * (reach + 1) / length
 
@@ -95,8 +95,8 @@ def keys_within(window: int, length: int) -> float:
 def matmul_flops(jaxpr: Any) -> float:
     """Floating-point operations of every matrix product, on all devices together; one multiply-add is two.
 
-    A loop counts as often as it runs (`while`, whose count is unknown, once), of branches the dearest, a Pallas
-    kernel once for each place of its grid.
+    A loop counts as often as it runs (`while`, whose count is unknown, once), a conditional as its most expensive
+    branch, a Pallas kernel once for each step of its grid.
     """
     return sum(of_equation(equation) for equation in jaxpr.eqns)
 

@@ -24,7 +24,7 @@ _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """One exchange between chips, as often as a step does it."""
+    """One exchange between chips, with how often a step does it."""
 
     kind: str  # one of COLLECTIVES
     bytes: int  # of the whole array: what all-gather ends with, what reduce-scatter starts from
@@ -33,7 +33,7 @@ class Collective:
 
     @property
     def wire_bytes(self) -> float:
-        """What each chip sends at the least, on a ring, in a step (Patarasuk and Yuan 2009)."""
+        """The least that each chip must send in a step, on a ring (Patarasuk and Yuan 2009)."""
         rounds = {"all-reduce": 2.0, "collective-permute": self.group / max(1, self.group - 1)}.get(self.kind, 1.0)
         return self.times * self.bytes * rounds * (self.group - 1) / self.group
 

@@ -1,4 +1,4 @@
-"""A store as a person would want to see it: counts, histograms, what cleaning removed, rows with their masks.
+"""Summary of a store for reading: counts, histograms, what cleaning removed, rows with their masks.
 
 The masks are drawn by the configured objective itself, so that what is shown is what training sees.
 """
@@ -30,25 +30,25 @@ _BAR = 40  # characters
 
 
 class Token(NamedTuple):
-    """A place of a row."""
+    """A position of a row."""
 
     text: str  # with a space first where one stands before it
     document: int  # its number within the row from 1; 0 for [CLS] and [SEP]
-    shown: str | None  # at a predicted place, the text that the model sees there, or MASK
-    unit: int = -1  # at a predicted place, the number of its unit: what was drawn as one, such as a word or a span
+    shown: str | None  # at a predicted position, the text that the model sees there, or MASK
+    unit: int = -1  # at a predicted position, the number of its unit, such as a word or a span
 
 
 Facts = dict[str, Any]
 
 
 def default_config(store: Store) -> Config:
-    """What rows and masks are shown of a store without a configuration: full sentences at 128 tokens, BERT's masks."""
+    """Rows and masks that are shown of a store without a configuration: full sentences at 128 tokens, BERT's masks."""
     phase = Phase(steps=1, length=128, batch_size=1, learning_rate=1.0)
     return Config(name=store.path.name, phases=(phase,), model=Model(vocab_size=store.vocab_size))
 
 
 def inspect(store: Store, config: Config) -> Facts:
-    """Everything that is shown, as plain data but for `rows`, lists of `Token`.
+    """Everything that is shown, as plain data, except `rows`, lists of `Token`.
 
     Raises:
       ConfigError, DataError: the configuration makes no rows of this store.
@@ -77,7 +77,7 @@ def inspect(store: Store, config: Config) -> Facts:
 
 
 def _share_of_word_starts(split: Split) -> float:
-    """Of the tokens of the first shards: enough to tell, and quick on any store."""
+    """Share of word starts in the first shards: enough to tell, and quick on any store."""
     starts = [shard.annotation("word_starts", 0, min(shard.facts.tokens, _AT_ONCE)) for shard in split.shards[:4]]
     return float(np.concatenate(starts).mean()) if starts else 0.0
 

@@ -24,8 +24,8 @@ def build(*, unit: Unit = "auto", longest: int = 2, penalty: float = 0.1) -> Bas
 
     Args:
       unit: what is counted; "auto" for characters where text is Chinese.
-      longest: units in a row that are counted together, from 1 up to so many.
-      penalty: of large weights, 1 / C of scikit-learn, whose own default is too much for texts of few words.
+      longest: longest n-gram of units; all from 1 on are counted.
+      penalty: of large weights, 1 / C of scikit-learn, whose default is too strong for short texts.
     """
     require(longest >= 1, "tfidf.longest", longest, "at least 1")
     require(penalty > 0, "tfidf.penalty", penalty, "above 0")
@@ -63,6 +63,6 @@ def features(vectorizer: Any, texts: Sequence[Sequence[str]]) -> Any:
 
 
 def is_chinese(texts: Sequence[str]) -> bool:
-    """Whether so many of the characters are Han that words are not told by spaces."""
+    """Whether so many characters are Han that words are not separated by spaces."""
     characters = "".join(texts[:100])
     return sum("一" <= c <= "鿿" for c in characters) >= SHARE_OF_HAN * len(characters)

@@ -1,1 +1,1 @@
-"""What a run keeps: checkpoints, their checksums, and whether a configuration may go on from one."""
+"""What a run keeps: checkpoints, their checksums, and whether a configuration may resume from one."""

@@ -57,7 +57,7 @@ def check_same(
     if grave and not accept:
         raise ConfigError(
             f"the run in {folder} is another one: {in_words(grave)}; set that back, train into another --workdir, or "
-            "go on with it changed by --accept_changes"
+            "resume with the change by --accept_changes"
         )
     if grave and arrays(from_dict(configs.Config, old)) != arrays(config):
         raise ConfigError(f"the run in {folder} has a model of other arrays: {in_words(grave)}; set that back")
@@ -69,7 +69,7 @@ def read(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     """A saved configuration with the defaults of fields that are newer than it."""
     try:
         return to_dict(from_dict(configs.Config, tree))
-    except ConfigError:  # fields that are no more: they are shown as a change
+    except ConfigError:  # fields that no longer exist: they are shown as a change
         return tree
 
 

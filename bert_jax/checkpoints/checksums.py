@@ -1,6 +1,6 @@
-"""Checksums of arrays, computed where they lie: what a checkpoint holds is compared with what was saved.
+"""Checksums of arrays, computed on their devices, to compare a checkpoint with what was saved.
 
-Arrays of numbers have no other guard: a flipped bit in a weight's file reads as another weight.
+Nothing else detects a flipped bit in the file of a weight: it reads as another weight.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Heads of an imported encoder that are not trained: written once beside the checkpoints, and exported as they came."""
+"""Heads of an imported encoder that are not trained: written once beside the checkpoints, and exported unchanged."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """Checkpoints through Orbax: state, configuration, store fingerprint and checksums; asynchronous, restored on any mesh.
 
-The state's step is all that data, masks and dropout need to go on exactly: each is a pure function of it.
-A checkpoint that cannot be read, or that reads otherwise than it was saved, is set aside for the one before.
+The step is all that data, masks and dropout need to resume exactly: each is a pure function of it.
+A checkpoint that cannot be read, or that differs from what was saved, is set aside for the one before.
 """
 
 import dataclasses
@@ -108,7 +108,7 @@ class Checkpointer:
         """The newest whole state, laid out as `abstract` says; None where there is none.
 
         Args:
-          accept_changes: go on though the configuration or the store is another, if the arrays are the same ones.
+          accept_changes: resume although the configuration or the store differs, if the arrays are the same.
 
         Raises:
           ConfigError: it comes from another configuration or another store.
@@ -160,7 +160,7 @@ class Checkpointer:
         newest = "there is none yet" if whole is None else f"the newest whole one is of step {whole}"
         return CheckpointError(
             f"a checkpoint could not be written to {self.folder}: {in_short(reason)}; {newest}; "
-            "make room there (or fewer: config.checkpoints.keep) and run again to go on"
+            "make room there (or fewer: config.checkpoints.keep) and run again to resume"
         )
 
 
@@ -256,7 +256,7 @@ def written_in(workdir: Path, checkpoints: str | None = None) -> tuple[epath.Pat
     """Where the checkpoints of a work folder are, and the steps of those that there are.
 
     Args:
-      checkpoints: where they are, as the user names it; empty for within the work folder, which may be a stranger's;
+      checkpoints: where they are, as the user names it; empty for within the work folder, which may be untrusted;
         None for wherever its configuration says.
 
     Raises:
@@ -334,7 +334,7 @@ def read_run(folder: epath.Path) -> Mapping[str, Any]:
     """Configuration, store fingerprint and checksums of a checkpoint."""
     run = ocp.JsonCheckpointHandler().restore(folder / "run")
     if signed(run) != run:
-        raise CheckpointError("its configuration reads otherwise than it was saved")
+        raise CheckpointError("its configuration differs from what was saved")
     return run
 
 
@@ -346,7 +346,7 @@ def read_state(folder: epath.Path, abstract: Any, wanted: Mapping[str, int]) -> 
     state = ocp.PyTreeCheckpointHandler().restore(folder / "state", args=restore)
     wrong = [name for name, value in checksums(state).items() if wanted.get(name) != value]
     if wrong:
-        raise CheckpointError(f"{wrong[0]} reads otherwise than it was saved")
+        raise CheckpointError(f"{wrong[0]} differs from what was saved")
     return state
 
 

@@ -19,18 +19,18 @@ class FineTuning:
     on small sets: AdamW with bias correction, warm-up over a tenth of the updates, then a line to zero, several epochs.
     """
 
-    name: str  # of the task, in tables and pages
+    name: str  # of the task, in tables and reports
     task: Variant  # a file of bert_jax/tasks
     source: Variant  # a file of data_pipeline/labelled
     init_from: str = ""  # any folder that bert_jax.load opens: the encoder
-    untrained: bool = False  # only the shape and the tokenizer of init_from are taken: what pretraining is measured by
-    dev_share: float = 0.1  # of the training texts, kept for evaluation by a hash where the source has no dev split
+    untrained: bool = False  # take only init_from's shape and tokenizer: the baseline without pretraining
+    dev_share: float = 0.1  # of the training texts, held out by a hash where the source has no dev split
     beside: tuple[Beside, ...] = ()  # other tasks that the encoder learns at once, each with a head of its own
     weight: float = 1.0  # of the loss of this task in the sum of all
-    mixing: float = 1.0  # rows of each task in a batch go by the size of its set to this power; 0: as many of each
-    length: int = 128  # L, tokens in a row; longer texts are cut, or read in windows, as the task says
+    mixing: float = 1.0  # rows of each task in a batch are proportional to its set's size to this power; 0: equal
+    length: int = 128  # L, tokens in a row; longer texts are truncated or read in windows, as the task says
     batch_size: int = 32  # examples in a batch, on average: several share a row
-    microbatches: int = 1  # parts of a batch, computed one after the other, to save memory
+    microbatches: int = 1  # parts that a batch is split into, one after the other, to save memory
     epochs: float = 4  # passes over the training examples, those of all tasks together
     learning_rate: float = 3e-5  # the peak
     schedule: Variant = use("linear", warmup=0.1)  # a file of bert_jax/training/schedules
@@ -40,9 +40,9 @@ class FineTuning:
     dropout: float = 0.1  # of the encoder and before the head
     attention_dropout: float = 0.1  # of the attention probabilities
     packed: bool = True  # several examples a row, isolated; False for one
-    evaluations: int = 4  # of the dev examples during training, evenly spread; the best weights are kept
-    patience: int = 0  # evaluations in a row without a new best, after which training ends; 0 for never
-    best_metric: str = ""  # the figure that says which weights are the best; empty for the task's own
+    evaluations: int = 4  # evaluations on the dev examples during training, evenly spread; the best weights are kept
+    patience: int = 0  # training ends after this many evaluations without a new best; 0 for never
+    best_metric: str = ""  # metric that selects the best weights; empty for the task's own
     dtype: Dtype = "float32"  # of the matrix products; "auto": the fastest here
     seed: int = 0  # of the head, the order of the examples and dropout
     mesh: Mesh = field(default_factory=Mesh)

@@ -11,11 +11,11 @@ class Labelled:
 
     source: Variant  # a file of data_pipeline/labelled
     task: Variant  # a file of bert_jax/tasks, with the names of the labels
-    dev_share: float = 0.1  # of the training texts, kept for evaluation by a hash where the source has no dev split
+    dev_share: float = 0.1  # of the training texts, held out by a hash where the source has no dev split
     packed: bool = True  # several examples a row, isolated; False for one
-    name: str = ""  # of the task among several at once, which its head has in the parameters
+    name: str = ""  # of the task if there are several: the name of its head in the parameters
     weight: float = 1.0  # of the task's loss among several
-    rows: int = 1  # of the task in a row of the batch, which holds some of each of several tasks
+    rows: int = 1  # rows of this task in each row of a batch of several tasks
     beside: tuple["Labelled", ...] = ()  # those of other tasks that are learnt at once
 
     def __post_init__(self) -> None:
@@ -41,11 +41,11 @@ class Beside:
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
-    """What is taken of the encoder in `init_from`, and how fast each layer of it learns."""
+    """What is used of the encoder in `init_from`, and how fast each of its layers learns."""
 
     layer_decay: float = 1.0  # of the learning rate, from each layer to the one below (Howard and Ruder 2018)
-    frozen_layers: int = 0  # the lowest so many, and the embeddings, do not learn
-    fresh_layers: int = 0  # the highest so many start anew (Zhang et al. 2021, arXiv 2006.05987)
+    frozen_layers: int = 0  # number of lowest layers that, with the embeddings, are not trained
+    fresh_layers: int = 0  # number of highest layers that are reinitialised (Zhang et al. 2021, arXiv 2006.05987)
 
     def __post_init__(self) -> None:
         require(0 < self.layer_decay <= 1, "transfer.layer_decay", self.layer_decay, "above 0, and at most 1")

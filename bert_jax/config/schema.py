@@ -13,7 +13,7 @@ from bert_jax.config.labelled import Labelled, Transfer
 from configuration.variants import Variant, require, use
 from data_pipeline.config import Data
 
-LARGEST = 2**24  # of a dimension: what is larger is a mistake, found before anything is allocated
+LARGEST = 2**24  # dimension; a larger one is a mistake, found before anything is allocated
 LARGEST_STEPS = 2**31 - 1  # the step is an int32
 LARGEST_SEED = 2**32 - 2  # JAX's keys would take the seeds above for smaller ones, and a run uses seed + 1 too
 Dtype = Literal["float32", "bfloat16", "auto"]
@@ -25,32 +25,32 @@ class Model:
 
     vocab_size: int = 30522  # V, the tokenizer's own size; the table is padded to a multiple of 128
     layers: int = 12  # n, layers of the encoder
-    width: int = 768  # D, numbers of a token's vector between the layers
+    width: int = 768  # D, size of a token's hidden state
     heads: int = 12  # N, attention heads; the head size H is width / heads
-    mlp_width: int = 3072  # F, units of the feed-forward
-    max_length: int = 512  # longest row in tokens; the size of an absolute position table
+    mlp_width: int = 3072  # F, hidden size of the feed-forward
+    max_length: int = 512  # longest row in tokens; size of an absolute position table
     token_types: int = 2  # T; 0 for none
     task_types: int = 0  # tasks with an embedding each (ERNIE 2.0, arXiv 1907.12412); 0 for none
     embedding_width: int = 0  # E of the tables, with a dense layer from E to D (ALBERT); 0 for D and no such layer
     sharing: Literal["none", "all", "attention", "mlp"] = "none"  # the part of a layer whose weights layers share
-    groups: int = 1  # with sharing, so many stretches of layers, each with weights of its own (ALBERT)
+    groups: int = 1  # with sharing, number of groups of neighbouring layers that share weights (ALBERT)
     window: int = 0  # tokens to each side that a local layer attends to (ModernBERT: 64); 0: every layer is global
     global_every: int = 1  # with window, layers 0, k, 2k, … are global and the rest local (ModernBERT: 3); 0: all local
     positions: Variant = use("absolute")  # a file of bert_jax/modeling/positions
-    kernel: Variant = use("auto")  # a file of bert_jax/modeling/kernels, or auto: the fastest that can
+    kernel: Variant = use("auto")  # a file of bert_jax/modeling/kernels, or auto: the fastest that supports the model
     norm: Literal["post", "pre"] = "post"  # LayerNorm after the residual sum (BERT), or before each part (ModernBERT)
     norm_epsilon: float = 1e-12  # as in Google's code
     activation: Literal["gelu", "gelu_tanh", "silu", "relu"] = "gelu"  # GELU by erf (PyTorch) or tanh (Google's code)
-    gated: bool = False  # the feed-forward's units are multiplied by linear ones: GeGLU, or SwiGLU with silu
-    biases: bool = True  # in dense layers and LayerNorms; the one of the vocabulary's logits always stays
+    gated: bool = False  # gated linear units in the feed-forward: GeGLU, or SwiGLU with silu
+    biases: bool = True  # in dense layers and LayerNorms; that of the vocabulary's logits always stays
     dropout: float = 0.1  # after the embeddings, attention's output and the feed-forward
     attention_dropout: float = 0.1  # on the attention probabilities
-    init: Variant = use("normal")  # a file of bert_jax/modeling/inits: where training starts
+    init: Variant = use("normal")  # a file of bert_jax/modeling/inits: initial weights
     init_std: float = 0.02  # standard deviation of the truncated normal
     isolate_documents: bool = True  # tokens of different documents in a row never attend to each other
     dtype: Dtype = "float32"  # of matrix products ("auto": the fastest here); weights, sums and the loss are float32
-    remat: Literal["none", "dots", "full"] = "none"  # what the backward pass computes again
-    unroll: int = 0  # layers compiled side by side in the scan over layers; 0: all on GPUs, which copy in loops, else 1
+    remat: Literal["none", "dots", "full"] = "none"  # what the backward pass recomputes
+    unroll: int = 0  # layers unrolled per step of the scan over layers; 0: all on GPUs, which copy in loops, else 1
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "layers", "width", "heads", "mlp_width"):
@@ -86,7 +86,7 @@ class Model:
 
     @property
     def pattern(self) -> tuple[bool, ...]:
-        """The repeating pattern: whether each of its layers is local; layer n is like number n modulo its length."""
+        """The repeating pattern: whether each layer is local; layer n is like entry n modulo its length."""
         if not self.window:
             return (False,)
         return (False, *(True,) * (self.global_every - 1)) if self.global_every else (True,)
@@ -108,11 +108,11 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class BatchWarmup:
-    """Small batches at first (Brown et al. 2020, appendix B): every size for the same share of the tokens."""
+    """Batch-size warm-up (Brown et al. 2020, appendix B): each size is used for the same number of tokens."""
 
-    tokens: int = 0  # before the batch is whole, padding counted; 0 for a whole batch from the start
+    tokens: int = 0  # before the batch reaches its size, padding counted; 0 for the full size from the start
     first: int = 0  # rows of the first batches
-    increment: int = 0  # rows that each size has more than the one before; each is compiled once
+    increment: int = 0  # rows added from each size to the next; each is compiled once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +125,8 @@ class Phase:
     learning_rate: float  # the peak
     schedule: Variant = use("linear", warmup=0.1)  # a file of bert_jax/training/schedules, over this phase's steps
     microbatches: int = 1  # gradients of this many parts of the batch are summed before an update
-    batch_warmup: BatchWarmup = field(default_factory=BatchWarmup)  # a growing batch; its parts stay as large
-    objective: Variant = use("")  # of this phase; without a name config.objective, with these options over its own
+    batch_warmup: BatchWarmup = field(default_factory=BatchWarmup)  # microbatches keep their size
+    objective: Variant = use("")  # without a name: config.objective with these options
 
     def __post_init__(self) -> None:
         require(self.steps >= 1, "phases.steps", self.steps, "at least 1")
@@ -165,7 +165,7 @@ class Mesh:
     """Devices along each axis of the mesh; -1 takes the rest, on one axis only."""
 
     replica: int = 1  # slices of a multi-slice machine, each with copies of the model
-    data: int = -1  # copies of the model, each with its part of the batch
+    data: int = -1  # data-parallel copies of the model
     fsdp: int = 1  # parameters and moments are split over it, and so is the batch
     tensor: int = 1  # heads, feed-forward and vocabulary are split over it
 
@@ -181,10 +181,10 @@ class Checkpoints:
     """When checkpoints are written and which are kept."""
 
     every_steps: int = 1000  # steps between two checkpoints
-    keep: int = 3  # the newest so many
-    keep_every: int = 0  # and those of every so many steps; 0 for none
-    keep_best: int = 0  # and so many of the lowest mean loss since the one before; with eval_every, of best_metric
-    folder: str = ""  # where they go, such as gs://bucket/run; empty for `checkpoints` in the work folder
+    keep: int = 3  # number of newest checkpoints to keep
+    keep_every: int = 0  # and those at multiples of this many steps; 0 for none
+    keep_best: int = 0  # and this many of the lowest mean loss since the last one; with eval_every, of best_metric
+    folder: str = ""  # folder, such as gs://bucket/run; empty for `checkpoints` in the work folder
 
     def __post_init__(self) -> None:
         require(self.every_steps >= 1, "checkpoints.every_steps", self.every_steps, "at least 1")
@@ -198,10 +198,10 @@ class Guard:
     """Against loss spikes: an update whose gradient norm is not finite, or an outlier, is not made."""
 
     on: bool = False  # whether there is a guard
-    factor: float = 10.0  # how many times its moving average a norm is an outlier; infinity for none
+    factor: float = 10.0  # a norm above this many times its moving average is an outlier; infinity for none
     decay: float = 0.99  # of that average
     grace: int = 100  # finite norms before any is an outlier
-    roll_back_after: int = 5  # skipped updates in a row: back to a checkpoint, without that text; 0 for never
+    roll_back_after: int = 5  # skipped updates in a row after which the run goes back, without that text; 0 for never
     most_roll_backs: int = 3  # in a run; then it ends
 
     def __post_init__(self) -> None:
@@ -223,8 +223,8 @@ class Evaluation:
 
     length: int = 0  # L, tokens in a row; 0 for that of the last phase
     batch_size: int = 64  # rows evaluated at a time
-    max_rows: int = 4096  # at most so many rows, evenly spread over the held-out documents
-    mask_rate: float = 0.15  # as in BERT, whatever the rate of training
+    max_rows: int = 4096  # at most, evenly spread over the held-out documents
+    mask_rate: float = 0.15  # as in BERT, independent of the rate in training
     single_mask_rows: int = 16  # rows whose tokens are masked one at a time, for the pseudo-perplexity
     seed: int = 0  # of the masks
 
@@ -244,32 +244,32 @@ class Config:
     name: str  # of the recipe, in reports and exports
     phases: tuple[Phase, ...]  # of training, one after the other
     data: Data = field(default_factory=Data)
-    labelled: Labelled | None = None  # labelled examples in place of the text; `bert_jax.finetune` writes it
+    labelled: Labelled | None = None  # labelled examples instead of text; written by `bert_jax.finetune`
     transfer: Transfer = field(default_factory=Transfer)
     model: Model = field(default_factory=Model)
     objective: Variant = use("mlm")  # a file of bert_jax/objectives, for the phases that name none
     optimizer: Variant = use("lamb")  # a file of bert_jax/training/optimizers
     clip_norm: float = 1.0  # of the whole gradient before the optimizer; 0 for none
     guard: Guard = field(default_factory=Guard)
-    transforms: tuple[Variant, ...] = ()  # files of bert_jax/transforms: what is evaluated and exported, in this order
-    unigram_bias: bool = False  # fresh MLM heads, a generator's too, start at the log shares of the text's tokens
+    transforms: tuple[Variant, ...] = ()  # files of bert_jax/transforms, applied in this order to evaluate and export
+    unigram_bias: bool = False  # MLM heads, a generator's too, start with the log unigram probabilities as bias
     seed: int = 0  # of fresh weights, the order of the rows, masks and dropout
-    resume_from: str = ""  # work folder of another run, whose newest checkpoint training starts from: state and step
-    init_from: str = ""  # any folder that bert_jax.load opens, whose weights and tokenizer training starts from
+    resume_from: str = ""  # work folder of another run: start from the state and step of its newest checkpoint
+    init_from: str = ""  # any folder that bert_jax.load opens: start from its weights, with its tokenizer
     mesh: Mesh = field(default_factory=Mesh)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     evaluation: Evaluation = field(default_factory=Evaluation)
     evaluators: tuple[Variant, ...] = (use("masked_language"), use("pseudo_perplexity"))  # files of bert_jax/evaluators
-    eval_every: int = 0  # steps between two evaluations during training, by those that are cheap; 0 for none
-    eval_rows: int = 512  # at most so many rows of the held-out documents for each of them
-    best_metric: str = ""  # the figure that says which checkpoint is the best; empty for the first evaluator's own
+    eval_every: int = 0  # steps between evaluations during training, by the cheap evaluators; 0 for none
+    eval_rows: int = 512  # at most, of the held-out documents, for each of them
+    best_metric: str = ""  # metric that selects the best checkpoint; empty for the first evaluator's own
     best_mode: Literal["min", "max"] = "min"  # whether the best has the lowest or the highest one
-    patience: int = 0  # evaluations in a row without a new best, after which training ends; 0 for never
+    patience: int = 0  # training ends after this many evaluations without a new best; 0 for never
     loggers: tuple[Variant, ...] = (use("jsonl"), use("tensorboard"))  # files of bert_jax/reporting/loggers
     log_every: int = 10  # steps between two lines of metrics.jsonl
-    statistics_every: int = 0  # and of layers.jsonl: LAMB's trust ratio and norms of each layer; 0 for none
+    statistics_every: int = 0  # steps between lines of layers.jsonl, LAMB's trust ratio and norms per layer; 0 for none
     hooks: tuple[Variant, ...] = ()  # files of bert_jax/training/hooks, called between updates
-    examples: tuple[str, ...] = ()  # sentences with [MASK] that the report fills in
+    examples: tuple[str, ...] = ()  # sentences with [MASK], filled in for the report
 
     def __post_init__(self) -> None:
         require(len(self.phases) >= 1, "phases", self.phases, "at least one phase")

@@ -1,4 +1,4 @@
-"""The configuration of a suite: tasks that encoders are measured on, and the baselines beside them."""
+"""The configuration of a suite: tasks to evaluate encoders on, and baselines."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
-    """Tasks on which encoders are fine-tuned, and what stands beside them."""
+    """Tasks on which encoders are fine-tuned, and the baselines to compare with."""
 
     name: str
     tasks: tuple[Member, ...]
@@ -27,7 +27,7 @@ class Suite:
         use("frequent_tag"),
         use("tfidf"),
     )
-    untrained: bool = True  # each encoder stands beside itself with fresh weights
+    untrained: bool = True  # also fine-tune each encoder with fresh weights
 
     def __post_init__(self) -> None:
         require(bool(self.tasks), "tasks", self.tasks, "one task or more")

@@ -1,4 +1,4 @@
-"""The configuration of a suite for frozen vectors: labelled sets and how vectors are judged by each."""
+"""The configuration of a suite for frozen vectors: labelled sets, and how each evaluates vectors."""
 
 import dataclasses
 from typing import Literal
@@ -8,7 +8,7 @@ from configuration.variants import Variant, require
 
 @dataclasses.dataclass(frozen=True)
 class VectorSet:
-    """A labelled set, and what is asked of vectors on it."""
+    """A labelled set, and the evaluation of vectors on it."""
 
     name: str  # in tables
     evaluation: Variant  # a file of bert_jax/embedding/evaluations
@@ -18,7 +18,7 @@ class VectorSet:
 
 @dataclasses.dataclass(frozen=True)
 class VectorSuite:
-    """Sets on which vectors are judged without training."""
+    """Sets on which vectors are evaluated without training."""
 
     name: str
     sets: tuple[VectorSet, ...]

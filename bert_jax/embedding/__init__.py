@@ -1,4 +1,4 @@
-"""Sentence vectors: pooling, packing, whitening, losses, search and the figures that they are judged by."""
+"""Sentence vectors: pooling, packing, whitening, losses, search and metrics."""
 
 import numpy as np
 

@@ -28,8 +28,8 @@ class Embedder:
 
     Args:
       model: with the dtype of the matrix products.
-      batch_size: rows of the longest kind that a device encodes at once; of shorter ones as many as have the same
-        tokens; 0 for what suits the device.
+      batch_size: rows of the longest length that a device encodes at once; of shorter ones as many as have the same
+        number of tokens; 0 for a default by device.
       row_lengths: of packed rows; None for `pack.row_lengths`.
       mesh: whose devices share the rows, each with a copy of the weights; None for one device.
     """

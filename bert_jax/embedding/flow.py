@@ -29,7 +29,7 @@ class Flow(NamedTuple):
 
     shift: Any  # [S, D], added first
     log_scale: Any  # [S, D]
-    permutation: Any  # int32 [S, D], from which place each number comes
+    permutation: Any  # int32 [S, D], the source index of each number
     kernel_in: Any  # [S, D // 2, H]
     bias_in: Any  # [S, H]
     kernel_out: Any  # [S, H, D − D // 2]
@@ -72,7 +72,7 @@ def log_likelihood(flow: Flow, x: jax.Array) -> jax.Array:
 
 
 def begin(x: np.ndarray, steps: int, hidden: int, seed: int) -> Flow:
-    """A flow whose every step gives x [n, D] mean 0 and variance 1, and whose networks add nothing yet."""
+    """A flow whose steps each normalise x [n, D] to mean 0 and variance 1, and whose networks add nothing yet."""
     rng, width = np.random.default_rng(seed), x.shape[1]
     half, rest = width // 2, width - width // 2
     x, made = np.asarray(x, np.float64), []
@@ -98,14 +98,14 @@ def fit(
     learning_rate: float = 1e-3,
     seed: int = 0,
 ) -> tuple[Flow, list[float]]:
-    """The flow under which the vectors are likely, and the mean log-likelihood of each batch, in nats.
+    """Fits a flow by maximum likelihood; also returns the mean log-likelihood of each batch, in nats.
 
     Args:
       vectors: float [n, D], as pooling gives them, not normalised; may be a memory map.
       steps: S; BERT-flow's Glow has levels of several.
       hidden: H; 0 for D.
       epochs: passes over the vectors.
-      learning_rate: Adam's, falling to zero in a straight line.
+      learning_rate: Adam's, with linear decay to zero.
 
     Raises:
       ConfigError: an option out of range.
@@ -165,7 +165,7 @@ def check_width(flow: Flow, vectors: np.ndarray) -> None:
 
 
 def save(flow: Flow, path: Path) -> None:
-    """Writes the flow as an .npz file, whole or not at all."""
+    """Writes the flow as an .npz file, atomically."""
     with atomic_write(path) as file:
         np.savez(file, **flow._asdict())
 

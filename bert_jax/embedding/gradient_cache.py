@@ -1,9 +1,9 @@
 """Losses of the whole batch with microbatches (GradCache, Gao et al. 2021, arXiv 2101.06983, section 3).
 
-In-batch negatives do not add up over parts of a batch. So the vectors of all parts are made first, without what a
-backward pass needs; the loss of all of them gives each vector's gradient; and each part is encoded again, with its
-vectors' gradients as the start of the backward pass. The gradient is that of one big batch, at the price of one more
-forward pass.
+A loss with in-batch negatives is not a sum over microbatches. So the vectors of all microbatches are computed first,
+without storing activations; the loss over all of them gives each vector's gradient; and each microbatch is encoded
+again and backpropagates its vectors' gradients. The gradient is that of one big batch, at the cost of one more forward
+pass.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Many texts a row: which texts share a row, so that hardly any of it is padding, and few shapes are compiled."""
+"""Packing of texts into rows with little padding and few shapes to compile."""
 
 import bisect
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 SHORTEST = 3  # tokens of a text that rows have room for: [CLS] token [SEP]
-EMPTY = -1  # the number of no text
+EMPTY = -1  # marks an empty slot
 STEPS = (32, 64, 96, 128, 192, 256, 384, 512)  # row lengths; beyond, multiples of 512
 
 Row = list[int]  # numbers of its texts
@@ -38,7 +38,7 @@ def batches(
       lengths: what rows may have, as `row_lengths` gives them.
       batch_tokens: of a batch on one device, at most (one row at least).
       width: D, by which attention's share of the work is known.
-      devices: that share each batch's rows, the same number each.
+      devices: that share each batch's rows equally.
     """
     for length, rows in sorted(plan([len(text) for text in texts], lengths, width).items(), reverse=True):
         start = 0
@@ -49,9 +49,9 @@ def batches(
 
 
 def sizes(rows: int, most: int) -> list[int]:
-    """Batches of rows, few of which are padding, of few sizes: the most, and powers of two from an eighth of it on.
+    """Batch sizes with little padding and few distinct values: the largest, and powers of two from an eighth of it on.
 
-    What is less than that eighth altogether is one batch of the next power of two.
+    A total below that eighth is one batch of the next power of two.
     """
     least = max(1, 1 << (most // 8).bit_length() - 1) if most >= 8 else 1
     if rows < least:
@@ -67,9 +67,9 @@ def sizes(rows: int, most: int) -> list[int]:
 def plan(counts: Sequence[int], lengths: Sequence[int], width: int) -> dict[int, list[Row]]:
     """Which texts, of `counts` tokens each, share a row: the rows of each length.
 
-    The longest text that is left opens a row, and the longest ones that fit fill it. Of the lengths that the row could
-    have it gets the one with the least work a token, attention counted. A row's pattern of lengths is repeated for as
-    long as there are texts for it, which makes the plan of a million texts a matter of a second.
+    The longest text that is left opens a row, and the longest ones that fit fill it. Of the possible row lengths it
+    gets the one with the least work per token, attention included. A row's pattern of lengths is repeated while there
+    are texts for it, so that a million texts are planned in a second.
     """
     left: dict[int, list[int]] = {}
     for text in reversed(range(len(counts))):
@@ -88,7 +88,7 @@ def plan(counts: Sequence[int], lengths: Sequence[int], width: int) -> dict[int,
 
 
 def fill(length: int, present: list[int], left: dict[int, list[int]]) -> list[tuple[int, int]]:
-    """The lengths of the texts of one row, each with how many of them: the longest that fit first."""
+    """The lengths of the texts of one row, each with its number of texts: the longest that fit first."""
     pattern, documents, place = [], max(1, length // SHORTEST), len(present)
     while documents and (place := bisect.bisect_right(present, length, 0, place)):
         n = present[place - 1]
@@ -99,7 +99,7 @@ def fill(length: int, present: list[int], left: dict[int, list[int]]) -> list[tu
 
 
 def work(length: int, width: int) -> float:
-    """Of a row, in that of one token's matrix products: 24 D² a token and layer, and 4 L D of attention."""
+    """A row's cost over one token's matrix products: 24 D² per token and layer, 4 L D for attention."""
     return length * (1 + length / (6 * width))
 
 

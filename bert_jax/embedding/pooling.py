@@ -22,7 +22,7 @@ class Pooling(NamedTuple):
 
 
 def make(name: str, model: Model, layer_weights: tuple[float, ...] = ()) -> Pooling:
-    """The pooling of a name: one of MODES, several joined by "+", or "first_last".
+    """The pooling by name: one of MODES, several joined by "+", or "first_last".
 
     "first_last" is the mean over the average of the first layer's and the last layer's states (Su et al. 2021, arXiv
     2103.15316, section 4; the first layer's output, not the embeddings).
@@ -129,7 +129,7 @@ def weighted_mean(hidden: jax.Array, members: jax.Array) -> jax.Array:
 
 
 def largest(hidden: jax.Array, members: jax.Array) -> jax.Array:
-    """The largest of each number over all tokens."""
+    """The elementwise maximum over all tokens."""
     documents = members.shape[1]
     number = jnp.where(members.any(1), members.argmax(1), documents)
     of_row = lambda hidden, number: jax.ops.segment_max(hidden, number, documents + 1)[:documents]

@@ -1,4 +1,4 @@
-"""All that stands between an encoder's hidden states and a text's vector: pooling, dense layers, normalisation."""
+"""From an encoder's hidden states to a text's vector: pooling, dense layers, normalisation."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -54,10 +54,10 @@ class Readout:
         return dataclasses.replace(self, steps=(*steps, Normalise()) if wanted else steps)
 
     def truncated(self, model: Model, dimensions: int) -> "Readout":
-        """The first so many numbers, before the normalisation at the end (Kusupati et al. 2022, arXiv 2205.13147).
+        """The leading dimensions alone, before the final normalisation (Kusupati et al. 2022, arXiv 2205.13147).
 
         Raises:
-          ConfigError: there are not so many.
+          ConfigError: there are fewer.
         """
         width = self.width(model)
         if not 0 < dimensions <= width:
@@ -80,17 +80,17 @@ def chosen(
     layer_weights: tuple[float, ...] = (),
     dimensions: int = 0,
 ) -> Readout:
-    """What an encoder's folder says, mean pooling and normalisation where it says nothing, and the changes to it.
+    """The readout in an encoder's folder (by default mean pooling and normalisation), with changes.
 
     Args:
       pooling: as `pooling.make` takes it; empty for the folder's own. Another one than the folder's drops its dense
         layers, which are made for the folder's.
       normalised: None for the folder's own.
       layer_weights: as `pooling.make` takes them.
-      dimensions: the first so many numbers alone; 0 for all.
+      dimensions: leading dimensions to keep; 0 for all.
 
     Raises:
-      ConfigError: a pooling or a number of dimensions that there is not.
+      ConfigError: an unknown pooling, or more dimensions than there are.
     """
     readout = stored or Readout()
     if pooling or layer_weights:

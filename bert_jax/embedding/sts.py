@@ -1,4 +1,4 @@
-"""What vectors are judged by: graded similarity, alignment and uniformity, pairs, retrieval. NumPy alone."""
+"""Metrics of vectors: graded similarity, alignment and uniformity, pairs, retrieval. NumPy alone."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -57,12 +57,12 @@ def pairs(
     sets: Sequence[str] = (),
     positive_from: float | None = None,
 ) -> dict[str, float]:
-    """All figures of scored pairs; of each the higher, the better.
+    """All metrics of scored pairs; higher is better for each.
 
     Args:
       vectors: float [n, 2, D].
       given: float [n], the scores that people gave.
-      documents: of each pair its second text, by which equal ones are known.
+      documents: the second text of each pair, to recognise equal ones.
       sets: of each pair the set that it belongs to, such as its file; empty for one set.
       positive_from: the lowest score of a pair that belongs together; None for the middle of the range of scores.
 

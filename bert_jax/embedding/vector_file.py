@@ -1,4 +1,4 @@
-"""A file of vectors that is filled chunk by chunk, survives `kill -9`, and appears under its name when whole."""
+"""A file of vectors that is written in chunks, survives `kill -9`, and gets its name when complete."""
 
 import contextlib
 import io
@@ -23,8 +23,8 @@ _ROWS = 16384  # of a Parquet row group
 class VectorFile:
     """float32 [n, D] on its way to a .npy or .parquet file.
 
-    Until it is whole it lies beside it as a .npy under a hidden name, with a note of how many rows are there. What is
-    written is on the disk before the note is.
+    Until it is complete it is a .npy file under a hidden name in the same folder, with a note of how many rows are
+    written. Rows are synced to disk before the note.
 
     Attributes:
       done: rows that are there.
@@ -51,7 +51,7 @@ class VectorFile:
         return int(note["done"]) if whole and note["facts"] == self._facts else 0
 
     def _reserve(self) -> None:
-        """The space for all rows, so that a disk that is too small says so at once."""
+        """Allocates the space for all rows, so that a disk that is too small fails at once."""
         size = len(self._header) + 4 * self.rows * self.width
         try:
             self._file.write(self._header)

@@ -56,7 +56,7 @@ def fit(
 def moments(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
     """Mean float64 [D], covariance [D, D] with n − 1 as np.cov has it, and n.
 
-    Sums are of what is left after the first chunk's mean is taken away, so that nothing cancels.
+    The first chunk's mean is subtracted before summing, to avoid cancellation.
     """
     number, shift, total, squares = 0, np.zeros(0), np.zeros(0), np.zeros((0, 0))
     for chunk in chunks:

@@ -29,7 +29,7 @@ class Evaluator(NamedTuple):
 
     evaluate: Callable[[Any], Figures]
     describe: Callable[[Mapping[str, Any]], str]
-    main: str = ""  # the figure that says which weights are the best, the lowest, if config.best_metric names none
+    main: str = ""  # main figure, lowest is best, unless config.best_metric names another
     cheap: bool = False  # takes a forward pass over each row, not more
 
 
@@ -77,7 +77,7 @@ def during_training(config: Config, store: Store, mesh: jax.sharding.Mesh) -> tu
 
 
 def describe(name: str, figures: Mapping[str, Any]) -> str:
-    """Some lines of a table of the evaluator's figures."""
+    """The evaluator's figures as lines of a table."""
     return module(PACKAGE, name).describe(figures)
 
 

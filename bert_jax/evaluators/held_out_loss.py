@@ -1,6 +1,6 @@
 """The loss and metrics of the last phase's own objective on held-out rows: works for any objective.
 
-What is corrupted depends on `config.evaluation.seed` alone. Nothing drops out.
+What is corrupted depends on `config.evaluation.seed` alone. There is no dropout.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
-"""Cross-entropy and accuracy at predicted tokens, beside the unigram baseline of the same ones.
+"""Cross-entropy and accuracy of predicted tokens, beside the unigram baseline on the same tokens.
 
-The tokens are drawn by `config.evaluation.seed` at the rate `config.evaluation.mask_rate`, whatever training does.
+The tokens are drawn with `config.evaluation.seed` at rate `config.evaluation.mask_rate`, independent of training.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,8 +45,8 @@ def objective_of(config: Config, store: Store) -> Objective:
 def at_masks(config: Config, store: Store, objective: Objective, mesh: Any = None) -> Callable[[Any], Figures]:
     """params → loss and accuracy at the predicted tokens of the held-out rows, and the unigram baseline's at the same.
 
-    10% of the predicted tokens are left unchanged, and the model first learns to copy them. So the figures where
-    [MASK] is shown stand beside those of all.
+    10% of the predicted tokens are left unchanged, and the model first learns to copy them. So the figures at
+    [MASK] are given too.
     """
     vocabulary = vocabulary_of(store)
     unigram = unigram_loss(store).astype(np.float32)

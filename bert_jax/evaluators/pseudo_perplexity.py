@@ -1,6 +1,6 @@
 """The pseudo-perplexity (Salazar et al. 2020, arXiv 1910.14659, section 2): tokens masked alone, one at a time.
 
-As many forward passes as tokens, so on few rows: `config.evaluation.single_mask_rows`.
+One forward pass per token, so on few rows: `config.evaluation.single_mask_rows`.
 """
 
 import math

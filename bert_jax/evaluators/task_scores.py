@@ -1,7 +1,7 @@
-"""A task's scores on labelled examples that are kept from training: those of the split `dev`, or of another.
+"""A task's scores on held-out labelled examples: the split `dev`, or another one.
 
-Where several tasks are learnt at once, those of the main one have their own names, those of another begin with its name
-too, and the mean is of the main score of each.
+With several tasks, scores of all but the main task are prefixed with the task's name, and `mean` is the mean of their
+main scores.
 """
 
 import functools
@@ -65,7 +65,7 @@ def read(run: Any, data: LabelledSet, split: str, params: Any, mesh: Any = None)
     encoded, rows = data.encoded(split), data.rows(split, seed=None)
     shards = sharding.batch_shards(mesh) if mesh else 1
     size = -(-min(ROWS, rows.rows) // shards) * shards
-    # What is read is asked for one batch late, so that the device always has one to do.
+    # Outputs are read one batch late, so that the device always has work.
     found: dict[str, np.ndarray] = {}
     waiting: list[tuple[Mapping[str, np.ndarray], Any]] = []
     for first in range(0, rows.rows, size):
@@ -81,7 +81,7 @@ def read(run: Any, data: LabelledSet, split: str, params: Any, mesh: Any = None)
 def collect(
     found: dict[str, np.ndarray], batch: Mapping[str, np.ndarray], outputs: Any, encoded: Any, level: str
 ) -> None:
-    """Puts a batch's outputs where their examples, or tokens, stand among all."""
+    """Writes a batch's outputs to the positions of their examples, or tokens, among all."""
     there = batch["examples"] >= 0
     examples = batch["examples"][there]
     if level == "example":

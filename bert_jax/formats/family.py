@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import annotated_types
 import numpy as np
-from typing_extensions import TypedDict  # pydantic reads that of Python 3.11 no more
+from typing_extensions import TypedDict  # pydantic no longer supports Python 3.11's
 
 from bert_jax import config
 from bert_jax.config import schema
@@ -139,7 +139,7 @@ def check_expresses(family: Family, name: str, model: config.Model, settings: Se
 
 
 def differences(ours: config.Model, theirs: config.Model, but: Sequence[str] = NEUTRAL) -> dict[str, tuple[Any, Any]]:
-    """The fields in which two encoders differ, with both values; `but` are left aside."""
+    """The fields in which two encoders differ, with both values; `but` are ignored."""
     names = [field.name for field in dataclasses.fields(config.Model) if field.name not in but]
     values = {name: (plain(getattr(ours, name)), plain(getattr(theirs, name))) for name in names}
     return {name: pair for name, pair in values.items() if pair[0] != pair[1]}
@@ -167,9 +167,7 @@ def common_model(settings: Settings, **changes: Any) -> config.Model:
         ("position_embedding_type", "absolute"),
     ):
         if settings.get(name, wanted) not in (wanted, None):
-            raise FormatError(
-                f"{name}={settings[name]!r} in config.json is not an encoder this project has: {wanted!r} is"
-            )
+            raise FormatError(f"{name}={settings[name]!r} in config.json is not supported; only {wanted!r} is")
     activation = settings.get("hidden_act", "gelu")
     if activation not in ACTIVATIONS:
         raise FormatError(f"hidden_act={activation!r} in config.json is none of {', '.join(ACTIVATIONS)}")
@@ -292,7 +290,7 @@ def task_architectures(name: str) -> dict[frozenset[str], str]:
 def shapes(
     model: config.Model, rules: Sequence[Rule], tensors: Mapping[str, np.ndarray], outputs: int = 2
 ) -> dict[str, Any]:
-    """The abstract parameters of the encoder and of the heads of which something is there.
+    """The abstract parameters of the encoder and of the heads that are present, at least in part.
 
     Args:
       outputs: of a task's head, where it may have any number.

@@ -39,8 +39,8 @@ def read(path: Path, step: str = "", store: str = "", checkpoints: str = "") -> 
 
     Args:
       step: of a work folder, the checkpoint's step or "best"; if not given, the newest.
-      store, checkpoints: of a work folder, where its configuration names such outside the folder, path or URL: the
-        folder may be a stranger's, so they are opened only where the user names them too.
+      store, checkpoints: of a work folder, where its configuration names a path or URL outside the folder: the
+        folder may be untrusted, so they are opened only if the user names them too.
 
     Raises:
       FormatError: there is no such folder, it is none of these, or what is in it does not fit together.
@@ -77,7 +77,7 @@ def read(path: Path, step: str = "", store: str = "", checkpoints: str = "") -> 
 
 
 def read_model(path: Path) -> config.Model:
-    """The configuration of the encoder that `read` gives, but for its heads, which only its weights tell.
+    """The configuration of the encoder that `read` gives, without heads, which only its weights show.
 
     Raises:
       FormatError: as `read`, of what can be seen without the weights.
@@ -113,7 +113,7 @@ def read_config(path: Path) -> config.Config:
 
 
 def read_workdir(path: Path, step: str = "", store: str = "", checkpoints: str = "") -> Opened:
-    """A checkpoint of a work folder, with the heads kept beside it, and the tokenizer that it keeps or its store's."""
+    """A checkpoint of a work folder, with the heads kept beside it, and the folder's tokenizer or its store's."""
     from bert_jax.checkpoints import kept  # Orbax takes seconds to import
     from bert_jax.checkpoints.manager import restore_params, written_in
 

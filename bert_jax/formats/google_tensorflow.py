@@ -1,6 +1,6 @@
 """Google's TensorFlow checkpoints of BERT and ALBERT, and NEZHA's: bert_config.json beside bert_model.ckpt.*.
 
-Kernels are [in, out] as ours are. Their GELU is the tanh approximation, whatever PyTorch made of the same weights.
+Kernels are [in, out] as ours are. Their GELU is the tanh approximation, even where PyTorch's copy uses erf.
 """
 
 from pathlib import Path

@@ -132,7 +132,7 @@ def first_that_can(
 
 
 def by_preference() -> list[str]:
-    """The families that an export may take by itself, the preferred ones first."""
+    """The families that an export may choose automatically, the preferred ones first."""
     preference = {name: families.load(name).preference for name in names("bert_jax.formats.families")}
     return sorted((name for name in preference if preference[name]), key=preference.__getitem__, reverse=True)
 

@@ -47,7 +47,7 @@ def is_here(folder: Path) -> bool:
 
 
 def encoder_folder(folder: Path) -> Path:
-    """Where the encoder lies: in the folder itself, or in that of its first module.
+    """The encoder's folder: the folder itself, or that of its first module.
 
     Raises:
       FormatError: modules.json is damaged, or its first module is no encoder.
@@ -210,5 +210,5 @@ def _dense(dense: Dense) -> Callable[[Path], None]:
 
 
 def _nothing(folder: Path) -> None:
-    """A file that says nothing new: an empty folder gets lost where folders are copied."""
+    """A placeholder file: empty folders get lost when folders are copied."""
     weights.write_json(folder / "config.json", {"module_input_name": "sentence_embedding"})

@@ -39,7 +39,7 @@ class Rule:
     part: tuple[int, int] = (
         0,
         1,
-    )  # theirs holds so many of equal size one below the other, of which this is the number
+    )  # theirs concatenates so many of equal size along axis 0; this is the number of this one
     halves: bool = False  # of the last axis: where ours has pairs of neighbours, theirs has one half and the other
 
     @property
@@ -172,7 +172,7 @@ def check(wanted: Mapping[str, Sequence[int]], tensors: Mapping[str, np.ndarray]
 
 
 def parts_in(rules: Sequence[Rule], tensors: Mapping[str, np.ndarray]) -> set[str]:
-    """The parts of the tree beside the layers of which something is there."""
+    """The parts of the tree, other than layers, that are present at least in part."""
     return {part(rule.ours) for rule in rules if rule.theirs in tensors}
 
 

@@ -66,7 +66,7 @@ def read_bin(file: Path) -> dict[str, np.ndarray]:
     try:
         with warnings.catch_warnings(action="ignore"):  # about pickles of a form that PyTorch does not write
             tensors = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises whatever it stumbles on
+    except Exception as error:  # the unpickler can raise any exception
         # PyTorch's own words would advise to run what is in the file.
         code = "it holds more than tensors, such as Python code, which is not run"
         reason = (
@@ -87,7 +87,7 @@ def read_bin(file: Path) -> dict[str, np.ndarray]:
 
 
 def write_safetensors(file: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Writes the arrays whole or not at all.
+    """Writes the arrays atomically.
 
     Raises:
       FormatError: the disk is full, or cannot be written.

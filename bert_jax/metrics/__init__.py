@@ -1,4 +1,4 @@
-"""What a fine-tuned model is worth: one kind of task a file.
+"""Metrics of fine-tuned models: one kind of task a file.
 
 Each file's `compute` takes NumPy arrays or lists and gives a dict of floats, all of them shares or
 correlations: 1 is perfect. They need the extra `finetune`.
@@ -23,7 +23,7 @@ def need(package: str) -> None:
 
 
 def check_lengths(**columns: object) -> None:
-    """Checks that there is something to score, as much of it on one side as on the other.
+    """Checks that there is something to score, and as many values on each side.
 
     Raises:
       DataError: no example, or different numbers of them.

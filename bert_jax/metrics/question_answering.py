@@ -5,7 +5,7 @@ punctuation and articles; F1 is over the words that they share.
 
 "cmrc": cmrc2018_evaluate.py, for Chinese. Answers are compared without case and the script's list of punctuation;
 F1 is over their longest common run of characters, where a word of Latin letters or a number is one. The script
-takes such words apart by NLTK; here they are runs of letters and digits, and every other sign is one by itself.
+tokenizes such words by NLTK; here they are runs of letters and digits, and every other character stands alone.
 """
 
 import collections

@@ -14,7 +14,7 @@ def compute(targets: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
 
     Returns:
       pearson, and spearman of the ranks, where equal values share their mean rank. Both are 0 where all targets or all
-      predictions are equal, of which no correlation is defined.
+      predictions are equal, where no correlation is defined.
 
     Raises:
       DataError: fewer than two examples, different numbers of them, or a value that is no number.

@@ -24,7 +24,7 @@ def compute(tags: Tags, predicted: Tags, *, scheme: Scheme = "IOB2") -> dict[str
       precision, recall and f1 over all entities, as CoNLL's conlleval counts them: an "I-" that follows no entity of
       its type opens one. Where the tags mark chunks, as in CoNLL 2000, f1 is the chunk F1. strict_precision,
       strict_recall and strict_f1: only entities that are well-formed in `scheme` count. span_f1: whatever the types.
-      accuracy: of the tags. What there is nothing to count of is 0.
+      accuracy: of the tags. Scores of nothing are 0.
 
     Raises:
       DataError: no sentence, or other numbers of sentences or words.

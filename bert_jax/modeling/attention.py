@@ -25,7 +25,7 @@ class Context(NamedTuple):
     places: jax.Array | None = None  # int [B, P]: compute the layer's output there only
 
     def at_places(self, x: jax.Array) -> jax.Array:
-        """x [B, L, ...] → [B, P, ...], or x where all places are wanted."""
+        """x [B, L, ...] → [B, P, ...], or x for all positions."""
         if self.places is None:
             return x
         return jnp.take_along_axis(x, self.places.reshape(*self.places.shape, *(1,) * (x.ndim - 2)), axis=1)
@@ -46,7 +46,7 @@ class Attention(nnx.Module):
         self.rate = model.attention_dropout
 
     def __call__(self, x: jax.Array, context: Context, key: jax.Array | None) -> jax.Array:
-        """x [B, L, D] → [B, L, D], or [B, P, D] at the context's places."""
+        """x [B, L, D] → [B, L, D], or [B, P, D] at the context's positions."""
         form, tables, visibility = context.form, context.tables, context.visibility
         if context.places is None:
             q, k, v = project((self.query, self.key, self.value), x)
@@ -61,7 +61,7 @@ class Attention(nnx.Module):
 
 
 def project(layers: tuple[Dense, ...], x: jax.Array) -> list[jax.Array]:
-    """Several layers of one shape on the same x [B, L, D] in a single matrix product; each gives [B, L, N, H].
+    """Several projections of the same x [B, L, D] in a single matrix product; each gives [B, L, N, H].
 
     The heads come first among the columns, so that a mesh that splits them splits the columns alike.
     """

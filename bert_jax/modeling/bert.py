@@ -135,15 +135,15 @@ def encode(
     Args:
       batch: tokens, segments, positions and token_types, int [B, L]; with `model.task_types`, task_types too, or all 0.
       key: of dropout; None for none.
-      places: int [B, P], where hidden states are wanted; None for everywhere. Where the kernel can, the last layer
-        then computes nothing for the other places but keys and values.
+      places: int [B, P], positions of the hidden states that are wanted; None for all. If the kernel supports it, the
+        last layer then computes only keys and values for the other positions.
       visibility: what each token sees; None for its own segment (`isolate_documents`) or everything but padding, whose
         segment is 0.
       every_layer: the states after each layer, first to last; not with places. Only the last has a pre-LN encoder's
         final LayerNorm.
 
     Returns:
-      [B, L, D], or [B, P, D] at the places, or [n, B, L, D] of every layer, in the compute dtype.
+      [B, L, D], or [B, P, D] at these positions, or [n, B, L, D] of every layer, in the compute dtype.
     """
     embed_key, layers_key = split_key(key, 2)
     embeddings = bind(Embeddings, model, params["embeddings"])
@@ -181,7 +181,7 @@ def encode(
 
 
 def storing(step: Layer) -> Layer:
-    """The function of a layer that also puts what comes out of it in its place of [n, B, L, D]."""
+    """The function of a layer that also writes its output into [n, B, L, D]."""
 
     def both(carried: Any, params: dict, key: Any, number: jax.Array) -> Any:
         x = step(carried[0], params, key, number)
@@ -205,12 +205,12 @@ def run_layers(model: Model, steps: Sequence[Layer], last: Layer | None, x: Any,
     size, length = model.layers // model.groups, len(steps)
 
     def through_group(number: int, x: jax.Array, group: Any) -> jax.Array:
-        """Through the layers of a group, of which the first has a known place in the pattern."""
+        """Runs the layers of a group, given the position of its first layer in the pattern."""
         common, own = group
         step = lambda place, x, own: steps[place % length](x, common | own[0], *own[1:])
         return cycle([functools.partial(step, number * size + i) for i in range(length)], x, own, side_by_side(model))
 
-    alike = length // math.gcd(length, size)  # groups until one starts at the same place in the pattern
+    alike = length // math.gcd(length, size)  # groups until one starts at the same position in the pattern
     x = cycle([functools.partial(through_group, i) for i in range(alike)], x, _at((common, own), slice(-1)))
     common, own = _at((common, own), -1)
     if last is None:
@@ -244,19 +244,19 @@ def cycle(steps: Sequence[Callable], x: jax.Array, items: Any, unroll: int = 1) 
 
 
 def _at(tree: Any, index: int | slice) -> Any:
-    """Each array of the tree at a place, or at some, of axis 0."""
+    """Each array of the tree at an index, or at several, of axis 0."""
     return jax.tree.map(lambda p: p[index], tree)
 
 
 def remat(layer: Any, model: Model) -> Any:
-    """The layer, with what `model.remat` says computed again in the backward pass."""
+    """The layer, rematerialised as `model.remat` says."""
     if model.remat == "none":
         return layer
-    # Inside a loop XLA cannot merge what is computed again with the first time; a rest of a pattern is outside.
+    # Inside a loop XLA cannot merge the recomputation with the original; the rest of a pattern is outside.
     outside = len(model.pattern) > 1 or side_by_side(model) >= model.layers
     return jax.checkpoint(layer, policy=REMAT[model.remat], prevent_cse=outside)
 
 
 def side_by_side(model: Model) -> int:
-    """How many layers are compiled one after the other in a step of the loop over them."""
+    """Number of layers unrolled in a step of the scan over layers."""
     return model.unroll or (model.layers if platform() == "gpu" else 1)

@@ -23,15 +23,15 @@ class Choice(NamedTuple):
 
 
 def choose(model: Model, request: Request) -> Choice:
-    """The kernel that `model.kernel` names, or the preferred one on this platform that can do what is asked.
+    """The kernel that `model.kernel` names, or the preferred one on this platform that supports the request.
 
-    Of the forms that the position scheme offers it takes the first that the kernel can have.
+    It uses the first form of the position scheme that the kernel supports.
 
     Args:
       request: as `request_for` gives it: the form is put in here.
 
     Raises:
-      ConfigError: the named kernel cannot; the message says why.
+      ConfigError: the named kernel does not support it; the message says why.
     """
     forms = load("bert_jax.modeling.positions", model.positions)(model).forms(request.length, request.local)
     wanted = [model.kernel] if model.kernel.name != "auto" else [use(name) for name in by_preference(request.platform)]

@@ -57,9 +57,9 @@ class LayerNorm(nnx.Module):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def normalise(x: jax.Array, scale: jax.Array, bias: jax.Array | None, epsilon: float) -> jax.Array:
-    """x [..., D] less its mean, over its deviation, times scale [D] plus bias [D]: in float32, the result in x's dtype.
+    """(x − mean) / deviation · scale [D] + bias [D] over the last axis, in float32; the result in x's dtype.
 
-    For the backward pass it keeps x as it came, where JAX would keep three arrays of that shape in float32.
+    The backward pass saves x in its own dtype, where JAX would save three float32 arrays of that shape.
     """
     return _normalise_forward(x, scale, bias, epsilon)[0]
 
@@ -92,7 +92,7 @@ normalise.defvjp(_normalise_forward, _normalise_backward)
 class Table(nnx.Module):
     """One row of E numbers (D without factorisation) for each index below `size`.
 
-    The parameter may also be a table for each part of the batch, [n, size, E].
+    The parameter may also hold one table per batch shard, [n, size, E].
     """
 
     def __init__(self, size: int, model: Model, rngs: nnx.Rngs, axis: str | None = None):
@@ -109,7 +109,7 @@ class Table(nnx.Module):
 
 
 def in_parts(x: jax.Array, parts: int) -> jax.Array:
-    """x [B, ...] → [parts, B / parts, ...], as the mesh splits a batch: nothing moves."""
+    """x [B, ...] → [parts, B / parts, ...], along the batch sharding, so that no data moves."""
     return x.reshape(parts, -1, *x.shape[1:])
 
 
@@ -131,9 +131,9 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 def dropout_mask(shape: tuple[int, ...], rate: float, key: jax.Array) -> jax.Array:
-    """Which numbers dropout leaves, bool [B, ..., D].
+    """Which numbers dropout keeps, bool [B, ..., D].
 
-    They depend on the key and the global shape alone, not on how a mesh splits it.
+    They depend on the key and the global shape alone, not on the mesh.
     """
     return random_bits(key, shape) >= round(rate * 2**16)
 
@@ -141,10 +141,10 @@ def dropout_mask(shape: tuple[int, ...], rate: float, key: jax.Array) -> jax.Arr
 def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """uint16 [B, ..., D], all independent: four from each hash (Threefry), where `jax.random.bits` draws one.
 
-    A hash is that of its row's number in the global batch and its place in the row, however a mesh splits them. Kept
-    from fusing with what uses them, since XLA would make each hash again for each of its four.
+    Each hash is of the row's number in the global batch and the position in the row, independent of the mesh. Kept
+    from fusing with its uses, since XLA would recompute each hash for each of its four numbers.
     """
-    axis = max(1, len(shape) - 2)  # along which the four lie one after the other, whole rows of D at a time
+    axis = max(1, len(shape) - 2)  # along which the four are concatenated, in whole rows of D
     hashed = (*shape[:axis], -(-shape[axis] // 4), *shape[axis + 1 :])
     row = jax.lax.broadcasted_iota(jnp.uint32, hashed, 0) + jnp.uint32(first_row(shape[0]))
     place = jax.lax.iota(jnp.uint32, math.prod(hashed[1:])).reshape(1, *hashed[1:])

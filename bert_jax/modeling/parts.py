@@ -1,6 +1,6 @@
-"""Parts of the parameters: whatever has weights, from a single module to a stack of layers.
+"""Parts of the parameters: anything with weights, from a single module to a stack of layers.
 
-A part knows how its subtree starts and which logical axes its arrays have; initialisation, sharding, optimizers,
+A part knows how to initialise its subtree and the logical axes of its arrays; initialisation, sharding, optimizers,
 checkpoints and exchange follow from these. Arrays under a key `layers`, wherever it stands in the tree, are stacked:
 one layer for each index of axis 0.
 """
@@ -33,7 +33,7 @@ def of_module(module: layers.Make, model: Model) -> Part:
 
 
 def stack(part: Part, number: int) -> Part:
-    """So many layers of a part, stacked on axis 0 of each array."""
+    """A part's layers, stacked on axis 0 of each array."""
     stacked = lambda leaf: type(leaf)((STACKED, *leaf))
     return Part(
         lambda key: jax.vmap(part.init)(jax.random.split(key, number)),
@@ -42,7 +42,7 @@ def stack(part: Part, number: int) -> Part:
 
 
 def together(parts: Parts) -> Part:
-    """One part of several. A part's start depends on the key and its name, not on what stands beside it."""
+    """One part of several. A part's initial weights depend on the key and its name, not on the other parts."""
     key_of = lambda key, name: jax.random.fold_in(key, zlib.crc32(name.encode()))
     return Part(
         lambda key: {name: part.init(key_of(key, name)) for name, part in parts.items()},

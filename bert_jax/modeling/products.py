@@ -1,7 +1,7 @@
 """Matrix products with gradients of their own, each written as the compilers do it best.
 
 XLA's CPU compiler has fast kernels for bf16 (twice the speed of float32 where the processor has such instructions) only
-where sums stay float32 and rows are read along; anything else it turns into float32. Accelerators need no telling.
+where sums stay float32 and rows are read along; anything else it turns into float32. Accelerators need none of this.
 """
 
 import functools
@@ -47,7 +47,7 @@ _affine.defvjp(_forward, _backward)
 
 
 def apart(x: jax.Array) -> jax.Array:
-    """x as it lies in memory, not as a compiler might make it along the way.
+    """x materialised in memory, not fused into its uses.
 
     XLA's GPU compiler puts a sum over x's rows into the loop that makes x, and then takes twice as long for both; and
     where layers lie side by side it keeps what the forward pass made of x, in float32, if the backward pass makes the
@@ -78,7 +78,7 @@ def over_rows(x: jax.Array, gradient: jax.Array, rows: int = 1) -> jax.Array:
 
 
 def _along_columns(x: jax.Array, gradient: jax.Array) -> jax.Array:
-    """x [n, *C], gradient [n, *R] → [*C, *R] by x the other way round, in a batch of one, or XLA would turn it back."""
+    """x [n, *C], gradient [n, *R] → [*C, *R] by x transposed, in a batch of one, or XLA would undo it."""
     columns = jax.lax.optimization_barrier(x.reshape(len(x), -1).T)[None]
     axes = ((2,), (1,)), ((0,), (0,))
     rows = gradient.reshape(1, len(x), -1)

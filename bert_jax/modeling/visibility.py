@@ -9,9 +9,9 @@ import jax.numpy as jnp
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Visibility:
-    """A query sees the keys of its own segment whose rank is at most its limit, and at most `window` places away.
+    """A query sees the keys of its own segment whose rank is at most its limit, and at most `window` positions away.
 
-    Queries [B, P] may be the keys [B, L] themselves, some of their places, or another sequence. Padding, segment 0,
+    Queries [B, P] may be the keys [B, L] themselves, some of their positions, or another sequence. Padding, segment 0,
     sees padding. A query that sees no key has output 0.
     """
 
@@ -19,7 +19,7 @@ class Visibility:
     key_segments: jax.Array  # int [B, L]
     query_limits: jax.Array | None = None  # int [B, P]; None, as the ranks: no order
     key_ranks: jax.Array | None = None  # int [B, L]
-    query_places: jax.Array | None = None  # int [B, P], where in the row a query stands; None: query i at place i
+    query_places: jax.Array | None = None  # int [B, P], where in the row a query stands; None: query i at position i
     window: int | None = dataclasses.field(default=None, metadata={"static": True})  # to each side; None: no window
 
     @property
@@ -28,7 +28,7 @@ class Visibility:
         return self.key_ranks is not None
 
     def at(self, places: jax.Array) -> "Visibility":
-        """That of the queries at places int [B, P] alone."""
+        """That of the queries at positions int [B, P] alone."""
         take = lambda x: jnp.take_along_axis(x, places, axis=1)
         return dataclasses.replace(
             self,
@@ -38,11 +38,11 @@ class Visibility:
         )
 
     def narrowed(self, window: int) -> "Visibility":
-        """The same within a window of at most so many places to each side."""
+        """The same within a window of at most this many positions to each side."""
         return dataclasses.replace(self, window=window if self.window is None else min(window, self.window))
 
     def mask(self) -> jax.Array:
-        """bool [B, P, L]: for kernels that cannot do without."""
+        """bool [B, P, L], for kernels that need a full mask."""
         seen = self.query_segments[:, :, None] == self.key_segments[:, None, :]
         if self.query_limits is not None and self.key_ranks is not None:
             seen &= self.key_ranks[:, None, :] <= self.query_limits[:, :, None]

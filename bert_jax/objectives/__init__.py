@@ -1,7 +1,7 @@
 """Training objectives, one a file: corruption and loss of one objective together.
 
 `build(model, vocabulary, *, options) -> Objective`, whose functions run on the device inside the train step, and
-`parts(model, *, options)`: what the objective trains beside the encoder, with those of the options that it needs.
+`parts(model, *, options)`: what the objective trains beside the encoder, with the options that it needs.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -30,7 +30,7 @@ class Vocabulary(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """Where a run stands: what a batch in training has as "moment", and one in evaluation has not."""
+    """Progress of the run: the field "moment" of a batch in training; evaluation has none."""
 
     step: jax.Array  # int32 [], updates of the run that are done
     steps: int  # of the run
@@ -54,7 +54,7 @@ class Objective(NamedTuple):
 
     `corrupt(batch, key) -> batch` sees the global batch. It draws what is to be predicted, from the key and each row's
     place in that batch alone, and writes weights that are divided by their total over it already (`normalized`). What
-    changes while a run goes on reads `batch["moment"]`, a `Moment`, which the train step takes out again.
+    changes during a run reads `batch["moment"]`, a `Moment`, which the train step removes again.
     `loss(params, constants, batch, key) -> (loss, metrics)` sees some rows of it, with the key of dropout or None: its
     values, weighted sums, simply add over microbatches and the mesh, so that several terms do too. `metrics` has
     "accuracy", and what else there is to log.
@@ -68,7 +68,7 @@ class Objective(NamedTuple):
 
 
 def moment_of(batch: Mapping[str, Any]) -> Moment | None:
-    """Where the run stands; None in evaluation."""
+    """The progress of the run; None in evaluation."""
     return batch.get("moment")
 
 
@@ -100,7 +100,7 @@ def encoders_of(config: Config, params: Mapping[str, Any]) -> Mapping[str, tuple
 
 
 def distinct(objectives: Iterable[Variant]) -> list[Variant]:
-    """The objectives, each once, in the order of their first places."""
+    """The objectives, each once, in order of first occurrence."""
     found: list[Variant] = []
     for objective in objectives:
         if objective not in found:
@@ -157,7 +157,7 @@ def _has(objective: Variant, function: str) -> bool:
 
 
 def given(objective: Variant, function: str) -> Callable[..., Any]:
-    """A function of an objective's file, with those of its options that it takes."""
+    """A function of an objective's file, with the options that it accepts."""
     known = options_of(getattr(module("bert_jax.objectives", objective.name), function))
     chosen = Variant(objective.name, {name: value for name, value in objective.options.items() if name in known})
     return load("bert_jax.objectives", chosen, function)

@@ -1,4 +1,4 @@
-"""The loss of a choice, with a gradient that reads the logits once."""
+"""Cross-entropy with a gradient that reads the logits once."""
 
 import jax
 import jax.numpy as jnp

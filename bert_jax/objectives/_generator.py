@@ -81,7 +81,7 @@ def row_keys(key: jax.Array, rows: int) -> jax.Array:
 
 
 def guess(generator: Model, params: dict, batch: Batch, key: jax.Array | None) -> Guesses:
-    """The generator's loss, and the batch with its guesses in the predicted places.
+    """The generator's loss, and the batch with its guesses at the predicted positions.
 
     Args:
       params: of the whole model.
@@ -99,7 +99,7 @@ def guess(generator: Model, params: dict, batch: Batch, key: jax.Array | None) -
 
 
 def put(rows: jax.Array, places: jax.Array, new: jax.Array) -> jax.Array:
-    """rows [B, L] with `new` [B, P] at the places [B, P], all different within a row."""
+    """rows [B, L] with `new` [B, P] at the positions [B, P], all different within a row."""
     return jax.vmap(lambda row, places, new: row.at[places].set(new, unique_indices=True))(rows, places, new)
 
 

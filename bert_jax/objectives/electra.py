@@ -1,7 +1,7 @@
 """Replaced-token detection (ELECTRA, Clark et al. 2020, arXiv 2003.10555).
 
 A generator, small and trained as a masked language model, guesses the hidden tokens; the encoder, which is the
-discriminator, says of every token whether it is the text's own. A right guess counts as the text's own. Both train
+discriminator, says of every token whether it is original. A correct guess counts as original. Both train
 together, on embeddings that they share, but the discriminator's loss does not reach the generator's own weights.
 
 The paper's two stages (section 3.2, "two-stage") begin with a run of `mlm` at the generator's sizes.

@@ -1,6 +1,6 @@
 """Several objectives in one run: all of them at each step, or one a step (as ERNIE 2.0, Sun et al. 2019, trains).
 
-All read the same rows, and each corrupts them by itself: a step of all costs what the steps of each cost together.
+All read the same rows, and each corrupts them independently: a step of all costs the sum of their steps.
 Parts of one name, such as the masked-language-model head, are shared. Where the model has task embeddings
 (model.task_types), the rows of objective i are those of task i.
 """
@@ -30,7 +30,7 @@ from bert_jax.objectives import (
 from configuration.variants import ConfigError, Variant, load, use
 
 WHERE = "config.objective"
-NO_TURN = jnp.nan  # a metric of an objective that has not its turn
+NO_TURN = jnp.nan  # metrics of the objectives whose turn it is not
 
 
 def parts(model: Model, *, objectives: tuple[Variant, ...] = ()) -> Parts:

@@ -1,6 +1,6 @@
 """Masked language modelling (Devlin et al. 2018, section 3.1), masks drawn anew each time (RoBERTa, section 4.1).
 
-A fixed number of places is predicted in each row, so that logits exist for those alone.
+A fixed number of positions is predicted in each row, and logits are computed for those alone.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def build(
       mask_rate: share of a row's text tokens that are predicted, rounded to the nearest count, at least one; or a file
         of bert_jax/objectives/rates: how it changes over the run.
       masking: a file of bert_jax/objectives/masking: which tokens are predicted.
-      replacement: a file of bert_jax/objectives/replacement: what stands in their places.
+      replacement: a file of bert_jax/objectives/replacement: what is shown instead.
     """
     draw, needs = drawing(vocabulary, mask_rate, masking, replacement)
 

@@ -40,7 +40,7 @@ def build(
     draw, _ = mlm.drawing(vocabulary, mask_rate, masking, replacement)
 
     def corrupt(batch: Batch, key: jax.Array) -> Batch:
-        """As mlm.py's, but for where the randomness comes from."""
+        """As mlm.py's, with another source of randomness."""
         rows = batch["tokens"].shape[0]
         shown = jax.random.randint(key, (rows,), 0, copies)
         moment = {name: batch[name] for name in batch if name == "moment"}

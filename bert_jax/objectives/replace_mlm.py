@@ -1,6 +1,6 @@
 """Masked language modelling of a generator's guesses, without [MASK] (Clark et al. 2020, section 3.4, "Replace MLM").
 
-As ELECTRA, but the encoder predicts the tokens that the generator predicts, where its guesses stand in their places.
+As ELECTRA, but the encoder predicts the tokens that the generator predicts, from text where its guesses replace them.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""In which order the parts of a text stood (ERNIE 2.0, Sun et al. 2019, arXiv 1907.12412, section 4.2.2).
+"""The original order of the parts of a text (ERNIE 2.0, Sun et al. 2019, arXiv 1907.12412, section 4.2.2).
 
 The first text of a row is cut at ends of sentences into 1 to m parts, which are put in a random order, and the encoder
 says which of the 1! + 2! + … + m! orders it is. As in the paper, the text as it was is one of these for each number of
@@ -78,7 +78,7 @@ def build(model: Model, vocabulary: Vocabulary, *, most: int = 3) -> Objective:
 
 
 def orders(most: int) -> np.ndarray:
-    """int32 [1! + … + most!, most]: of each order the rank of every part, those that there are not in their places."""
+    """int32 [1! + … + most!, most]: the rank of every part in each order; absent parts keep their own."""
     every = [order for n in range(1, most + 1) for order in itertools.permutations(range(n))]
     return np.array([[*order, *range(len(order), most)] for order in every], np.int32)
 

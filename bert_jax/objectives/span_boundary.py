@@ -1,4 +1,4 @@
-"""Masked language modelling of spans, and of their tokens from what stands beside them (SpanBERT, Joshi et al. 2019).
+"""Masked language modelling of spans, and of their tokens from the boundaries (SpanBERT, Joshi et al. 2019).
 
 The span boundary objective (arXiv 1907.10529, section 3.2) predicts each token of a span from the encoder's outputs
 just before and just after the span and from where in the span the token stands. Its mean loss is added to that of
@@ -67,7 +67,7 @@ def build(
 
     Args:
       mask_rate, masking, replacement: as in mlm.py.
-      longest: of a span, so many of its first tokens are predicted from its boundaries.
+      longest: number of first tokens of a span that are predicted from its boundaries.
       boundary_weight: of the boundaries' mean loss beside the tokens'.
     """
     if longest < 1:
@@ -105,7 +105,7 @@ def build(
 
 
 def boundaries(places: jax.Array, used: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """int [B, P]: the places just before and just after the run that each predicted place is in.
+    """int [B, P]: the positions just before and just after the run of each predicted position.
 
     Args:
       places: int [B, P] of the predicted tokens, from left to right where `used`.

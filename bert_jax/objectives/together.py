@@ -23,7 +23,7 @@ def parts(model: Model, *, tasks: Sequence[Variant] = (), called: Sequence[str] 
     """What is shared, and what each task has of its own, under its name.
 
     Raises:
-      ConfigError: a task is called as a part of the model is.
+      ConfigError: a task has the name of a part of the model.
     """
     found: dict[str, Any] = {}
     for name, task in zip(called, tasks, strict=True):
@@ -88,12 +88,12 @@ def encoders(
 
 
 def of_task(params: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The parameters as a task's own objective knows them."""
+    """The parameters as a task's own objective expects them."""
     return {**params, **params[name]}
 
 
 def rows_of(batch: Batch, name: str) -> Batch:
-    """The rows of a task, as its own objective knows them."""
+    """The rows of a task, as its own objective expects them."""
     own = {field.removeprefix(f"{name}/"): x for field, x in batch.items() if field.startswith(f"{name}/")}
     return {field: x.reshape(-1, *x.shape[2:]) for field, x in own.items()}
 

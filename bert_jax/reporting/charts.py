@@ -31,10 +31,10 @@ PAPER = {
     "baseline": "#a85508",
     "mark": "#14735a",
 }
-PLACEHOLDERS = {name: f"#0000f{i}" for i, name in enumerate(PAPER)}  # colours that no chart draws in earnest
+PLACEHOLDERS = {name: f"#0000f{i}" for i, name in enumerate(PAPER)}  # placeholder colours that no chart uses
 
 WIDE, SMALL, NARROW = (9.4, 3.6), (4.6, 2.5), (4.6, 3.0)
-MOST_POINTS = 1200  # of a curve; more are thinned, for more than that no eye tells apart
+MOST_POINTS = 1200  # of a curve; longer ones are thinned, as the eye sees no more
 SMOOTHED_SHARE = 0.04  # of the logged steps go into the mean of the smoothed curve
 
 

@@ -1,7 +1,7 @@
 """layers.jsonl in the work folder: what the optimizer did to each layer, every `config.statistics_every` steps.
 
 One JSON object a line: step; trust_ratio, update_norm and parameter_norm, each {name of an array: a number, or a list
-with one for each layer}. Each step stands there once, however often the run was interrupted.
+with one for each layer}. Each step has one line, however often the run was interrupted.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What a run shows of itself while it trains: the loggers that it lists, and a progress line.
+"""Progress of a run while it trains: the configured loggers, and a progress line.
 
 metrics.jsonl in the work folder holds one JSON object a logged step, `step` first, every number in
 full precision (a float's shortest text that reads back as the same float; null where it is not
@@ -154,7 +154,7 @@ def _whole_lines(path: Path) -> list[bytes]:
         if _is_record(line):
             continue
         if number < len(lines):
-            raise DataError(f"{path}, line {number} is not a JSON object with a step; delete that line to go on")
+            raise DataError(f"{path}, line {number} is not a JSON object with a step; delete that line to resume")
         lines.pop()
     return lines
 
@@ -245,4 +245,4 @@ class _Lines:
         print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Every line stands already."""
+        """Every line is written already."""

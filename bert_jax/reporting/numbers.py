@@ -1,4 +1,4 @@
-"""Numbers as a person reads them."""
+"""Numbers formatted for reading."""
 
 import math
 
@@ -29,7 +29,7 @@ def _three_digits(value: float) -> str:
 
 
 def whole(value: float) -> str:
-    """A count in full, its thousands apart: 12,345."""
+    """A count in full with thousands separators: 12,345."""
     return f"{value:,.0f}" if math.isfinite(value) else "–"
 
 

@@ -24,7 +24,7 @@ FILES = {
     "metrics.jsonl": "one line of numbers a logged step, in full precision",
     "layers.jsonl": "trust ratio and norms of each layer, one line each so many steps",
     "tensorboard": "the same numbers as TensorBoard events",
-    "checkpoints": "parameters and optimizer state, to go on from",
+    "checkpoints": "parameters and optimizer state, to resume from",
     "store": "the prepared text: tokens, offsets, manifest, tokenizer",
     "data.json": "what is known of the text",
     "evaluation.json": "the held-out evaluation",

@@ -153,7 +153,7 @@ footer { margin-top: 3.5rem; padding-bottom: 3rem; color: var(--quiet); font-siz
 
 
 def html_page(title: str, header: str, body: str, made_from: str) -> str:
-    """A whole page that needs nothing but itself; header and body are HTML, the other two text."""
+    """A self-contained page; header and body are HTML, the other two text."""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -27,7 +27,7 @@ Facts = Mapping[str, Any]
 class Mistake(NamedTuple):
     """A wrong answer."""
 
-    confidence: float  # the higher, the surer the model was; of numbers, how far they are apart
+    confidence: float  # higher is more confident; of numbers, their difference
     text: str
     right: str
     said: str
@@ -159,7 +159,7 @@ def confusion(scores: Facts, predictions: Sequence[Facts], split: str, seed: int
 
 
 def confident(scores: Facts, predictions: Sequence[Facts], split: str, seed: int) -> str:
-    """The mistakes of which the model was surest."""
+    """The mistakes that the model was most confident in."""
     found = sorted(mistakes(scores, predictions), key=lambda mistake: -mistake.confidence)[:MOST_MISTAKES]
     if not found:
         return ""

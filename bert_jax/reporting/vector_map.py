@@ -65,7 +65,7 @@ def vector_map(facts: Mapping[str, Any]) -> str:
 
 
 def place(x: float) -> str:
-    """From 0 and 1 to the picture's units."""
+    """From [0, 1] to the picture's units."""
     return f"{MARGIN + x * (SIZE - 2 * MARGIN):.1f}"
 
 

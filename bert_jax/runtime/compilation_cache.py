@@ -42,7 +42,7 @@ def cached(main: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def default_folder() -> Path:
-    """In the user's folder for what can be made again."""
+    """In the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bert_jax" / "compiled"
 
 

@@ -44,7 +44,7 @@ LAUNCHERS = {
 
 
 class Place(NamedTuple):
-    """This process among all: None for what JAX finds out by itself."""
+    """This process's place in the run: None for what JAX detects itself."""
 
     coordinator: str | None
     process_count: int | None
@@ -64,7 +64,7 @@ def distributed_flags() -> None:
 def processes() -> Iterator[None]:
     """Joins the processes of the run, if there are several; an error in this one ends it at once.
 
-    It does not wait for the others, as leaving the usual way would: they notice, and end too.
+    It does not wait for the others, as a normal exit would: they notice, and end too.
     """
     start()
     try:
@@ -101,7 +101,7 @@ def start() -> None:
 def find_place(
     coordinator: str | None, count: int | None, index: int | None, environment: Mapping[str, str]
 ) -> Place | None:
-    """Where this process stands; None for a run of one process.
+    """This process's place in the run; None for a run of one process.
 
     Raises:
       ConfigError: the flags do not fit together.
@@ -145,7 +145,7 @@ def on_cloud_tpu(environment: Mapping[str, str]) -> bool:
 
 
 def is_foreseen(error: Exception) -> bool:
-    """Whether one line says all there is to say."""
+    """Whether one line is enough."""
     ours = type(error).__module__.startswith(("bert_jax", "configuration", "data_pipeline"))
     return ours or isinstance(error, (OSError, jax.errors.JaxRuntimeError))
 
@@ -168,13 +168,13 @@ def first_line(error: Exception) -> str:
 
 
 def check_same(facts: Mapping[str, str]) -> None:
-    """Every process must call it. A name that another process lacks is a difference too.
+    """Every process must call it. A name that one process lacks is a difference too.
 
     Args:
-      facts: what all processes must have alike, by name.
+      facts: what must be equal in all processes, by name.
 
     Raises:
-      ConfigError: a process has something else; replicas would diverge without a word.
+      ConfigError: a process has something else; replicas would diverge silently.
     """
     everywhere = [json.loads(text) for text in _of_all_processes(json.dumps(dict(facts)))]
     unlike = {}
@@ -227,8 +227,8 @@ def of_first_process(numbers: Sequence[float]) -> list[float]:
 class Agreement:
     """Tells all processes at the same step that one of them wants to stop.
 
-    A machine that is about to go tells only its own process; if that one left the loop alone, the others would wait
-    for it for ever. Every process calls this once a step.
+    The system tells only the process of a machine that is about to stop; if that process left the loop alone, the
+    others would wait for ever. Every process calls this once a step.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""In which floats matrix products are computed where that is left to the machine: `model.dtype="auto"`."""
+"""The dtype of matrix products for `model.dtype="auto"`."""
 
 import dataclasses
 import re
@@ -14,7 +14,7 @@ CPU_FLAGS = re.compile(r"^flags\s*:.*\b(avx512_bf16|amx_bf16)\b", re.MULTILINE) 
 
 
 def settled(config: Config, workdir: Path | None = None, platform: str = "") -> Config:
-    """The configuration with a dtype in the place of "auto": that of the run in the work folder, or the fastest here.
+    """The configuration with "auto" replaced: by the dtype of the run in the work folder, or the fastest here.
 
     Args:
       platform: cpu, gpu or tpu; if not given, that of this process's devices.

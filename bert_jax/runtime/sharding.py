@@ -31,7 +31,7 @@ RULES: Mapping[str | None, str | None] = {
     None: None,
 }
 AXES = ("replica", "data", "fsdp", "tensor")
-COPIES = ("replica", "data")  # axes with a copy of the model at each place
+COPIES = ("replica", "data")  # axes with a copy of the model at each index
 BATCH = PartitionSpec((*COPIES, "fsdp"))
 
 
@@ -69,13 +69,13 @@ def batch_shards(mesh: Any) -> int:
 
 
 def rows() -> PartitionSpec:
-    """How rows are still to be split over the mesh in use: as batches are, but for what `per_replica` has split."""
+    """Sharding of rows over the mesh in use: that of batches, without the axes that `per_replica` has split."""
     split = jax.sharding.get_abstract_mesh().manual_axes
     return PartitionSpec(tuple(axis for axis in BATCH[0] if axis not in split))
 
 
 def first_row(number: int) -> jax.Array | int:
-    """The number in the global batch of the first of so many rows, which are all of it but within `per_replica`."""
+    """Index in the global batch of the first of these rows: 0 except within `per_replica`."""
     split = jax.sharding.get_abstract_mesh().manual_axes
     axes = tuple(axis for axis in BATCH[0] if axis in split)
     return jax.lax.axis_index(axes) * number if axes else 0
@@ -84,8 +84,8 @@ def first_row(number: int) -> jax.Array | int:
 def per_replica(function: F) -> F:
     """`function(params, constants, batch, key)`, a tree of sums over rows, summed over model copies once, at its end.
 
-    Left to itself, XLA sums whatever a loop in the function adds up at each turn. Parameters that fsdp splits are
-    still brought together, and their gradients summed, wherever the function needs them.
+    XLA alone would all-reduce at each iteration of a loop in the function. Parameters that fsdp splits are still
+    gathered, and their gradients reduced, wherever the function needs them.
     """
     mesh = jax.sharding.get_abstract_mesh()
     axes = tuple(axis for axis in COPIES if mesh.shape.get(axis, 1) > 1)
@@ -96,7 +96,7 @@ def per_replica(function: F) -> F:
         return jax.lax.psum(function(params, constants, batch, key), axes)
 
     everywhere, specs = PartitionSpec(), PartitionSpec(axes)
-    # Gradients that are not summed yet are what JAX's check is there to refuse.
+    # JAX's check would refuse gradients that are not yet reduced.
     return jax.shard_map(  # type: ignore[return-value]
         own,
         in_specs=(everywhere, everywhere, specs, everywhere),
@@ -134,11 +134,11 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict[
 
 
 def word_embeddings_per_shard(params: Any) -> Any:
-    """The parameters with the word embeddings [V, D] as one copy for each part of the batch, [n, V, D].
+    """The parameters with the word embeddings [V, D] as one copy per batch shard, [n, V, D].
 
-    The lookup and the head both read them, and XLA would add each one's gradient up over the mesh by itself. The
-    gradients of a copy meet on its device, and one sum over the mesh is left. Without a mesh in use (`jax.set_mesh`)
-    that splits batches, the parameters as they are.
+    The lookup and the head both read them, and XLA would all-reduce the gradient of each separately. The gradients of
+    a copy are added on its device, and one all-reduce is left. Without a mesh in use (`jax.set_mesh`) that splits
+    batches, the parameters unchanged.
     """
     parts = batch_shards(jax.sharding.get_abstract_mesh())
     if parts == 1:

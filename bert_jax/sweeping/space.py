@@ -28,7 +28,7 @@ Value = str | int | float | bool
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """All numbers from low to high, whole ones if both are; for a grid, so many points."""
+    """All numbers from low to high, integers if both are; for a grid, `points` of them."""
 
     low: float
     high: float
@@ -44,11 +44,11 @@ class Range:
 
     @property
     def whole(self) -> bool:
-        """Whether it is of whole numbers."""
+        """Whether it is of integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def grid(self, field: str) -> tuple[Value, ...]:
-        """Its points, the same steps or the same factors apart.
+        """Its points, evenly spaced on the linear or logarithmic scale.
 
         Raises:
           ConfigError: it has no number of points.
@@ -90,7 +90,7 @@ def parse(texts: Sequence[str]) -> dict[str, Range | Choice]:
     """The space of `FIELD=VALUES` texts.
 
     Raises:
-      ConfigError: a text that is no such thing, or a field twice.
+      ConfigError: a text of another form, or a field twice.
     """
     space: dict[str, Range | Choice] = {}
     for text in texts:

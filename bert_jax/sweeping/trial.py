@@ -20,7 +20,7 @@ POLL_SECONDS = 0.2
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a trial."""
+    """The outcome of a trial."""
 
     state: str  # "complete", "pruned" or "failed"
     value: float | None  # held-out loss, or training loss, nat a predicted token; or a dev metric
@@ -29,7 +29,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Commands:
-    """The processes of a trial, as lists of arguments; tests put others in their place."""
+    """The processes of a trial, as lists of arguments; tests substitute others."""
 
     train: Callable[[Path, Mapping[str, str]], Sequence[str]]
     evaluate: Callable[[Path], Sequence[str]] | None  # None: what training wrote is compared
@@ -45,7 +45,7 @@ def commands(config: str, overrides: Mapping[str, str], held_out: bool) -> Comma
         return [sys.executable, "-m", "bert_jax.train", f"--config={config}", f"--workdir={workdir}", *flags]
 
     def evaluate(workdir: Path) -> list[str]:
-        store = read_config(workdir).data.store  # outside of the trial's folder, and so not opened unasked
+        store = read_config(workdir).data.store  # outside the trial's folder, so it must be named
         return [sys.executable, "-m", "bert_jax.evaluate", f"--workdir={workdir}", f"--store={store}"]
 
     return Commands(train, evaluate if held_out else None)
@@ -77,7 +77,7 @@ def run(
     report: Callable[[int, float], bool],
     lock: int,
 ) -> Outcome:
-    """Trains with `fields`, or goes on with the training that is in the folder.
+    """Trains with `fields`, or resumes the training in the folder.
 
     Args:
       steps: of the whole training; 0 for what config.json in the folder says, which training writes.
@@ -171,4 +171,4 @@ def _mean_loss(workdir: Path, after: float, until: float) -> float | None:
 def _last_words(workdir: Path) -> str:
     """The last line that the trial's processes wrote."""
     lines = (workdir / "output.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return (lines or ["it ended without a word"])[-1].removeprefix("error: ")
+    return (lines or ["it ended without output"])[-1].removeprefix("error: ")

@@ -1,4 +1,4 @@
-"""Tasks, one a file: how an encoder reads labelled examples, what it learns from them and what it answers.
+"""Tasks, one a file: how labelled examples become inputs, what is trained, and what is predicted.
 
 A task's file has what an objective's has, `build(model, vocabulary, *, …) -> Objective` and `parts(model, *, …)`, for
 batches of `data_pipeline.batches.labelled_rows`, and `task(*, …) -> Task`. Options go to those of the three that take
@@ -23,15 +23,15 @@ Outputs = Mapping[str, np.ndarray]  # of each example [n, …], or of each token
 
 
 class Task(NamedTuple):
-    """What a task does around the objective of its file."""
+    """The parts of a task other than its objective."""
 
-    text: tuple[str, ...]  # columns by which equal examples are told
+    text: tuple[str, ...]  # columns that identify equal examples
     find_labels: Callable[[Sequence[Record]], tuple[str, ...]]  # the names of the labels in the training records
     encode: Callable[[Sequence[Record], Tokenizer, int, bool], Encoded]  # records, L, and whether they have labels
     outputs: Callable[[Any, Any, Any], dict[str, jax.Array]]  # model, params, batch → [B, E, …] or [B, L, …]
     level: Literal["example", "token"]  # of the outputs
-    scores: Callable[[Outputs, Encoded, Sequence[Record]], dict[str, float]]  # figures; higher is better
-    main: str  # the figure that tells how good it is
+    scores: Callable[[Outputs, Encoded, Sequence[Record]], dict[str, float]]  # metrics; higher is better
+    main: str  # the primary metric
     answers: Callable[[Outputs, Encoded, Sequence[Record]], list[dict[str, Any]]]  # one a record
     # The score of each record's answer, float [n], by which two systems are compared on the same records.
     each: Callable[[Sequence[Mapping[str, Any]], Sequence[Record]], np.ndarray] | None = None
@@ -76,6 +76,6 @@ def with_labels(variant: Variant, labels: Sequence[str]) -> Variant:
 
 
 def chosen(variant: Variant, *functions: Callable[..., Any]) -> Variant:
-    """The variant with the options alone that some function takes."""
+    """The variant with only the options that a function accepts."""
     known = {name for function in functions for name in options_of(function)}
     return Variant(variant.name, {name: value for name, value in variant.options.items() if name in known})

@@ -23,7 +23,7 @@ FOUR = 4
 
 
 def pooling_heads(model: Model, pooling: Pooling) -> list[str]:
-    """What the pooling trains beside the encoder.
+    """The parts that the pooling trains beside the encoder.
 
     Raises:
       ConfigError: the encoder has fewer layers than are read.
@@ -34,7 +34,7 @@ def pooling_heads(model: Model, pooling: Pooling) -> list[str]:
 
 
 def pooled(model: Model, params: Any, batch: Batch, pooling: Pooling, key: jax.Array | None) -> jax.Array:
-    """[B, E, D] of the examples; for "cls" the last layer computes those places alone."""
+    """[B, E, D] of the examples; for "cls" the last layer computes those positions alone."""
     if pooling == "cls":
         return pooler.transform(model, params, encode(model, params, batch, key, batch["places"]))
     if pooling in ("last_four", "learned_layers"):

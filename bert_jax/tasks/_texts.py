@@ -25,8 +25,9 @@ def encode(
 
     Args:
       columns: one text, or two.
-      truncation: what is kept of a text that is too long: its head, its tail, both, or windows that are `stride` tokens
-        apart, each an example of its own. Of a pair, tokens are taken off the end of the longer text.
+      truncation: how long texts are truncated: their head, their tail or both are kept, or they are read in windows
+        that are `stride` tokens apart, each an example of its own. Of a pair, tokens are removed from the end of the
+        longer text.
 
     Raises:
       DataError: an empty text.
@@ -49,7 +50,7 @@ def cut(parts: list[list[int]], length: int, truncation: Truncation, stride: int
     if len(parts) == 2:
         first, second = parts
         shorter = min(len(first), len(second))
-        if len(first) + len(second) > room:  # the longer loses until both are alike, then both: `longest_first`
+        if len(first) + len(second) > room:  # tokens are removed from the longer text first: `longest_first`
             shorter = min(shorter, room // 2)
             longer = room - shorter
             keep = (longer, shorter) if len(first) > len(second) else (shorter, longer)

@@ -98,7 +98,7 @@ def task(
       text, second: columns of the text, or of the two texts of a pair.
       label: column of the label.
       labels: their names, in the order of the classes; found in the training examples where none are given.
-      metric: the figure that tells how good it is, of those of bert_jax/metrics/classification.py.
+      metric: the primary metric, of those in bert_jax/metrics/classification.py.
       truncation: what is kept of a text that is too long: its head, its tail, a quarter of the head and the rest of the
         tail (head_tail), or windows, whose probabilities are averaged.
       stride: tokens from a window to the next.

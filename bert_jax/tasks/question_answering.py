@@ -73,9 +73,9 @@ def task(
     Args:
       question, context, answers: columns; answers are dicts of "text" and "start", the first of which is learnt.
       stride: tokens of the text that a window has in common with the next.
-      longest_question: in tokens; what is over is cut off.
+      longest_question: in tokens; longer ones are truncated.
       longest_answer: in tokens, of what is predicted.
-      n_best: starts and ends that are looked at.
+      n_best: starts and ends that are considered.
       no_answer: questions may have none, as in SQuAD 2.0.
       null_threshold: how much higher no answer must score than the best one.
       rules: of the scores: SQuAD's, or CMRC's for Chinese.
@@ -153,7 +153,7 @@ def windows(tokens: int, room: int, stride: int) -> range:
 
 
 def most_context(tokens: int, first: int, size: int, room: int, stride: int) -> np.ndarray:
-    """bool [size]: of which tokens this window shows more to both sides than any other (run_squad.py's rule)."""
+    """bool [size]: the tokens for which this window has the most context (run_squad.py's rule)."""
     places = np.arange(first, first + size)
     score = lambda start, end: np.where(
         (places >= start) & (places < end),

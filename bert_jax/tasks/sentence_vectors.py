@@ -1,4 +1,4 @@
-"""Sentence vectors: texts that mean the same get near vectors, others get distant ones.
+"""Sentence vectors: texts with the same meaning get near vectors, others distant ones.
 
 An example has T texts: a text twice (unsupervised SimCSE), a pair, or an anchor with a positive and hard negatives.
 Each text is a document of its own, and those of an example share a row. The loss, a file of bert_jax/embedding/losses,
@@ -68,7 +68,7 @@ def build(
         twice, each time under dropout of its own.
       pooling: as `bert_jax.embed` has it: "cls", "mean", "max", "first_last", …
       labels: names of the classes, for a loss of classes.
-      dense: numbers of a dense layer with tanh after pooling, which the exported vectors have too; 0 for none.
+      dense: outputs of a dense layer with tanh after pooling, which the exported vectors have too; 0 for none.
     """
     del vocabulary
     found = losses.build_loss(fitted(loss, pooling, labels), model)
@@ -122,7 +122,7 @@ def task(
       positive_from: scores from this on are those of a pair that belongs together, which average_precision,
         alignment and retrieval need; None for the upper half of the range of the scores.
       text_length: tokens that each text is cut to; 0 for a row's share.
-      metric: the figure that tells how good it is.
+      metric: the primary metric.
     """
     require(len(pair) == 2, "task.pair", pair, "two columns")
     require(
@@ -226,7 +226,7 @@ def encode_texts(
 
 
 def fitted(loss: Variant, pooling: str, labels: Sequence[str]) -> Variant:
-    """The loss with the number of classes and of poolings side by side, where it has these options."""
+    """The loss with the number of classes and of concatenated poolings, where it has these options."""
     known = loss_options(loss)
     facts = {"classes": max(2, len(labels)), "poolings": len(pooling.split("+"))}
     return Variant(loss.name, {name: fact for name, fact in facts.items() if name in known} | dict(loss.options))
@@ -238,7 +238,7 @@ def loss_options(loss: Variant) -> Mapping[str, Any]:
 
 
 def check_dense(model: Model, pooling: str, dense: int, own: Parts) -> None:
-    """Raises ConfigError for a dense layer beside poolings, or a loss, that need another width."""
+    """Raises ConfigError for a dense layer or a loss that needs another width."""
     require(dense > 0, "task.dense", dense, "0 (none) or more")
     require("+" not in pooling, "task.dense", dense, f"0 with pooling={pooling!r}, several side by side")
     require(not own or dense == model.width, "task.dense", dense, f"0 or {model.width}, the width that the loss trains")

@@ -66,7 +66,7 @@ def task(
     Args:
       words, tags: columns, lists of equal lengths.
       labels: the tags, in the order of the classes; found in the training examples where none are given.
-      metric: the figure that tells how good it is, of those of bert_jax/metrics/tagging.py.
+      metric: the primary metric, of those in bert_jax/metrics/tagging.py.
       scheme: how tags mark entities; "accuracy" is the metric for tags that mark none.
       joiner: what stands between words: "" for Chinese.
     """

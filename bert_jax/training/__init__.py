@@ -1,1 +1,1 @@
-"""The training state, its step, where a run starts, and what it does when a step goes wrong."""
+"""The training state, its step, where a run starts, and what happens when a step fails."""

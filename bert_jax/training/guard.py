@@ -1,4 +1,4 @@
-"""A guard against loss spikes: an update whose gradient norm is not finite or an outlier is not made.
+"""A guard against loss spikes: updates with a non-finite or outlying gradient norm are skipped.
 
 `wrap` holds the guard in the optimizer's state. The train step hands it the norm of the gradient before clipping:
     updates, opt_state = optimizer.update(gradients, opt_state, params, norm=norm)
@@ -33,7 +33,7 @@ def wrap(
     """`optimizer`, whose `update` takes `norm`, float32 [], and makes no update if the norm is bad.
 
     A norm is bad if it is not finite, or, from `grace` finite norms on, above `factor` times their moving average.
-    An outlier enters the average as that limit, so that norms which have risen for good are let through in time.
+    An outlier enters the average as that limit, so that norms that have risen for good are accepted in time.
 
     Args:
       optimizer: any; further arguments of its `update` are handed on.
@@ -66,7 +66,7 @@ def wrap(
         typical = jnp.where(finite, typical, state.typical_norm)
 
         updates, inner_state = inner.update(grads, state.inner, params, **extra)
-        # A selection, not a branch: it joins the update's own loops, which read the old values anyway.
+        # A selection, not a branch: it fuses into the update's loops, which read the old values anyway.
         updates = jax.tree.map(lambda u: jnp.where(good, u, jnp.zeros_like(u)), updates)
         inner_state = jax.tree.map(lambda new, old: jnp.where(good, new, old), inner_state, state.inner)
         in_a_row = jnp.where(good, 0, state.skipped_in_a_row + 1)

@@ -1,4 +1,4 @@
-"""The hook that evaluates on held-out rows during training, keeps what is known of the best, and stops early."""
+"""The hook that evaluates on held-out rows during training, keeps the best score, and stops early."""
 
 import math
 import time
@@ -29,8 +29,8 @@ class Best(NamedTuple):
 class HeldOut(Hook):
     """Evaluates every `eval_every` steps and after the last one of the run.
 
-    What is known of the best is read from the log, which has every evaluation up to a checkpoint before that is
-    written: an interrupted run stops early at the same step as one left alone.
+    The best score is read from the log, which has every evaluation before a checkpoint is written: an interrupted run
+    stops early at the same step as an uninterrupted one.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class HeldOut(Hook):
 
     @property
     def over(self) -> bool:
-        """Whether the run ends, since it has not become better for so long."""
+        """Whether the run ends, since it no longer improves."""
         return 0 < self._config.patience <= self._best.since
 
     def __call__(self, update: Update) -> None:
-        """Evaluates; a run that was asked to stop elsewhere does not, so as to know what one left alone would know."""
+        """Evaluates, unless the run was asked to stop: then it knows what an uninterrupted run would know."""
         if update.step % self.every and update.step != self._config.steps:
             return
         jax.block_until_ready(update.metrics["loss"])
@@ -82,7 +82,7 @@ class HeldOut(Hook):
         update.last |= self.over
 
     def go_back(self, step: int) -> None:
-        """Takes from the log what is known of the best; whoever writes it has dropped the steps after `step`."""
+        """Reads the best from the log, from which the steps after `step` have been dropped."""
         best = Best()
         if jax.process_index() == 0 and self._file.exists():
             best = best_of(read_metrics(self._file), self._metric, self._sign)
@@ -106,7 +106,7 @@ def best_of(records: Iterable[Mapping[str, Any]], metric: str, sign: int) -> Bes
 
 
 def following(best: Best, step: int, score: float) -> Best:
-    """What is known after one more evaluation; a score that is not a number is never the best."""
+    """The best after one more evaluation; NaN is never the best."""
     return Best(score, step) if score < best.score else best._replace(since=best.since + 1)
 
 

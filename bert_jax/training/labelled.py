@@ -49,7 +49,7 @@ class LabelledSet:
 
     @functools.cached_property
     def token_counts(self) -> np.ndarray:
-        """int64 [V]: how often each token stands in the training examples."""
+        """int64 [V]: how often each token occurs in the training examples."""
         return np.bincount(self.encoded("train").tokens, minlength=self.vocab_size)
 
     @functools.cached_property
@@ -80,7 +80,7 @@ def open_set(config: Config, labelled: Labelled, workdir: Path) -> LabelledSet:
     """A labelled set of a run, whose tokenizer is in the work folder.
 
     Raises:
-      ConfigError, DataError: what the configuration names is not there or does not fit.
+      ConfigError, DataError: something that the configuration names is missing or does not fit.
     """
     tokenizer = checkpoint_tokenizer.read(workdir)
     if tokenizer is None:

@@ -12,14 +12,13 @@ from bert_jax.reporting.metrics import MetricsLog, read_metrics
 from bert_jax.training.hooks import Hook, Update
 from configuration.flags import to_dict
 
-APART = ("tokens", "statistics")  # metrics that are no numbers to log
+APART = ("tokens", "statistics")  # metrics that are not logged as numbers
 
 
 class Progress(Hook):
     """Logs every `log_every` steps, one logged step late, so that reading never makes the devices wait.
 
-    A line's time is that when the step before it was done: the devices then have this one to do, however far ahead
-    of them the loop could run.
+    The time of a line is when the step before it was done, however far the loop runs ahead of the devices.
     """
 
     def __init__(self, config: Config, workdir: Path, step: int):
@@ -48,7 +47,7 @@ class Progress(Hook):
         self.last: dict[str, Any] = logged[-1] if logged else {}
 
     def go_back(self, step: int) -> None:
-        """Forgets what was logged after `step`: the loop does those steps anew."""
+        """Forgets what was logged after `step`: the loop repeats those steps."""
         self.log.close()
         self._open(step)
 

@@ -1,9 +1,9 @@
-"""Going back: what the training loop does when updates fail, and what is remembered of it.
+"""Roll-backs: what the training loop does when updates fail, and what the state keeps of it.
 
 After `guard.roll_back_after` updates skipped in a row the run goes back to the newest regular checkpoint before them
 and leaves out the rows read since (Chowdhery et al. 2022, arXiv 2204.02311, section 5.1). How many rows it leaves out
-is part of the train state. An interrupted run therefore goes on exactly: from a checkpoint before the roll-back it
-meets the same updates and goes back alike, from one after it the rows are left out.
+is part of the train state. An interrupted run therefore resumes exactly: from a checkpoint before the roll-back it
+makes the same updates and goes back too, from one after it the rows are left out.
 """
 
 import math
@@ -23,7 +23,7 @@ LAG, TOGETHER = 2, 10  # steps that reading is behind the devices, and that are 
 
 
 class TrainingError(ValueError):
-    """A run that cannot go on. The message names the step, what is wrong and the remedy."""
+    """A run that cannot continue. The message names the step, what is wrong and the remedy."""
 
 
 class GoBack(Exception):
@@ -41,7 +41,7 @@ class Watch(Hook):
     """
 
     def __init__(self, guard: Guard, at: Sequence[int]):
-        """`at`: every so many steps all updates so far are looked at, as at the last one; 0 for never."""
+        """`at`: at multiples of this step, and at the last one, all updates so far are checked; 0 for never."""
         self._guard, self._at = guard, [every for every in at if every]
         self._waiting: list[tuple[int, dict[str, jax.Array]]] = []
 
@@ -71,8 +71,8 @@ class Watch(Hook):
             elif not all(map(np.isfinite, values.values())):
                 what = " and ".join(f"the {name.replace('_', ' ')} is {values[name]}" for name in wanted)
                 raise TrainingError(
-                    f"step {number}: {what}; checkpoints of earlier steps are as they were. Into another --workdir, "
-                    "lower config.phases.*.learning_rate, or skip such updates: --config.guard.on=true"
+                    f"step {number}: {what}; checkpoints of earlier steps are kept. Train into another --workdir with "
+                    "a lower config.phases.*.learning_rate, or skip such updates: --config.guard.on=true"
                 )
 
 
@@ -106,7 +106,7 @@ def go_back(
     if done >= guard.most_roll_backs:
         raise TrainingError(
             f"{in_a_row}, and the run has gone back {done} times already (config.guard.most_roll_backs); the newest "
-            "checkpoint is whole. Into another --workdir, lower config.phases.*.learning_rate or look at the text"
+            "checkpoint is whole. Train into another --workdir with a lower learning_rate, or check the text"
         )
     checkpoints.forget_after(newest_regular(first - 1, config.checkpoints))
     before, step, _ = begin()
@@ -141,6 +141,6 @@ def skipped_rows(state: State, phase: int) -> int:
 
 
 def laid_out_as(value: Any, like: jax.Array) -> jax.Array:
-    """The same number on every device, where `like` lies."""
+    """The same number on every device of `like`."""
     array = np.asarray(value)
     return jax.make_array_from_callback(array.shape, like.sharding, lambda index: array[index])

@@ -28,10 +28,10 @@ INPUT_WAIT, TO_DEVICE = "wait for input", "copy to the device"  # what a trace c
 
 
 def check(config: Config) -> jax.sharding.Mesh:
-    """The run's mesh, after trying on abstract shapes all that the configuration names.
+    """The run's mesh, after tracing all that the configuration names on abstract shapes.
 
     Raises:
-      ConfigError: something in it cannot work on these devices.
+      ConfigError: something in it cannot run on these devices.
     """
     mesh = sharding.make_mesh(config.mesh)
     state_sharding.check(config, mesh)
@@ -87,7 +87,7 @@ def open_store(config: Config, workdir: Path) -> Store:
 
 
 def check_trained_vocabulary(config: Config) -> None:
-    """Raises ConfigError if the tokenizer that is to be trained will not have the model's number of pieces."""
+    """Raises ConfigError if the tokenizer to be trained will not have the model's number of pieces."""
     size = trained_size(config.data.tokenizer)
     if size is not None and size != config.model.vocab_size and not config.init_from:
         raise ConfigError(
@@ -111,7 +111,7 @@ def check_processes(config: Config, store: Store) -> None:
 
 
 def make_objective(config: Config, store: Store, phase: int = -1) -> Objective:
-    """A phase's objective on the store's vocabulary; that of the last phase is what a run is judged by."""
+    """A phase's objective on the store's vocabulary; that of the last phase is the one that a run is evaluated by."""
     return load("bert_jax.objectives", config.objectives[phase])(config.model, vocabulary_of(store))
 
 
@@ -139,7 +139,7 @@ def check_fields(config: Config, objective: Objective, examples: pipeline.Exampl
 
 
 def open_data(config: Config, workdir: Path) -> Any:
-    """What training reads: the store, or the labelled sets, which have of a store what training asks.
+    """The data of a run: the store, or labelled sets, which offer the same interface.
 
     Raises:
       ConfigError: as `open_store` and `labelled.open_set`.
@@ -155,7 +155,7 @@ def open_data(config: Config, workdir: Path) -> Any:
 def open_examples(
     config: Config, store: Store | labelled.LabelledSet | LabelledSets, phase: int, needs: Collection[str] = ()
 ) -> pipeline.Examples:
-    """The endless stream of training rows of one phase, with the store's annotations among what an objective needs."""
+    """The endless stream of training rows of one phase, with the annotations that the objective needs."""
     if isinstance(store, labelled.LabelledSet | LabelledSets):
         return store.rows("train", config.seed + phase)
     return pipeline.PackedText(
@@ -199,7 +199,7 @@ def histogram(counts: np.ndarray, bins: int) -> dict[str, list[int]]:
 def device_batches(
     examples: Any, phase: Phase, done: int, mesh: jax.sharding.Mesh, left_out: int = 0
 ) -> Iterator[dict[str, jax.Array]]:
-    """The phase's batches from number `done` on the mesh, the next one on its way while this one is used.
+    """The phase's batches from number `done`, on the mesh; the next one is copied while this one is used.
 
     `left_out` rows of the stream, before the first batch, are not read.
     """

@@ -1,12 +1,12 @@
-"""Where training starts. The first of these that there is:
+"""Where training starts. The first of these that exists:
 
-1. the newest checkpoint of the work folder: the run goes on, to the bit;
+1. the newest checkpoint of the work folder: the run resumes, to the bit;
 2. `config.resume_from`, the work folder of another run: the whole state of its newest checkpoint, that is weights,
-   moments and step, so that schedule, data and masks go on after that step too; what else differs between the two
-   configurations is said;
+   moments and step, so that schedule, data and masks continue after that step; other differences between the two
+   configurations are logged;
 3. `config.init_from`, any folder that `bert_jax.load` opens: its weights, at step 0, with the architecture and the
    tokenizer that belong to them; heads that it lacks start fresh, those that are not trained are kept for the export;
-4. scratch.
+4. random weights.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from configuration.variants import ConfigError, Variant
 from data_pipeline import checkpoint_tokenizer
 from data_pipeline.store import Store
 
-# Fields of the model that a run chooses for itself, whatever encoder it starts from.
+# Fields of the model that a run may choose, whatever encoder it starts from.
 CHOSEN = (*family.NEUTRAL, "dropout", "attention_dropout", "init_std")
 
 
@@ -37,8 +37,8 @@ class Start(NamedTuple):
     """Where training starts."""
 
     state: State
-    step: int  # also in the state, which the devices may still be at work on: compiling need not wait for them
-    said: str  # the line that says where
+    step: int  # also in the state, which the devices may still compute: compiling need not wait for it
+    said: str  # the log line about it
 
 
 def init_or_resume(
@@ -47,7 +47,7 @@ def init_or_resume(
     """Where training starts. Every process must call it.
 
     Args:
-      accept_changes: go on from the work folder's checkpoint though its configuration or store is another.
+      accept_changes: resume from the work folder's checkpoint although its configuration or store differs.
 
     Raises:
       ConfigError: what the configuration names is not there or does not fit.
@@ -104,7 +104,7 @@ def check_fits(run: Mapping[str, Any], config: Config, abstract: State) -> None:
 
 
 def changed(run: Mapping[str, Any], config: Config, store: Store) -> list[str]:
-    """What this run does otherwise than that of a checkpoint."""
+    """How this run differs from that of a checkpoint."""
     found = changes.differences(changes.read(run["config"]), config_flags.to_dict(config))
     said = [
         f"config.{name} is {new!r} and was {old!r}"

@@ -1,4 +1,4 @@
-"""Where each array of the train state lies on the mesh, from its parameters' logical axes."""
+"""Shardings of the train state on the mesh, from its parameters' logical axes."""
 
 import math
 from collections.abc import Mapping
@@ -93,5 +93,5 @@ def state_shardings(
 
 
 def _masked(leaf: Any) -> bool:
-    """Whether nothing of this parameter is kept here, as where another part of a composed optimizer has its moments."""
+    """Whether nothing is kept for this parameter, as in a composed optimizer whose other part has its moments."""
     return isinstance(leaf, optax.MaskedNode)

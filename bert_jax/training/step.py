@@ -19,7 +19,7 @@ from bert_jax.training.state import State, abstract_state, learning_rate, make_o
 
 Metrics = dict[str, Any]  # of float32 and int32 scalars, and "statistics"
 CORRUPTION, DROPOUT = 0, 1  # streams of the random key of a step
-RUN = LARGEST_STEPS  # a step that there is not, whose key is that of the whole run
+RUN = LARGEST_STEPS  # a step that never occurs, whose key is that of the whole run
 OPTIMIZER = "optimizer"  # what a trace calls clipping and the update
 
 
@@ -63,7 +63,7 @@ def make_train_step(
     """
     rate, transforming = learning_rate(config), transforms.transforms_of(config)
     of_layers = statistics_of(config) if statistics else None
-    part = phase.batch_size // phase.microbatches  # rows; a batch that still grows has fewer parts as large
+    part = phase.batch_size // phase.microbatches  # rows; a batch that still grows has fewer parts of the same size
 
     def train_step(state: State, batch: Batch, constants: Any = objective.constants) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed + 1), state["step"])
@@ -100,7 +100,7 @@ def make_train_step(
 
 
 def moment(config: Config, step: jax.Array) -> Moment:
-    """Where the run stands after `step` updates."""
+    """The progress of the run after `step` updates."""
     ends = list(itertools.accumulate(phase.steps for phase in config.phases))
     begun = jnp.asarray([0, *ends[:-1]], jnp.int32)
     run_key = jax.random.fold_in(jax.random.key(config.seed + 1), RUN)
@@ -120,7 +120,7 @@ def accumulate(
 ) -> tuple[Any, Metrics]:
     """Gradients of the loss, the loss and its metrics, over `parts` microbatches one after the other.
 
-    The batch's weights are shares of the whole, so that the parts add up to one big batch, but for rounding. A loss of
+    The batch's weights are shares of the whole, so that the parts add up to one big batch, up to rounding. A loss of
     the whole batch's vectors has its gradients cached instead.
     """
     if objective.whole_batch and parts > 1:

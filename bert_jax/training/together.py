@@ -39,7 +39,7 @@ class LabelledSets:
 
     @functools.cached_property
     def token_counts(self) -> np.ndarray:
-        """int64 [V]: how often each token stands in the training examples."""
+        """int64 [V]: how often each token occurs in the training examples."""
         return np.sum([own.token_counts for own in self.sets.values()], axis=0)
 
     @functools.cached_property

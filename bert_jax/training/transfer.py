@@ -1,4 +1,4 @@
-"""How fast each layer of an encoder learns that was trained before: layer-wise decay, and frozen layers."""
+"""Layer-wise learning-rate decay and frozen layers for a pretrained encoder."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def check(config: Config) -> None:
 
 
 def factors(config: Config, params: Any) -> Any:
-    """Of the learning rate, for each array of `params`: [n, 1, …] for the encoder's layers, [] for others.
+    """Factors of the learning rate for each array of `params`: [n, 1, …] for the encoder's layers, [] for others.
 
     The highest layer has one power of the decay, the embeddings have n + 1. ELECTRA's code has one more for both.
     """

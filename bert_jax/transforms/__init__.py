@@ -1,6 +1,6 @@
 """Transforms of the weights, one a file: what training keeps beside the weights, and what is evaluated and exported.
 
-`build(steps, *, options) -> Transform`, for a run of so many updates. `config.transforms` lists them in the order in
+`build(steps, *, options) -> Transform`, for a run of `steps` updates. `config.transforms` lists them in the order in
 which they are applied: prune after average gives an average with exact zeros.
 """
 

@@ -1,6 +1,6 @@
 """Gradual pruning by magnitude (Zhu and Gupta 2017, arXiv 1710.01878, section 3; on BERT: Gordon et al. 2020).
 
-The smallest weights of each matrix are masked, ever more of them by a cubic schedule, while training goes on. A masked
+The smallest weights of each matrix are masked, more and more of them by a cubic schedule. A masked
 weight gets no gradient of the loss.
 """
 
@@ -29,7 +29,7 @@ def build(
       sparsity: share of each matrix that is masked in the end.
       begin, end: when masking starts, and when it has reached `sparsity`, as shares of the run's updates.
       every: updates between two choices of the masks.
-      arrays: last names of the parameters to prune; one layer of a stack is a matrix by itself.
+      arrays: last names of the parameters to prune; each layer of a stack is a matrix of its own.
 
     Raises:
       ConfigError: an option is out of range.

@@ -1,4 +1,4 @@
-"""What the store says of each token beside its id: one annotation a file, which gives it its name.
+"""Annotations of the tokens in the store: one a file, which gives the annotation its name.
 
 A file's `build(tokenizer, *, …options)` gives a function from the ids of sentences, one after the other, their lengths
 and which tokens start a word, (uint32 [n], [s], bool [n]), to

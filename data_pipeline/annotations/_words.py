@@ -1,4 +1,4 @@
-"""Words for annotations that join them: runs of letters and digits, punctuation each by itself."""
+"""Words for annotations that join them: runs of letters and digits, and single punctuation characters."""
 
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ def marks_of(tokenizer: Tokenizer) -> Marks:
 
 
 def first_letters(tokens: np.ndarray, firsts: np.ndarray, blank: np.ndarray) -> np.ndarray:
-    """The token of each word's first letter, for words that start at the places `firsts`."""
+    """The token of each word's first letter, for words that start at the positions `firsts`."""
     return tokens[np.minimum(firsts + blank[tokens[firsts]], len(tokens) - 1)]
 
 

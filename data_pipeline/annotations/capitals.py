@@ -1,8 +1,8 @@
 """Names, as runs of capitalised words: a guess at entities for text that has capitals, without a model or a list.
 
 For masking entities whole (ERNIE 1.0, Sun et al. 2019, arXiv 1904.09223, section 3.2, which had an analyser). A run
-goes on over words that begin with a capital, across no punctuation and no end of a sentence. The first word of a
-sentence is capitalised whatever it is, so it belongs to a run only where that goes on after it.
+continues over words that begin with a capital, not across punctuation or the end of a sentence. The first word of a
+sentence is capitalised whatever it is, so it belongs to a run only if the run continues after it.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def build(tokenizer: Tokenizer, *, most: int = 6) -> Annotate:
     """Unit starts: of each name, and of each word outside names.
 
     Args:
-      most: words in a name; longer runs, such as headlines, are parted after so many.
+      most: words in a name; longer runs, such as headlines, are split.
 
     Raises:
       ConfigError: the vocabulary has no capitals.
@@ -42,7 +42,7 @@ class Runs(NamedTuple):
     firsts: np.ndarray  # int64 [w], first tokens
     capital: np.ndarray  # bool [w]: it begins with a capital
     opens: np.ndarray  # bool [w]: a sentence begins with it
-    goes_on: np.ndarray  # bool [w]: it goes on with the run of the word before
+    goes_on: np.ndarray  # bool [w]: it continues the run of the word before
 
 
 def finder(tokenizer: Tokenizer, most: int, field: str) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Runs]:

@@ -56,7 +56,7 @@ def depends_on(*, most: int = 6, lists: tuple[str, ...] = ()) -> dict[str, str]:
 
 
 def _mark(labels: np.ndarray, words: np.ndarray, heads: np.ndarray, inner: np.ndarray, kind: int) -> None:
-    """Labels names of a kind, in the place of those that they overlap.
+    """Labels names of a kind, replacing names that they overlap.
 
     Args:
       labels: uint8 [n], changed.

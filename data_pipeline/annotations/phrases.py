@@ -1,7 +1,7 @@
 """Phrases, or entities, of a list: runs of words that stand in a file, one phrase a line.
 
 For masking phrases whole (ERNIE 1.0, Sun et al. 2019, arXiv 1904.09223, section 3.2, which had an analyser). The list
-may be anybody's; `python -m data_pipeline.frequent_phrases` makes one from a store by mutual information.
+may come from anywhere; `python -m data_pipeline.frequent_phrases` makes one from a store by mutual information.
 
 A phrase is found by its text, wherever words of the store make it up: the words are those of `config.data.words`, so
 that Chinese is found as it is segmented there, and the list has no need to say where its words end.
@@ -21,7 +21,7 @@ from data_pipeline.annotations._words import join, marks_of, split_punctuation
 from data_pipeline.tokenizers import Tokenizer
 
 # Finds the words of text that is given as an annotation's function gets it: their first tokens, int64 [w], and which
-# of them go on with a phrase, bool [w].
+# of them continue a phrase, bool [w].
 Find = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 _REMEDY = "python -m data_pipeline.frequent_phrases writes one from a store"
@@ -107,7 +107,7 @@ def finder(tokenizer: Tokenizer, file: str, field: str) -> Find:
 
 
 class _Texts(NamedTuple):
-    """Hashes of t pieces of text: the sum over their bytes of a number for the byte, times _BASE ** its place."""
+    """Hashes of t pieces of text: the sum over their bytes of a number for the byte, times _BASE ** its index."""
 
     hashes: np.ndarray  # uint64 [t]
     sizes: np.ndarray  # int64 [t], in bytes
@@ -191,7 +191,7 @@ def _powers(most: int) -> np.ndarray:
 
 
 def _hashed(surfaces: list[bytes]) -> _Texts:
-    """Of each text by itself."""
+    """Hashes each text separately."""
     sizes = np.array(list(map(len, surfaces)), np.int64)
     ends = np.cumsum(sizes)
     inside = np.arange(sizes.sum()) - np.repeat(ends - sizes, sizes)
@@ -202,7 +202,7 @@ def _hashed(surfaces: list[bytes]) -> _Texts:
 
 
 def _inner(best: np.ndarray) -> np.ndarray:
-    """bool [w]: words that go on with a phrase, where phrases of `best` words are taken from the left."""
+    """bool [w]: words that continue a phrase, where phrases of `best` words are taken from the left."""
     inner, end = np.zeros(len(best), bool), 0
     for word in np.flatnonzero(best > 1).tolist():
         if word >= end:

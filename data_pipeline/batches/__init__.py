@@ -1,1 +1,1 @@
-"""From the store to batches: rows, their order, their arrays. Nothing is kept between two batches."""
+"""From the store to batches: rows, their order, their arrays. No state is kept between batches."""

@@ -61,7 +61,7 @@ class Reader:
         opens = np.ones(len(row), np.int64) if restarts else (number == 0).astype(np.int64)
         widths = opens + pieces.lengths + 1  # [CLS] where it opens, text, [SEP]
 
-        # Every row is a run for each piece and one of padding; all runs together are the B * L places.
+        # Every row is a run for each piece and one of padding; all runs together are the B * L positions.
         runs = np.zeros(len(row) + rows, np.int64)
         of_piece = np.arange(len(row)) + row
         runs[of_piece] = widths
@@ -70,7 +70,7 @@ class Reader:
         begins = places[of_piece]
 
         def spread(values: np.ndarray | int) -> np.ndarray:
-            """A value of each piece at all its places, 0 at padding."""
+            """A value of each piece at all its positions, 0 at padding."""
             of_run = np.zeros(len(runs), np.int32)
             of_run[of_piece] = values
             return np.repeat(of_run, runs).reshape(rows, length)
@@ -107,12 +107,12 @@ class Reader:
         return shards, pieces.starts - self._firsts[shards], pieces.lengths
 
     def _copy(self, copies: "_Copies", name: str, to: np.ndarray) -> None:
-        """Copies a section's values, one a token, to the pieces' places in a flat array."""
+        """Copies a section's values, one per token, to the pieces' positions in a flat array."""
         begins, ends = copies.places, copies.places + copies.lengths
         self._fill(to, name, copies.shards, begins, ends, copies.starts, copies.starts + copies.lengths)
 
     def _copy_bits(self, copies: "_Copies", name: str, to: np.ndarray) -> None:
-        """`_copy` of bits. They are packed by eight: whole bytes are read first, and unpacked all at once."""
+        """`_copy` of bits. They are packed by eight: bytes are read first and unpacked together."""
         first_byte, last_byte = copies.starts >> 3, (copies.starts + copies.lengths + 7) >> 3
         ends = np.cumsum(last_byte - first_byte)
         begins = ends - (last_byte - first_byte)

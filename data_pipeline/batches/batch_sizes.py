@@ -1,7 +1,7 @@
-"""Batch sizes that grow while training goes on: which examples of the stream each step takes.
+"""Batch sizes that grow during training: which examples of the stream each step takes.
 
 The examples of a run are one endless stream (data_pipeline/batches/pipeline.py). Whatever the batch sizes are,
-a step takes the examples that follow those of the step before: none twice, none left out. So where a
+a step takes the examples that follow those of the step before: none is repeated or skipped. So where a
 step begins in the stream is the sum of the batch sizes before it, a pure function of the step.
 """
 
@@ -22,7 +22,7 @@ class Stage(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class BatchSizes:
-    """The batch size of every step. The last stage goes on without end.
+    """The batch size of every step. The last stage never ends.
 
     Raises:
       DataError: no stage, or stages that do not follow each other.

@@ -1,12 +1,12 @@
 """Rows of labelled examples: several share a row, isolated as documents are, each read at its own [CLS].
 
 Which lengths stand together in a row is fixed once, by best fit; which examples of these lengths they are is drawn anew
-in each epoch, as is the order of the rows. So every epoch has as many rows, hardly any place is padding, and a batch is
-a pure function of (examples, length, seed, step).
+in each epoch, as is the order of the rows. So every epoch has the same number of rows, there is hardly any padding, and
+a batch is a pure function of (examples, length, seed, step).
 
 An example of C candidates takes C rows side by side, a stack: each row of a stack holds one candidate of each of the
-stack's examples, and all candidates of an example begin at the same place. So no candidate has less than a whole row of
-room, and a loss over an example's candidates reads one stack.
+stack's examples, and all candidates of an example begin at the same position. So each candidate can fill a row, and a
+loss over an example's candidates reads one stack.
 """
 
 import functools
@@ -157,13 +157,13 @@ class LabelledRows:
 
 
 def best_fit(lengths: np.ndarray, room: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Packs lengths into rows of `room` places, at most `most` in each: the longest first, where least is left.
+    """Packs lengths into rows of `room` tokens, at most `most` in each: the longest first, into the fullest row.
 
     Returns:
       counts int64 [R] in each row, and the lengths int64 [n] in them, row by row.
     """
     of_room: dict[int, list[list[int]]] = {}  # rows that are open, by the room that is left
-    open_rooms = 0  # bit r is set where rows with r places left are open
+    open_rooms = 0  # bit r is set if a row with r free tokens is open
     rows: list[list[int]] = []
     for length in np.sort(lengths)[::-1].tolist():
         fitting = open_rooms >> length

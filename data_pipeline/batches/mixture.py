@@ -1,4 +1,4 @@
-"""Weighted mixtures: which split an example comes from, by its number alone."""
+"""Weighted mixtures: the split of an example as a function of its number."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _ONE = 1 << 64  # a share of 1
 
 
 class Mixture:
-    """An endless sequence of splits of which every stretch, however short, is near the weights.
+    """An endless sequence of splits; every stretch of it, however short, is close to the weights.
 
     The largest split takes the examples at which its share of the examples so far, rounded, goes up by one; the next
     takes its share of the others in the same way, and so on. So of the first n examples, for any n, each of k splits

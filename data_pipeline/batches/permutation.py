@@ -1,13 +1,13 @@
 """Randomness without state: keyed hashes, and keyed permutations of any size.
 
-The place of an example in an epoch is `permute(index, size, key)`: nothing is shuffled in memory and
-nothing has to be replayed, so a run resumes at any step at once and every host finds its own part.
+The position of an example in an epoch is `permute(index, size, key)`: nothing is shuffled in memory
+or replayed, so a run resumes at any step at once and every host computes its own part.
 """
 
 import numpy as np
 
 _ROUNDS = 4
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio: steps that never fall together
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio: steps that never coincide
 
 
 def hashed(*parts: int | np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The pieces of rows, looked up in a table of rows: what a row format may read when it arranges rows."""
+"""The pieces of rows in a table of rows: what a row format may read when it arranges rows."""
 
 import dataclasses
 from typing import NamedTuple
@@ -61,5 +61,5 @@ class TableReader:
 
 
 def before(counts: np.ndarray) -> np.ndarray:
-    """How many there are before each."""
+    """Number of pieces before each row."""
     return np.cumsum(counts) - counts

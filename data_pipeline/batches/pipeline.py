@@ -1,8 +1,8 @@
 """Batches: a pure function of (store, row format, length, seed, step, batch size).
 
 The examples of a run are one endless stream. Example p stands in epoch p // R of its split's R
-rows, at the place that a permutation keyed by (seed, epoch) gives it; batch k is the next B
-examples. Nothing is remembered between two batches: a run resumes at any step at once, and every
+rows, at the position that a permutation keyed by (seed, epoch) gives; batch k is the next B
+examples. No state is kept between batches: a run resumes at any step at once, and every
 host reads its part of the same global batch, however many hosts there are.
 
 tf.data reads ahead on threads of its own. `Examples.batch` is the same without TensorFlow, byte for
@@ -28,7 +28,7 @@ from data_pipeline.batches.row_index import Facts, open_index
 from data_pipeline.errors import DataError
 from data_pipeline.store import Split
 
-_THREADS = 1  # two read less: they hold each other up, on the interpreter's lock; see benchmarks/README.md
+_THREADS = 1  # two are slower: they contend for the interpreter's lock; see benchmarks/README.md
 _AHEAD = 4  # batches that wait for the training step
 _AT_ONCE = 2  # batches that a run asks for before its first step
 _EMPTY = -1  # the number of a row of padding
@@ -40,7 +40,7 @@ def specials_of(tokenizer: Any) -> Specials:
 
 
 class Examples(Protocol):
-    """The endless stream of examples of a run, by number: whatever training can read. Pure functions of the seed."""
+    """The endless stream of examples of a run, by number: what all training data offers. Pure functions of the seed."""
 
     @property
     def rows(self) -> int: ...  # R, in an epoch
@@ -158,7 +158,7 @@ def batches(
       pair_label int32 [B / process_count].
 
     Raises:
-      DataError: fewer rows than a batch, or a batch that the hosts cannot share out.
+      DataError: fewer rows than a batch, or a batch size that the hosts do not divide.
     """
     sizes = constant(batch_size) if isinstance(batch_size, int) else batch_size
     for size in (stage.batch_size for stage in sizes.stages):
@@ -227,7 +227,7 @@ def _through_tf_data_soon(read: Callable[[int], Batch], start: int) -> Iterator[
 
 
 def _through_tf_data(read: Callable[[int], Batch], start: int) -> Iterator[Batch]:
-    """Reads ahead through tf.data, which keeps to the CPU and to a few threads."""
+    """Reads ahead through tf.data, restricted to the CPU and to a few threads."""
     import tensorflow as tf
 
     if tf.config.get_visible_devices("GPU"):

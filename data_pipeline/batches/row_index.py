@@ -42,7 +42,7 @@ class Facts:
     rows: int  # R
     pieces: int  # P
     tokens: int  # of text, specials not counted
-    padding: float  # share of the places in all rows that stay empty
+    padding: float  # share of padding in all rows
     cut_documents: float  # share of the documents that do not stand whole in one row
     used: float  # tokens in rows for each of the split's; below 1 where a format leaves some out
     row_lengths: tuple[int, ...]  # [L+1], rows of each length in tokens, specials counted
@@ -111,7 +111,7 @@ def _make(folder: pathlib.Path, key: dict[str, Any], split: Split, row_format: R
         try:
             building.rename(folder)
         except OSError:
-            if not _is_whole(folder, key):  # else another process was quicker
+            if not _is_whole(folder, key):  # else another process was faster
                 raise
     except OSError as error:
         raise _unwritable(folder, error) from None
@@ -193,7 +193,7 @@ def _is_whole(folder: pathlib.Path, key: dict[str, Any]) -> bool:
 
 
 def _digests(folder: pathlib.Path) -> dict[str, str]:
-    """The SHA-256 of each array's file, which is on the disk then."""
+    """The SHA-256 of each array's file, which is then synced to disk."""
     digests = {}
     for name in _ARRAYS:
         with open(folder / f"{name}.bin", "rb") as file:
@@ -209,7 +209,7 @@ def _stamps(folder: pathlib.Path) -> tuple[int, ...]:
 
 @functools.cache
 def _is_intact(folder: pathlib.Path, stamps: tuple[int, ...]) -> bool:
-    """Whether the arrays are those that were written: a flipped bit would train on other rows.
+    """Whether the arrays are unchanged: a flipped bit would train on other rows.
 
     Read whole once a process; again only where `stamps` say that a file was written since.
     """

@@ -1,4 +1,4 @@
-"""Text that is no prose in any language: tables, code, listings, binary leftovers.
+"""Text that is not prose in any language: tables, code, listings, binary leftovers.
 
 After the quality rules of Gopher (Rae et al. 2021, appendix A.1.1), which ask that 80% of the words have a letter
 and that symbols are few for each word. Counted in characters here, so that languages without spaces are

@@ -1,4 +1,4 @@
-"""Documents that another one before them repeats but for white space and the form of its Unicode."""
+"""Documents equal to an earlier one, up to white space and Unicode form."""
 
 import hashlib
 

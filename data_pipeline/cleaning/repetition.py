@@ -2,8 +2,8 @@
 
 After Gopher's repetition rules (Rae et al. 2021, appendix A.1.1, table A1): the share of characters in lines, and
 in runs of n words, that stood in the document before. Of Gopher's ten lengths of runs two are kept, with its
-thresholds. Only what comes again is counted, not what stands there first; and a word of a language without
-spaces is a character here, of which two make about one word, so that runs are twice as long there.
+thresholds. Only repetitions are counted, not the first occurrence. In languages without spaces a word is a
+character here; two make about one word, so runs are twice as long.
 """
 
 import functools

@@ -1,8 +1,8 @@
 """Labelled text for fine-tuning: one kind of source a file.
 
-A kind's `build(*, …options) -> Labelled` says at once, in one clear line, when there is nothing to
-read. A file of which the text is known says so in `TEXT`, the column by which records are told apart
-when a dev split is made; elsewhere it is the column with the longest texts.
+A kind's `build(*, …options) -> Labelled` fails at once, in one clear line, when there is nothing to
+read. A file whose text column is known names it in `TEXT`: the column that is hashed to make a dev split;
+elsewhere it is the column with the longest texts.
 """
 
 import collections

@@ -1,6 +1,6 @@
 """Finding the files of labelled sets, within archives too, and reading them whole.
 
-A path may go on inside a .zip or .tar archive: "reviews.zip/reviews/pos". Members are read in memory;
+A path may continue inside a .zip or .tar archive: "reviews.zip/reviews/pos". Members are read in memory;
 nothing is ever extracted, and how much an archive may hold is bounded. An archive without a path inside
 stands for all its members.
 """
@@ -120,7 +120,7 @@ class _Place(NamedTuple):
 
 
 def _find(option: str, paths: Paths, suffixes: tuple[str, ...]) -> list[_Place]:
-    """Files, and archives with what of them is meant."""
+    """Files, and archives with the path within them."""
     paths = (paths,) if isinstance(paths, str) else paths
     places = []
     for path in paths:

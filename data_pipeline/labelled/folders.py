@@ -35,7 +35,7 @@ def build(
         without its suffix is the label.
       classes: the labels, where other folders or files are to be left out; with form="lines" each may name its
         file by a pattern: ("negative=*.neg", "positive=*.pos").
-      suffix: the end of the names that are read, but for files named by a pattern.
+      suffix: the end of the names that are read, except files named by a pattern.
       encoding: of the files.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Splits from different sources: text to train on beside a benchmark to be evaluated on."""
+"""Splits from different sources: one to train on, another to evaluate on."""
 
 from configuration.variants import ConfigError, Variant, load
 from data_pipeline.errors import DataError

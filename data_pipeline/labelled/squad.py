@@ -47,10 +47,9 @@ def build(
 
     Args:
       train, dev, test: files, folders and patterns, local or remote, also inside an archive.
-      misplaced: what becomes of an answer that is not in its context where the file says. "find": it starts where
-        its text stands nearest to that place, and is an error where it stands nowhere; "keep": there it has the
-        start -1, as 193 answers of CMRC 2018's dev set; "error": it is always one. How many are moved or kept is
-        printed.
+      misplaced: what to do with an answer that is not in its context where the file says. "find": take the nearest
+        occurrence of its text, and fail if there is none; "keep": likewise, but then give it the start -1, as for 193
+        answers of CMRC 2018's dev set; "error": always fail. How many are moved or kept is printed.
       encoding: of the files.
 
     Raises:
@@ -173,7 +172,7 @@ class Placing:
         return {"text": text, "start": found}
 
     def report(self, name: str) -> None:
-        """Says what was done with answers that were misplaced."""
+        """Prints what was done with misplaced answers."""
         if self._moved:
             print(f"{name}: {self._moved} answers were not where stated, and were found elsewhere", file=sys.stderr)
         if self._kept:
@@ -181,6 +180,6 @@ class Placing:
 
 
 def _nearest(context: str, text: str, start: int) -> int:
-    """Where a text stands nearest to a place, -1 where it stands nowhere."""
+    """The occurrence of a text nearest to an offset; -1 if there is none."""
     before, after = context.rfind(text, 0, max(start, 0) + len(text)), context.find(text, max(start, 0))
     return min((place for place in (before, after) if place >= 0), key=lambda place: abs(place - start), default=-1)

@@ -28,7 +28,7 @@ _CHARACTERS_AT_ONCE = 1 << 22  # of the lines that are encoded together
 
 
 def split_of(document: Document, held_out: float) -> str:
-    """The split of a document, by a hash of its comparable text: other documents play no part.
+    """The split of a document, by a hash of its comparable text, independent of other documents.
 
     Args:
       held_out: the share of all documents that are held out.
@@ -45,7 +45,7 @@ def is_held_out(text: str, share: float, seed: int = 0) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class CountWords:
-    """Counts the words of a part's documents, split at whitespace; held-out documents teach no tokenizer."""
+    """Counts the words of a part's documents, split at whitespace; held-out documents do not train the tokenizer."""
 
     held_out: float
 
@@ -133,7 +133,7 @@ def whole(text: str) -> str:
 
 
 class Lines:
-    """What is encoded by itself: most often a sentence, else several with nothing between them.
+    """Texts that are encoded separately: mostly single sentences, else several with nothing between them.
 
     Attributes:
       texts: the lines.

@@ -1,4 +1,4 @@
-"""How far a preparation is: a bar on a terminal, in a log file a line every so often."""
+"""Progress of a preparation: a bar on a terminal, a line now and then in a log file."""
 
 import contextlib
 import sys
@@ -13,7 +13,7 @@ Advance = Callable[[int], None]  # takes the bytes of text that are done since t
 
 @contextlib.contextmanager
 def shown(what: str, total: int, wanted: bool) -> Iterator[Advance]:
-    """Shows on stderr how far a stage is.
+    """Shows the progress of a stage on stderr.
 
     Args:
       total: bytes of text; 0 where that is unknown.
@@ -30,7 +30,7 @@ def shown(what: str, total: int, wanted: bool) -> Iterator[Advance]:
 
 @contextlib.contextmanager
 def waiting(what: str, wanted: bool) -> Iterator[None]:
-    """Says on stderr every so often that a stage, of which nothing can be counted, goes on."""
+    """Reports on stderr now and then that a stage without countable progress still runs."""
     with _lines(what, 0) if wanted else contextlib.nullcontext():
         yield
 

@@ -21,7 +21,7 @@ _function: Callable[[Any], Any]  # of a worker process
 
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """`map(function, items)` on so many processes; with one worker, in this process.
+    """`map(function, items)` on `workers` processes; with one worker, in this process.
 
     Only a few items and results are in flight. The function is sent to each process once, so what
     it keeps between calls stays there.
@@ -56,7 +56,7 @@ def _submit(pool: concurrent.futures.ProcessPoolExecutor, item: Any) -> "concurr
 
 @contextlib.contextmanager
 def _ctrl_c_waits() -> Iterator[None]:
-    """Puts Ctrl-C off, so that no process is left half started, and blocks it for the processes that are started."""
+    """Delays Ctrl-C, so that no process is left half started, and blocks it in the processes that are started."""
     if threading.current_thread() is not threading.main_thread():  # handlers run in the main thread alone
         yield
         return

@@ -7,8 +7,8 @@ pieces make a row:
     opening "row"      [CLS] piece [SEP] piece [SEP] … [PAD]…     (RoBERTa: one separator between documents)
     opening "piece"    [CLS] piece [SEP] [CLS] piece [SEP] … [PAD]…
 
-The second is for isolated documents: every piece looks the way a text looks at fine-tuning, and its
-[CLS] is its own.
+The second is for isolated documents: every piece looks the way a text looks at fine-tuning, and has a
+[CLS] of its own.
 """
 
 import dataclasses
@@ -60,5 +60,5 @@ class RowFormat:
 
 
 def specials(counts: np.ndarray, opening: str) -> np.ndarray:
-    """How many [CLS] and [SEP] rows of so many pieces hold."""
+    """Number of [CLS] and [SEP] in rows of this many pieces."""
     return counts * 2 if opening == "piece" else counts + 1

@@ -25,7 +25,7 @@ def greedy_rows(shard: Offsets, room: int, separator: int, cross_documents: bool
       shard: the offsets of its sentences and documents.
       room: tokens that fit into a row of one piece (the row's length less its specials).
       separator: what every further document in a row costs besides its tokens.
-      cross_documents: whether a row goes on with the next document.
+      cross_documents: whether a row continues with the next document.
 
     Yields:
       The sentences of some rows, and the first sentence of each row, int64 [R].

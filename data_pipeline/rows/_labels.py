@@ -24,7 +24,7 @@ def labelled(spans: Callable[[Any], Iterator[Spans]], label: Label) -> RowFormat
 
 
 def sentence_order(reader: TableReader, rows: np.ndarray, draws: np.ndarray) -> Arranged:
-    """Half of the pairs change places (label 1)."""
+    """Half of the pairs are swapped (label 1)."""
     pieces, labels, changed = _drawn(reader, rows, draws)
     starts, lengths = pieces.starts.reshape(-1, 2), pieces.lengths.reshape(-1, 2)
     starts[changed], lengths[changed] = starts[changed, ::-1], lengths[changed, ::-1]

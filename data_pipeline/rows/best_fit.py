@@ -3,7 +3,7 @@
 Documents that fit stay whole, wherever they stand in the store; longer ones are cut into pieces that
 fill a row, and a rest. Rests and short documents fill rows together: from the longest to the
 shortest, each goes into the fullest row that still has room for it. Every token stands in exactly
-one row, and hardly a place stays empty. Made for isolated documents, whose order does not matter.
+one row, and there is hardly any padding. Made for isolated documents, whose order does not matter.
 
 Only lengths count, so the documents of one length are placed together (Krell et al. 2021, "Efficient
 sequence packing without cross-contamination").
@@ -80,7 +80,7 @@ def best_fit(sizes: np.ndarray, capacity: int) -> np.ndarray:
                 room = capacity
                 chosen = np.arange(rows, rows - (placed - end) // (capacity // size))
                 rows += len(chosen)
-            # A row that took an item is fuller than its likes, so it takes more as long as they fit.
+            # A row that took an item is fuller than others of its kind, so it takes more while they fit.
             each = room // size
             whole = min(len(chosen), (end - placed) // each)
             put(chosen[:whole], room - each * size, each)

@@ -1,8 +1,8 @@
 """FULL-SENTENCES (Liu et al. 2019, RoBERTa, section 4.2): rows filled with whole sentences, across documents.
 
-Sentences follow each other in the order of the store until the next does not fit; a row goes on with
+Sentences follow each other in the order of the store until the next does not fit; a row continues with
 the next document. Only a sentence longer than a row is cut, into parts that fill a row, and its rest
-goes on like a sentence. Every token stands in exactly one row.
+continues like a sentence. Every token stands in exactly one row.
 
 Documents that attend to each other: `[CLS] … [SEP] next document … [SEP]`, one separator between two
 documents and one at the row's end. Isolated documents: `[CLS] … [SEP] [CLS] next document … [SEP]`.

@@ -7,7 +7,7 @@ are, and 1 for the others:
 
     label="nsp"   next sentence (BERT): B is the second part of a row of another document, as long as the one that it
                   replaces, so that lengths do not tell the label
-    label="sop"   sentence order (Lan et al. 2019, ALBERT, section 3.1): A and B change places
+    label="sop"   sentence order (Lan et al. 2019, ALBERT, section 3.1): A and B are swapped
 
 `label="distance"` (ERNIE 2.0, section 4.2.2) gives `distance_label` instead, for a third of the rows each: 0 as they
 are, 1 B of another row of the document, no neighbour of A, 2 B of another document.

@@ -29,7 +29,7 @@ def _pairs(shard: Offsets, room: int) -> Iterator[Spans]:
         rest = rest.then(units)
         if not rest.starts.size:
             continue
-        # The last document may go on in the next block: keep its last two or three sentences.
+        # The last document may continue in the next block: keep its last two or three sentences.
         last = int(np.searchsorted(rest.documents, rest.documents[-1]))
         done = last + max(0, (len(rest.starts) - last - 2) // 2 * 2)
         yield from _neighbours(rest.part(None, done))

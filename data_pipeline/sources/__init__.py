@@ -1,6 +1,6 @@
 """Sources of text: one kind a file.
 
-A source's `build(downloads, *, …options) -> Source` says at once, in one clear line, when there is
+A source's `build(downloads, *, …options) -> Source` fails at once, in one clear line, when there is
 nothing to read. `downloads` is a folder that outlives the run, for what is fetched; a file whose
 `build` may fetch says `FETCHES = True`.
 

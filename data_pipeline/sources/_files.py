@@ -115,7 +115,7 @@ def unpacked(name: str, file: Any) -> Iterator[Any]:
 
 
 def _cut(block: bytes) -> int:
-    """A place where a long text can be cut: after a line's end, else a space, else a whole character."""
+    """An offset where a long text can be cut: after a line's end, else a space, else a whole character."""
     end = block.rfind(b"\n") + 1 or block.rfind(b" ") + 1
     if end:
         return end

@@ -6,7 +6,7 @@ A template is expanded here from its own arguments alone: that of `{{convert|5|k
 import re
 from collections.abc import Callable
 
-# Arguments by place, from 0, and by name; each stripped.
+# Arguments by position, from 0, and by name; each stripped.
 _Expand = Callable[[list[str], dict[str, str]], str]
 
 _NAMED = re.compile(r"\s*([\w -]{1,40})=")
@@ -42,7 +42,7 @@ def _sorted(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def _at(place: int, *names: str, before: str = "") -> _Expand:
-    """The argument at a place, counted from 0, or that of one of the names."""
+    """The argument at a position, counted from 0, or that of one of the names."""
 
     def text(by_place: list[str], by_name: dict[str, str]) -> str:
         named = next((by_name[name] for name in (*names, str(place + 1)) if by_name.get(name)), "")

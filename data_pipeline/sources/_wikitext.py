@@ -64,7 +64,7 @@ _ENDINGS = frozenset(  # headings after which no prose comes, in the language of
 def _without_unread(text: str) -> str:
     """The text without elements that are not prose; one that is never closed loses its tag alone, later on.
 
-    Each kind's end is looked for once in vain at most, so that the time is that of the text's length.
+    A missing end is searched for only once for each kind, so that the time is linear in the text.
     """
     kept, end, endless = [], 0, set()
     for opening in _OPENING.finditer(text):

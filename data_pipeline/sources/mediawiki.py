@@ -129,7 +129,7 @@ class _Element(NamedTuple):
 
 
 def _element(xml: str, opening: re.Pattern[str], closing: str, after: int = 0) -> _Element | None:
-    """The first element after a place. A pattern of both tags would look for the end once for each that stays open."""
+    """The first element after an offset. A pattern of both tags would search for the end of each unclosed one."""
     start = opening.search(xml, after)
     end = xml.find(closing, start.end()) if start else -1
     return _Element(xml[start.end() : end], start.start(), end + len(closing)) if start and end >= 0 else None

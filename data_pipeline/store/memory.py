@@ -1,4 +1,4 @@
-"""Memory-mapped arrays in a process that has to stay small."""
+"""Memory-mapped arrays in a process with little memory."""
 
 import mmap
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def release(*arrays: np.ndarray) -> None:
-    """Gives pages of memory-mapped arrays back to the system; they are read again when touched.
+    """Releases pages of memory-mapped arrays; they are read again when touched.
 
     What was read stays in the system's cache of files, but no longer counts as this process's memory.
     Arrays that are not memory-mapped are left alone.

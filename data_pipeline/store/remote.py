@@ -1,12 +1,12 @@
 """Stores on remote paths, such as gs://bucket/stores/wikipedia: files come to a local cache and are read there.
 
 A batch draws its rows from anywhere in the store, so every host needs all of it before long. Opening
-fetches the small files; the shards follow in the background, several at a time, and whoever needs one
-waits for that one alone. A file has its name in the cache when it is whole and its checksum is right.
+fetches the small files; the shards follow in the background, several at a time, and a reader
+waits only for the shard that it needs. A file gets its name in the cache when it is complete and its checksum is right.
 The cache keeps to a limit: stores that were not opened for longest go first, and one that is larger
 than the limit is refused before anything of it is fetched.
 
-Whatever fsspec has a package for can be the remote path.
+The remote path may be anything that fsspec has a package for.
 """
 
 import collections

@@ -41,7 +41,7 @@ class Piece:
 
 
 class ShardWriter:
-    """Writes one shard piece by piece; it has its name when it is whole.
+    """Writes one shard piece by piece; it gets its name when it is complete.
 
     with ShardWriter(folder, "train", 0, source=0, vocab_size=8000) as writer:
         writer.append(piece)

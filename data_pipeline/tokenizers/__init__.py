@@ -159,7 +159,7 @@ class Tokenizer:
         """The ids of many lines, one after the other, for a corpus: "[MASK]" in it is text like any other.
 
         Args:
-          continued: of each line, whether it goes on with the text of the one before, after white space.
+          continued: of each line, whether it continues the text of the one before, after white space.
 
         Returns:
           tokens [n] uint32, and the number of tokens of each line [len(lines)] uint32.

@@ -1,7 +1,7 @@
 """The text of a `tokenizer.json`, checked before and after the library `tokenizers` opens it.
 
-The library takes much of a file on trust: what is wrong there fails later, in the middle of a corpus, prints a
-backtrace, or ends the process.
+The library does not check much of a file: mistakes fail later, in the middle of a corpus, print a backtrace, or end the
+process.
 """
 
 import base64
@@ -94,7 +94,7 @@ def _refused(error: BaseException, name: str) -> BaseException:
 
 
 def _check(definition: str, name: str) -> None:
-    """What the library takes on trust, although it panics, or aborts the process, where it is not so."""
+    """Checks what the library assumes: it panics, or aborts the process, otherwise."""
     try:
         root = json.loads(definition)
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
 """The file format of SentencePiece models: as much of its `sentencepiece_model.proto` as is read here.
 
 The library brings this schema as code that needs the newest protobuf, which not everything that is
-installed beside it takes; a schema that is built when used does with any.
+installed beside it takes; a schema that is built at run time works with any.
 """
 
 import functools

@@ -47,7 +47,7 @@ def words_to_learn(counts: Mapping[str, int], parts: Callable[[str], Iterable[st
 
 
 def _weighed(words: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Counts made smaller alike, none below 1, where they would make the trainer's memory grow with the text."""
+    """Counts scaled down, none below 1, if the trainer's memory would grow with the text."""
     weighted = sum(len(word) * count for word, count in words)
     share = min(1.0, _WEIGHTED_CHARACTERS / max(1, weighted))
     return [(word, max(1, round(count * share))) for word, count in words]

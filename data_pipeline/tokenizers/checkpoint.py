@@ -1,4 +1,4 @@
-"""The tokenizer that lies beside a checkpoint, whatever its kind: that of `config.init_from`."""
+"""The tokenizer in the folder of a checkpoint, of any kind: that of `config.init_from`."""
 
 from pathlib import Path
 

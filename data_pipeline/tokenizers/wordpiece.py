@@ -25,11 +25,11 @@ from data_pipeline.tokenizers._training import check_options, learn_bpe, words_t
 _CONTINUES = "##"
 _MARKED = 0xF0000  # characters from here on are for private use: in training they stand for those within a word
 _LARGEST = 1 << 26  # bytes of a vocab.txt; that of the largest multilingual BERT has 5 MB
-_CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")  # around these there are no spaces
+_CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")  # no spaces are put around these
 _CHINESE_LEAD = 0xE3  # the least first byte of a Chinese character in UTF-8
 
 GIVEN = "vocab"  # the option that names a file
-SENTENCES_ALONE = True  # they end with punctuation, which stands by itself
+SENTENCES_ALONE = True  # they end with punctuation, which is a word of its own
 
 
 def build(
@@ -73,7 +73,7 @@ def starts_word(piece: str) -> bool:
 
 
 def words(lines: Sequence[str], continued: Sequence[bool], backend: Any) -> bytes:
-    """The words between spaces, of which a Chinese character is one where BERT's rules put spaces around it."""
+    """The words between spaces; a Chinese character is a word if BERT's rules put spaces around it."""
     cut = words_between_spaces(lines, continued, backend)
     if not (cut and getattr(backend.normalizer, "handle_chinese_chars", False)):
         return cut

@@ -6,7 +6,7 @@ starts a word at the same Chinese characters as `jieba` 0.42.1 (`benchmarks/chin
 characters, those outside U+4E00–U+9FD5, which `jieba` makes words of their own, and in runs of Latin letters and
 digits such as 2008-6-1, which play no part here.
 
-The text that is segmented is put together from the tokens, so that normalisation plays no part. A token that begins
+The text that is segmented is put together from the tokens, so that normalisation does not matter. A token that begins
 with a Chinese character starts a word where the segmenter does; the bytes of a cut character belong to it; all other
 tokens are as the vocabulary marks them.
 """
@@ -45,7 +45,7 @@ def build(tokenizer: Tokenizer, *, dictionary: str = "", new_words: bool = True)
 
 
 def depends_on(*, dictionary: str = "", new_words: bool = True) -> dict[str, str]:
-    """What decides the words beside the options: the package's version and the dictionary's contents.
+    """What the words depend on beside the options: the package's version and the dictionary's contents.
 
     Raises:
       ConfigError: as `build`.
@@ -160,7 +160,7 @@ class _WordStarts:
 
 
 def _batches(ends: np.ndarray) -> Iterator[slice]:
-    """Stretches of lines, of which each but a long line has at most _TOKENS_AT_ONCE tokens."""
+    """Stretches of lines with at most _TOKENS_AT_ONCE tokens each, unless a single line has more."""
     first = 0
     while first < len(ends):
         most = _TOKENS_AT_ONCE + (int(ends[first - 1]) if first else 0)

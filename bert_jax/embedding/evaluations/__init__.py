@@ -1,6 +1,6 @@
-"""What frozen vectors are worth on labelled text, one kind of evaluation a file: `build(*, …) -> Evaluation`.
+"""Evaluations of frozen vectors on labelled text, one a file: `build(*, …) -> Evaluation`.
 
-Nothing is trained. In every file higher figures are better.
+Nothing is trained. Higher figures are better in every file.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ Embed = Callable[[Sequence[str]], np.ndarray]  # n texts → float32 [n, D]
 
 
 class Evaluation(NamedTuple):
-    """`evaluate(embed, records) -> figures`; `main` names the one that tells how good the vectors are."""
+    """`evaluate(embed, records) -> figures`; `main` names the primary metric."""
 
     evaluate: Callable[[Embed, Sequence[Record]], dict[str, float]]
     main: str

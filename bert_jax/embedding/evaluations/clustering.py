@@ -16,7 +16,7 @@ def build(*, text: str = "text", label: str = "label", starts: int = 10, seed: i
 
     Args:
       text, label: columns.
-      starts: of k-means; the one with the least inertia counts.
+      starts: of k-means; the one with the lowest inertia counts.
       seed: of the starts.
     """
 

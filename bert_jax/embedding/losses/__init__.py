@@ -40,7 +40,7 @@ def build_loss(variant: Variant, model: Model) -> Loss:
 
 
 def parts_of(variant: Variant, model: Model) -> Parts:
-    """What it trains beside the encoder, by the names of their subtrees."""
+    """The parts that it trains in addition to the encoder, by the names of their subtrees."""
     function = getattr(module(__name__, variant.name), "parts", None)
     if function is None:
         return {}
@@ -50,17 +50,17 @@ def parts_of(variant: Variant, model: Model) -> Parts:
 
 
 def pair_cosine(u: jax.Array, v: jax.Array) -> jax.Array:
-    """u, v [..., D] → [...], in pairs."""
+    """u, v [..., D] → [...], row by row."""
     return (normalise(u) * normalise(v)).sum(-1)
 
 
 def cosines(u: jax.Array, v: jax.Array) -> jax.Array:
-    """u [B, D], v [C, D] → [B, C], each with each."""
+    """u [B, D], v [C, D] → [B, C], all pairs."""
     return jnp.matmul(normalise(u), normalise(v).T, precision="highest")
 
 
 def check_texts(loss: Loss, name: str, texts: int) -> None:
-    """Raises ConfigError unless the loss takes examples of so many texts."""
+    """Raises ConfigError unless the loss takes examples of this many texts."""
     if (texts not in loss.texts) if loss.texts else texts < 2:
         wanted = " or ".join(map(str, loss.texts)) or "2 or more"
         raise ConfigError(f"the loss {name} takes {wanted} texts an example; there are {texts}")

@@ -1,4 +1,4 @@
-"""Vectors whose first numbers are vectors too (Kusupati et al. 2022, arXiv 2205.13147, section 3)."""
+"""Vectors whose leading dimensions are vectors too (Kusupati et al. 2022, arXiv 2205.13147, section 3)."""
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,11 @@ def build(
     dimensions: tuple[int, ...] = (768, 512, 256, 128, 64),
     weights: tuple[float, ...] = (),
 ) -> Loss:
-    """The sum of a loss of the first so many numbers, for each number of dimensions.
+    """The sum of a loss over several truncations of the vectors to their leading dimensions.
 
     Args:
       loss: a file of this folder that trains nothing of its own.
-      dimensions: how many numbers; those that are more than a vector has are left out.
+      dimensions: sizes of the truncations; those above the vector's size are left out.
       weights: of each; empty for 1.
     """
     weights = weights or (1.0,) * len(dimensions)

@@ -23,7 +23,7 @@ def build(model: Model, *, classes: int = 3, poolings: int = 1) -> Loss:
 
     Args:
       classes: of the labels.
-      poolings: how many stand side by side in a vector.
+      poolings: how many are concatenated in a vector.
     """
     if classes < 2:
         raise ConfigError(f"softmax.classes is {classes}; it must be at least 2")
@@ -43,7 +43,7 @@ def build(model: Model, *, classes: int = 3, poolings: int = 1) -> Loss:
 
 
 def _classifier(classes: int, poolings: int) -> Any:
-    """The module of 3 D to so many classes; the same object for the same numbers, as `bind` remembers by it."""
+    """The linear layer from 3 D to the classes; cached by its arguments, since `bind` is cached by the object."""
     if (classes, poolings) not in _CLASSIFIERS:
 
         def make(model: Model, rngs: nnx.Rngs) -> Dense:

@@ -12,7 +12,7 @@ def build(model: Model, *, margin: float = 1.0) -> Loss:
     """The loss of an anchor, a positive and a negative, by Euclidean distance.
 
     Args:
-      margin: by which the negative is to be farther away.
+      margin: how much farther away the negative must be.
     """
     del model
     if margin < 0:

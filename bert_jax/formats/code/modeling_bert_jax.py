@@ -1,4 +1,4 @@
-"""The encoders of bert_jax for the library transformers, those included that it has no class for.
+"""The encoders of bert_jax for the library transformers, including those that it has no class for.
 
     AutoModelForMaskedLM.from_pretrained(folder, trust_remote_code=True)
 

@@ -31,9 +31,7 @@ def model(settings: Settings) -> config.Model:
     """
     settings = SIZES | settings
     if settings.get("inner_group_num", 1) != 1:
-        raise FormatError(
-            f"inner_group_num={settings['inner_group_num']} in config.json is not an encoder this has: 1 is"
-        )
+        raise FormatError(f"inner_group_num={settings['inner_group_num']} in config.json is not supported; only 1 is")
     layers, groups = settings.get("num_hidden_layers", 12), settings["num_hidden_groups"]
     sharing = {} if groups == layers else {"sharing": "all", "groups": groups}
     return family.common_model(settings, embedding_width=settings["embedding_size"], **sharing)

@@ -58,7 +58,7 @@ def require(settings: Settings, name: str, wanted: Any, left_out: Any) -> None:
     """Raises FormatError unless config.json has the wanted value; one that is missing or null means `left_out`."""
     found = left_out if settings.get(name) is None else settings[name]
     if found != wanted:
-        raise FormatError(f"{name}={found!r} in config.json is not an encoder this project has: {wanted!r} is")
+        raise FormatError(f"{name}={found!r} in config.json is not supported; only {wanted!r} is")
 
 
 def positions(settings: Settings) -> Variant:

@@ -28,9 +28,7 @@ def model(settings: Settings) -> config.Model:
     """
     activation = settings.get("hidden_act", "gelu")
     if family.ACTIVATIONS.get(activation) != "gelu":
-        raise FormatError(
-            f"hidden_act={activation!r} of an electra: its head has 'gelu', and this encoder one for both"
-        )
+        raise FormatError(f"hidden_act={activation!r} of an electra: its head uses 'gelu', and the layers must too")
     sizes = SIZES | settings
     embedding = sizes["embedding_size"]
     return family.common_model(sizes, embedding_width=0 if embedding == sizes["hidden_size"] else embedding)

@@ -2,7 +2,7 @@
 
 Pre-LN, rotary positions, gated units, no token types. Attention is global in every third layer and within a window of
 `local_attention` tokens in the others, whose rotary base is another. Its matrices hold queries, keys and values, or
-gates and units, one below the other, and it turns the first half of a query with the second where we turn neighbours.
+gates and units, one below the other, and its rotary pairs are (m, m + H/2) where ours are neighbours.
 """
 
 from typing import Any
@@ -60,7 +60,7 @@ def require(name: str, found: Any, wanted: Any) -> None:
 
 
 def layer_types(layers: int, every: int) -> list[str]:
-    """The kinds of layers of which 0, k, 2k, … are global; of 0, none is."""
+    """The kind of each layer: 0, k, 2k, … are global; k = 0: none is."""
     return [KINDS[every == 0 or layer % every > 0] for layer in range(layers)]
 
 
@@ -83,7 +83,7 @@ def global_every(settings: Settings) -> int:
 
 
 def rotary_base(settings: Settings, kind: str) -> float:
-    """Of the layers of a kind; older files name it by itself.
+    """The rotary base of one kind of layer; older files have a separate field.
 
     Raises:
       FormatError: angles that are not plain powers of it.

@@ -37,7 +37,7 @@ def check_activation(settings: Settings) -> None:
     activation = settings.get("hidden_act", "gelu")
     if family.ACTIVATIONS.get(activation) != "gelu":
         raise FormatError(
-            f"hidden_act={activation!r} in config.json: the head of a RoBERTa has 'gelu', and this encoder one for both"
+            f"hidden_act={activation!r} in config.json: the head of a RoBERTa uses 'gelu', and the layers must too"
         )
 
 

@@ -22,7 +22,7 @@ def model(settings: Settings) -> config.Model:
       FormatError: values are turned too.
     """
     if settings.get("rotary_value"):
-        raise FormatError("rotary_value=true in config.json is not an encoder this project has: false is")
+        raise FormatError("rotary_value=true in config.json is not supported; only false is")
     sizes = {"vocab_size": 50000, "max_position_embeddings": 1536} | settings
     width = sizes.get("hidden_size", 768)
     embedding = sizes.get("embedding_size") or width

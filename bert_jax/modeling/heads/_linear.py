@@ -21,12 +21,12 @@ class Linear(Dense):
 
 @functools.cache
 def with_outputs(outputs: int) -> Make[Linear]:
-    """The layer with so many outputs: always the same function, so that its definition is made once."""
+    """The layer's constructor with this many outputs, cached so that its definition is made once."""
     return functools.partial(Linear, outputs=outputs)
 
 
 def part(model: Model, outputs: int) -> Part:
-    """The head with so many outputs."""
+    """The head with this many outputs."""
     return of_module(with_outputs(outputs), model)
 
 

@@ -1,4 +1,4 @@
-"""One logit of each token: that it was replaced (ELECTRA, Clark et al. 2020, section 3.1; ElectraForPreTraining)."""
+"""One logit per token: whether it was replaced (ELECTRA, Clark et al. 2020, section 3.1; ElectraForPreTraining)."""
 
 import jax
 import jax.numpy as jnp

@@ -8,7 +8,7 @@ from bert_jax.modeling.parts import Part
 
 
 def build(model: Model, *, outputs: int = 2) -> Part:
-    """The head with so many outputs."""
+    """The head with this many outputs."""
     return _linear.part(model, outputs)
 
 

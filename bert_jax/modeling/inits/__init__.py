@@ -1,5 +1,5 @@
 """How fresh parameters start, one way a file: `build(*, options) -> function (model, params, key) -> params`.
 
 The function is given the parameters as BERT starts them (truncated normals of `model.init_std`, zero biases) and
-changes what it has a better idea about. It runs inside the compiled, sharded initialisation.
+changes some of them. It runs inside the compiled, sharded initialisation.
 """

@@ -1,7 +1,7 @@
 """Attention that looks at the neighbours from the first step.
 
-A masked language model started at random sits on the unigram plateau until attention has found out that the words
-beside a gap tell most about it, which costs a short run most of its time. Here the position table starts as sinusoids
+A masked language model with random weights stays on the unigram plateau until attention has learnt to look at the
+neighbours of a mask, which takes most of a short run. Here the position table starts as sinusoids
 in some columns of its own, and the queries and keys of each head as rotations of them, so that head n looks
 `offsets[n]` tokens away; values and outputs start large enough to carry what is found, and leave the position columns
 alone. Functional relative positions need the queries' biases only, rotary ones those of queries and keys. Everything is
@@ -78,7 +78,7 @@ def build(
                 new["embeddings/task_type/embedding"] = jnp.zeros((model.task_types, model.width))
         else:
             raise ConfigError(
-                f"config.model.init is 'neighbours', which knows no {model.positions.name!r} positions: "
+                f"config.model.init is 'neighbours', which does not support {model.positions.name!r} positions: "
                 "set --config.model.init=normal"
             )
         return replaced(params, new)
@@ -97,8 +97,8 @@ def check(model: Model, columns: int) -> None:
         return
     if model.embedding_width or model.sharing in ("all", "attention"):
         raise ConfigError(
-            "config.model.init is 'neighbours', which with absolute positions knows neither factorised embeddings nor "
-            "shared attention: set --config.model.init=normal"
+            "config.model.init is 'neighbours', which with absolute positions supports neither factorised embeddings "
+            "nor shared attention: set --config.model.init=normal"
         )
     if columns % 2 or not 2 <= columns < model.width:
         raise ConfigError(
@@ -107,7 +107,7 @@ def check(model: Model, columns: int) -> None:
 
 
 def frequencies(number: int, length: int) -> np.ndarray:
-    """[M] radians a token, over the half circle: Σ cos(w d) peaks at d = 0.
+    """[M] radians per token, over the half circle: Σ cos(w d) peaks at d = 0.
 
     Evenly spread ones would peak again 2M tokens further; where rows are longer than that, they are bent.
     """

@@ -1,4 +1,4 @@
-"""BERT's own start: truncated normals and zero biases (Devlin et al. 2018, and their code)."""
+"""BERT's initialisation: truncated normals and zero biases (Devlin et al. 2018, and their code)."""
 
 from collections.abc import Callable
 

@@ -5,7 +5,7 @@ A kernel computes, for q [B, P, N, H], k [B, L, N, H] and v [B, L, N, G],
     softmax(scale · q kᵀ, over the keys that a query sees) · v        → [B, P, N, G]
 
 where a `Visibility` says what a query sees, with optional dropout on the probabilities and one of the additions below,
-which carry a position scheme. It refuses, by name and reason, what it cannot do, before anything compiles.
+which carry a position scheme. What it does not support is refused with a reason, before anything compiles.
 """
 
 import dataclasses

@@ -12,7 +12,7 @@ right of it times T[0] and T[2K].
 
 Without clipping all is band and nothing is shifted. Then q and q̃ side by side meet k and S side by side in one product,
 and P meets v and S: ordinary attention with heads twice as wide, which costs a TPU no more as long as they fill at most
-its 128 lanes, and wide heads never leave the chip's own memory.
+its 128 lanes, and wide heads never leave on-chip memory.
 
 A step of the kernel takes one head of one row, block of queries by block, each against all keys. Which tiles of
 128 keys lie left of a block's band, in it or right of it is known when the kernel is written out, so that only tiles
@@ -83,7 +83,7 @@ def attend(
     interpret: bool = False,
     block: int = LANES,
 ) -> jax.Array:
-    """q, k, v [B, L, N, H] → [B, L, N, H]; `unsupported` tells what must not be asked."""
+    """q, k, v [B, L, N, H] → [B, L, N, H]; see `unsupported` for its limits."""
     assert isinstance(addition, Sinusoids)
     assert rate == 0 or key is None
     length = q.shape[1]
@@ -316,7 +316,7 @@ class _Block:
         return self.forth(_dot(jnp.concatenate(inside, 1), self.keys, 1, 0)) + ends
 
     def _left_of_band(self, key):
-        """Which pairs of the tile at `key` are; None if none can be."""
+        """Which pairs of the tile at `key` are left of the band; None if none can be."""
         offset = key - self.start
         return self.apart < -self.band.distance - offset if offset - self.band.block < -self.band.distance else None
 

@@ -1,7 +1,7 @@
 """Attention within a window in plain XLA, in O(L · window) time and memory: segments and dropout.
 
-Queries are taken in blocks, each against the keys of its own block and of so many to each side as the window reaches
-into. Each block is then a row of its own for the reference kernel, which does the rest.
+Queries are taken in blocks, each against the keys of its own block and of the blocks to each side that the window
+reaches. Each block is then a row of its own for the reference kernel, which does the rest.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from bert_jax.modeling.kernels import Addition, Kernel, Request, xla
 from bert_jax.modeling.visibility import Visibility
 
 SMALLEST = 32  # queries in a block: products of fewer rows are slow
-SHORTEST = 2  # how many times as long as the keys of a block a row must be to gain from blocks
+SHORTEST = 2  # blocks gain in rows at least this many times as long as the keys of a block
 SHORTEST_GPU = 8  # beside cuDNN's fused kernel, by an estimate of its products and of the memory that scores move
 
 
@@ -65,7 +65,7 @@ def attend(
     key: jax.Array | None = None,
     block: int = 0,
 ) -> jax.Array:
-    """q [B, P, N, H], k [B, L, N, H], v [B, L, N, G] → [B, P, N, G]; `unsupported` tells what must not be asked."""
+    """q [B, P, N, H], k [B, L, N, H], v [B, L, N, G] → [B, P, N, G]; see `unsupported` for its limits."""
     assert addition is None
     assert visibility.window is not None
     assert not visibility.ranked
@@ -126,5 +126,5 @@ def _flat(x: jax.Array) -> jax.Array:
 
 
 def _pad(x: jax.Array, axis: int, widths: tuple[int, int], value: int) -> jax.Array:
-    """x with so many of `value` before and after an axis."""
+    """x padded with `value` before and after an axis."""
     return jnp.pad(x, [widths if i == axis else (0, 0) for i in range(x.ndim)], constant_values=value)

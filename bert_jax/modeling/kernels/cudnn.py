@@ -46,7 +46,7 @@ def attend(
     rate: float = 0.0,
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """q [B, P, N, H], k, v [B, L, N, H] → [B, P, N, H]; `unsupported` tells what must not be asked."""
+    """q [B, P, N, H], k, v [B, L, N, H] → [B, P, N, H]; see `unsupported` for its limits."""
     assert addition is None
     assert rate == 0 or key is None
     seen = visibility.mask()

@@ -57,7 +57,7 @@ def attend(
 ) -> jax.Array:
     """q [B, P, N, H], k [B, L, N, H], v [B, L, N, G] → [B, P, N, G].
 
-    The rest is in `xla.attend`; `unsupported` tells what must not be asked.
+    Arguments as of `xla.attend`; see `unsupported` for its limits.
     """
     assert addition is None
     assert rate == 0 or key is None

@@ -37,7 +37,7 @@ def attend(
 
     Args:
       scale: of the scores, usually 1/√H of the model's heads.
-      addition: what carries the position scheme; `unsupported` tells what must not be asked.
+      addition: what carries the position scheme; see `unsupported` for the limits.
       rate: share of the probabilities that dropout zeroes, given a `key`.
     """
     scores = jnp.einsum("blnh,bmnh->bnlm", q, k, preferred_element_type=jnp.float32)
@@ -54,7 +54,7 @@ def attend(
     if visibility.ranked:  # there may be queries that see nothing
         probabilities = jnp.where(seen, probabilities, 0)
     drop_key = key if rate else None
-    if drop_key is not None:  # what is kept is scaled after the products, where there is less of it
+    if drop_key is not None:  # scaled after the product, where the array is smaller
         probabilities = jnp.where(dropout_mask(probabilities.shape, rate, drop_key), probabilities, 0)
     out = jnp.einsum("bnlm,bmng->blng", probabilities.astype(v.dtype), v)
     if isinstance(addition, Vectors):

@@ -1,8 +1,9 @@
 """Position schemes, one a file: `build(model) -> Positions`.
 
-A scheme may have parameters, once for the encoder or in each layer, and may add to the embeddings. It meets attention
-in a form: what the form leaves alone stays as in the base class. Most schemes have one form; one that has several, such
-as wider heads and vectors by distance, offers them in order of preference, and a kernel takes the first it can have.
+A scheme may have parameters, once for the encoder or in each layer, and may add to the embeddings. It enters
+attention through a form, which overrides what it needs of the base class. Most schemes have one form; one with several,
+such as wider heads and vectors by distance, offers them in order of preference, and a kernel takes the first that it
+supports.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ Projection = Callable[[jax.Array], jax.Array]  # [..., D] → [..., N, H]
 
 
 class Form:
-    """How a scheme meets a kernel. The base changes nothing."""
+    """How a scheme enters a kernel. The base changes nothing."""
 
     needs: Needs = "nothing"  # what the kernel must be able to add
     widening: int = 1  # by which the head size grows in the kernel's input
@@ -36,7 +37,7 @@ class Form:
         return None
 
     def select_queries(self, tables: Any, places: jax.Array) -> Any:
-        """The tables for queries at places [B, P] of their rows and keys everywhere."""
+        """The tables for queries at positions [B, P] and keys everywhere."""
         del places
         return tables
 
@@ -69,7 +70,7 @@ class Positions:
 
     @property
     def longest(self) -> int | None:
-        """Tokens in the longest row that it can number; None for any number."""
+        """Longest row in tokens that it supports; None for any."""
         return None
 
     def shared(self, rngs: nnx.Rngs) -> nnx.Module | None:

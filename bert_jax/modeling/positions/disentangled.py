@@ -123,7 +123,7 @@ class InKernel(Form):
 
     @property
     def shrink(self) -> float:
-        """By which scores are smaller than those of content alone."""
+        """Factor by which scores are smaller than those of content alone."""
         return (1 + self.scheme.content_to_position + self.scheme.position_to_content) ** -0.5
 
     @property

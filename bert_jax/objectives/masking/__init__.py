@@ -13,7 +13,7 @@ class Chosen(NamedTuple):
 
     places: jax.Array  # int [B, P], all different in a row
     weights: jax.Array  # float [B, P]: 1 for what is predicted, 0 for the slots that are left
-    units: jax.Array  # int [B, P]: the place where the unit of each starts: a token, a word, a span
+    units: jax.Array  # int [B, P]: the position where the unit of each starts: a token, a word, a span
 
 
 class Budget(NamedTuple):

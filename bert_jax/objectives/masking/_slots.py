@@ -21,7 +21,7 @@ def budget(candidates: jax.Array, rate: jax.Array | float, highest: float) -> Bu
 def fill_slots(chosen: jax.Array, count: jax.Array, slots: int) -> tuple[jax.Array, jax.Array]:
     """Places int32 [B, P] and weights float32 [B, P] of the first `count` [B] flags of each row of bool [B, L].
 
-    Slots without weight take the first places that were not chosen, so that all are different.
+    Slots without weight take the first positions that were not chosen, so that all are different.
     """
     slot = jnp.arange(slots)[None]
     used = slot < count[:, None]
@@ -30,7 +30,7 @@ def fill_slots(chosen: jax.Array, count: jax.Array, slots: int) -> tuple[jax.Arr
 
 
 def least_of_largest(draw: jax.Array, wanted: jax.Array) -> jax.Array:
-    """uint32 [B]: the `wanted`-th largest of each row of uint32 [B, L], bit by bit: quicker than to sort them."""
+    """uint32 [B]: the `wanted`-th largest of each row of uint32 [B, L], bit by bit: quicker than sorting."""
 
     def add_bit(i: jax.Array, least: jax.Array) -> jax.Array:
         higher = least | (jnp.uint32(1 << 31) >> i.astype(jnp.uint32))

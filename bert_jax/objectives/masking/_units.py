@@ -22,12 +22,12 @@ def runs(candidates: jax.Array, starts: jax.Array) -> jax.Array:
 
 
 def start_of(starts: jax.Array) -> jax.Array:
-    """int32 [B, L]: the nearest place at or before each where one of bool [B, L] starts; 0 where there is none."""
+    """int32 [B, L]: the nearest position at or before each where one of bool [B, L] starts; 0 where there is none."""
     return jax.lax.cummax(jnp.where(starts, jnp.arange(starts.shape[1]), 0), axis=1)
 
 
 def random_at(key: jax.Array, places: jax.Array) -> jax.Array:
-    """uint32 of places int [B, …]: a hash of the key, the row and the place, so that a unit's tokens have the same."""
+    """uint32 of positions int [B, …]: a hash of key, row and position, the same for all tokens of a unit."""
     first, second = jax.random.key_data(key)[:2]
     row = jax.lax.broadcasted_iota(jnp.uint32, places.shape, 0)
     return threefry2x32_p.bind(first, second, row, places.astype(jnp.uint32))[0]

@@ -1,4 +1,4 @@
-"""What share of a row is predicted while a run goes on: one schedule a file, named by `objective.mask_rate`.
+"""The share of a row that is predicted, over a run: one schedule a file, named by `objective.mask_rate`.
 
 `build(*, options) -> Rate`. A rate is a pure function of the share of the run's steps that are done, so a run resumes
 exactly, and all its steps have slots for the highest one, so each phase is compiled once.

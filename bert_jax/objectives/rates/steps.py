@@ -7,7 +7,7 @@ from configuration.variants import ConfigError
 
 
 def build(*, rates: tuple[float, ...] = (0.3, 0.15)) -> Rate:
-    """So many equal stretches of the run, each at its rate.
+    """Equal stretches of the run, each at its rate.
 
     Raises:
       ConfigError: no rate, or one that is no share above 0.

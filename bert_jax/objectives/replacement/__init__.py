@@ -1,4 +1,4 @@
-"""What stands in the places of predicted tokens: one way a file, named by `objective.replacement`.
+"""What is shown instead of predicted tokens: one way a file, named by `objective.replacement`.
 
 `build(vocabulary, *, options) -> Replacement`.
 """

@@ -34,7 +34,7 @@ def build(
 
 
 def word_of(batch: Batch, chosen: Chosen) -> jax.Array:
-    """int32 [B, P]: the place where the word of each predicted token starts."""
+    """int32 [B, P]: the position where the word of each predicted token starts."""
     return jnp.take_along_axis(start_of(batch["word_starts"]), chosen.places, axis=1)
 
 

@@ -1,7 +1,7 @@
 """Similar words instead of [MASK], which fine-tuning never shows (MacBERT, Cui et al. 2020, section 3.1).
 
-Each word is replaced by itself, whatever n-gram it was drawn in: by one of its nearest words, by random tokens, or not
-at all. A similar word has as many pieces and is never the word itself. A word that the table lacks gets random tokens.
+Each word of an n-gram is replaced independently: by one of its nearest words, by random tokens, or not at all. A
+similar word has as many pieces and is never the word itself. A word that the table lacks gets random tokens.
 """
 
 import zipfile
@@ -100,7 +100,7 @@ def _mixed(tokens: Any, inside: Any) -> Any:
 
 
 def _hash_at(batch: Batch, starts: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """At each place the hash of its word, uint32 [B, L], and the word's number of tokens, int32."""
+    """At each position the hash of its word, uint32 [B, L], and the word's number of tokens, int32."""
     place, length = jnp.arange(starts.shape[1]), starts.shape[1]
     opens = jnp.where(starts == place, place, length)
     ends = jax.lax.cummin(jnp.roll(opens, -1, axis=1).at[:, -1].set(length), axis=1, reverse=True)

@@ -52,7 +52,7 @@ def require_package(name: str) -> None:
 
 
 def run_id(run: Run, service: str, make: Callable[[], str]) -> str:
-    """The service's id of this run, kept in a file of the work folder so that a resumed run goes on there."""
+    """The service's id of this run, kept in a file of the work folder so that a resumed run continues it."""
     file = run.workdir / f"{service}.id"
     if not run.start_step or not file.exists():
         file.write_text(make() + "\n", encoding="utf-8")

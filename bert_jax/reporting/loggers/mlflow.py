@@ -1,6 +1,6 @@
 """MLflow; needs the package mlflow, or mlflow-skinny for a server elsewhere.
 
-A resumed run goes on under its id; MLflow then has the steps that it does anew twice.
+A resumed run keeps its id; MLflow then has the repeated steps twice.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Weights & Biases; needs the package wandb and, unless offline, an account (`wandb login`).
 
-A resumed run goes on under its id. The steps that it does anew are there already, and wandb keeps the first numbers.
+A resumed run keeps its id. The repeated steps are there already, and wandb keeps the first numbers.
 """
 
 import uuid

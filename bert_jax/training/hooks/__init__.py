@@ -1,6 +1,6 @@
 """Hooks: what happens between the updates of a run, one a file.
 
-`build(config, workdir, *, every=…, …) -> Hook`. `config.hooks` names those that a run has beside its own: the log, the
+`build(config, workdir, *, every=…, …) -> Hook`. `config.hooks` adds to a run's own: the log, the
 watch over losses, the held-out evaluation and the checkpoints, which the loop calls in the same way.
 """
 
@@ -30,7 +30,7 @@ class Update:
 class Hook:
     """Called after every update whose step `every` divides, and after the last; in the same order on every process.
 
-    A hook reads no device's value but when it has to, since that makes the loop wait. It must not change the state.
+    A hook reads device values only when it has to, since that makes the loop wait. It must not change the state.
     """
 
     every = 1
@@ -40,7 +40,7 @@ class Hook:
         raise NotImplementedError
 
     def go_back(self, step: int) -> None:
-        """Forgets what it knows of the steps after `step`: the run does them anew."""
+        """Forgets the steps after `step`, which the run repeats."""
 
 
 def own_hooks(config: Config, workdir: Path) -> list[Hook]:

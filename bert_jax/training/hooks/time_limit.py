@@ -1,4 +1,4 @@
-"""Ends the run, with a checkpoint to go on from, before a job's time is over."""
+"""Ends the run with a checkpoint before a job's time limit."""
 
 import time
 from pathlib import Path
@@ -10,7 +10,7 @@ from configuration.variants import ConfigError
 
 
 class TimeLimit(Hook):
-    """Looks at the clock of every process every so many steps."""
+    """Checks the clock of every process every `every` steps."""
 
     def __init__(self, hours: float, every: int):
         self.every, self._end = every, time.monotonic() + 3600 * hours
@@ -24,7 +24,7 @@ def build(config: Config, workdir: Path, *, hours: float = 1.0, every: int = 10)
     """The hook.
 
     Args:
-      hours: from the start of this process's training; the last checkpoint takes longer.
+      hours: from the start of this process's training; the last checkpoint comes on top.
       every: steps between two looks at the clock.
 
     Raises:

@@ -9,8 +9,8 @@ their sharding. The global gradient norm is clipped before an optimizer sees the
 Leaves under "layers", wherever that stands in the tree, hold every layer, stacked on axis 0: what an optimizer does to
 a whole matrix it does to each layer of such a leaf. This file has the helpers that all of them share.
 
-A tensor of one layer whose gradients have all been zero, since no loss reads it, stays as it is: nothing decays it, and
-there is no step for a trust ratio to scale. Within a tensor that has had a gradient every number decays, as in the
+A tensor of one layer whose gradients have all been zero, since no loss reads it, is left unchanged: it does not decay,
+and there is no step for a trust ratio to scale. Within a tensor that has had a gradient every number decays, as in the
 papers: also the word embeddings of tokens that no batch has.
 """
 

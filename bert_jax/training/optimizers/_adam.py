@@ -26,7 +26,7 @@ def init(params: Tree) -> AdamState:
 
 
 def accumulate(grads: Tree, state: AdamState, b1: float, b2: float, averaging: bool = True) -> AdamState:
-    """The moments with one more gradient. Without `averaging` the gradient enters `mu` whole, not times 1 - b1."""
+    """The moments after one more gradient. Without `averaging` it enters `mu` unscaled, not times 1 - b1."""
     grads = optax.tree.cast(grads, jnp.float32)
     mu = optax.tree.update_moment(grads, state.mu, b1, 1) if averaging else optax.tree.add_scale(grads, b1, state.mu)
     return AdamState(state.step + 1, mu, optax.tree.update_moment(grads, state.nu, b2, 2))

@@ -2,7 +2,7 @@
 
 With r = m / (sqrt(v) + eps) of Adam's moments and u = r + weight_decay * p, a layer moves by
     -learning_rate * trust_ratio * u,    trust_ratio = |p| / |u|, or 1 where one of the two is 0,
-norms being of one tensor of one layer. What goes by the name differs in four points:
+norms being of one tensor of one layer. Implementations differ in four points:
 
     variant  moments' bias  excluded leaves (biases, LayerNorm's scales)  trust ratio
     paper    corrected      no decay; trust ratio                         as above (algorithm 2; optax.lamb)
@@ -45,7 +45,7 @@ def build(
       b1, b2: decay of the moments.
       eps: added to the square root of the second moment.
       weight_decay: share of a parameter taken off at a learning rate of 1, before the trust ratio.
-      grad_averaging: False adds the gradient whole to the first moment, not times 1 - b1 (FusedLAMB's option).
+      grad_averaging: False adds the gradient unscaled to the first moment, not times 1 - b1 (FusedLAMB's option).
       exclude: leaves with one of these keys in their path are the excluded ones.
 
     Raises:

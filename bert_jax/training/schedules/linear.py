@@ -1,4 +1,4 @@
-"""Warm-up, then a straight line: polynomial.py with power 1, where it stands which reference does which."""
+"""Warm-up, then linear decay: polynomial.py with power 1; it lists which reference does which."""
 
 import optax
 

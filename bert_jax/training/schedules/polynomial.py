@@ -1,4 +1,4 @@
-"""Warm-up, then a power of what is left of the steps.
+"""Warm-up, then a power of the share of steps that is left.
 
 With T steps, warm-up w, step t and end e (a share of the peak), after the warm-up
     continuous (jump=False):  peak (e + (1 - e) ((T - t) / (T - w))^power), which starts at the peak

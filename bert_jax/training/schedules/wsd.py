@@ -1,6 +1,6 @@
 """Warm-up, stable, decay: a trapezoid whose last side is 1 - sqrt (Hägele et al. 2024, arXiv 2405.18392, 3.2).
 
-ModernBERT's schedule (Warner et al. 2024, arXiv 2412.13663). A run can go on from any point of the stable part.
+ModernBERT's schedule (Warner et al. 2024, arXiv 2412.13663). A run can be extended from any point of the stable part.
 """
 
 import jax
