@@ -19,7 +19,10 @@ training is one process, one after the other, kept in --folder and not done agai
 """
 
 import dataclasses
+import hashlib
+import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -191,9 +194,14 @@ def pretrained(language: Language, config: Config, seed: int) -> dict[str, Any]:
     """What one pretraining found, and its work folder."""
     config = dataclasses.replace(config, seed=APART * seed)
     asked = {"config": config_flags.to_dict(config), "store": language.store.fingerprint}
-    workdir = language.folder / f"{config.name}-{seed}"
+    workdir = folder_for(language.folder / f"{config.name}-{seed}", asked)
     print(f"── {language.name}: {config.name}, seed {seed}", file=sys.stderr, flush=True)
     return measured(workdir.with_suffix(".json"), asked, pretrain, config, workdir) | {"workdir": str(workdir)}
+
+
+def folder_for(path: Path, asked: Mapping[str, Any]) -> Path:
+    """A work folder for these settings: what was done with others stays beside it."""
+    return path.with_name(f"{path.name}-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}")
 
 
 def pretrain(config: Config, workdir: Path) -> dict[str, Any]:
@@ -216,20 +224,21 @@ def pretrain(config: Config, workdir: Path) -> dict[str, Any]:
 def tuned(language: Language, task: FineTuning, run: Mapping[str, Any], seed: int, untrained: bool) -> dict[str, Any]:
     """What `bert_jax.finetune` found of one encoder, and the folder with its predictions."""
     of = f"{UNTRAINED}-{seed}" if untrained else Path(run["workdir"]).name
-    workdir = language.folder / "tuned" / of / task.name
     task = dataclasses.replace(task, init_from=run["workdir"], seed=seed, untrained=untrained)
-    encoder = {name: run[name] for name in ("config", "store")}
-    asked = {"task": config_flags.to_dict(task), "encoder": encoder}
+    asked = {"task": config_flags.to_dict(task)}
+    workdir = folder_for(language.folder / "tuned" / f"{of}-{task.name}", asked)
     print(f"── {language.name}: {of} on {task.name}", file=sys.stderr, flush=True)
     return measured(workdir.with_suffix(".json"), asked, finetuned, task, workdir) | {"workdir": str(workdir)}
 
 
 def finetuned(task: FineTuning, workdir: Path) -> dict[str, Any]:
-    """`bert_jax.finetune` with one seed."""
+    """`bert_jax.finetune` with one seed, whose predictions stay and whose weights, gigabytes in all, do not."""
     from bert_jax import finetune
 
     keep_compiled()
     (found,) = finetune.finetune(task, workdir, seeds=1)["seeds"]
+    for weights in ("checkpoints", "huggingface"):
+        shutil.rmtree(workdir / weights, ignore_errors=True)
     return {"found": found}
 
 
