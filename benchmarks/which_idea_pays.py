@@ -7,12 +7,12 @@
     python benchmarks/which_idea_pays.py --store=stores/english --folder=runs/ideas --png=ideas.png \\
         --config.polarity.source.train=sentence_polarity.zip --config.learning_rate=3e-4 …
 
-One small encoder is pretrained with each idea and each seed, and judged by its held-out loss, where [MASK] stands for
-15% of the single tokens of full-sentence rows, and by fine-tuning on each task, one seed of fine-tuning for each of
-pretraining; the last weights count. Beside them stand the encoder untrained and baselines without one. All ideas have
+One small encoder is pretrained with each idea and each seed, and judged by its held-out loss at BERT's masks, 15% of the
+single tokens of full-sentence rows, and by fine-tuning on each task, one seed of fine-tuning for each of pretraining;
+the last weights count. Beside them stand the encoder untrained and baselines without one. All ideas have
 the same rows, rate of masks, learning rates and compute: what --steps updates of tokens need, in FLOPs, or with
 --compute=cpu in CPU seconds. A difference to tokens counts where the seeds' ranges lie apart, three of each at least,
-and the paired bootstrap over the task's examples does not call it noise.
+and the paired bootstrap over the task's examples says the same; else it is called noise.
 
 --chinese_store adds Chinese, with --chinese_tasks. --config.TASK.FIELD changes a task, --config.FIELD all of them. Each
 training is one process, one after the other, kept in --folder and not done again: stop at any moment, and run again.
@@ -299,8 +299,9 @@ def beside(
     apart = min(own) > max(tokens) or max(own) < min(tokens)
     fixed = name not in NAMES and len(set(own)) == 1  # a baseline has no seeds
     enough = len(tokens) >= FEWEST and (fixed or len(own) >= FEWEST)
-    noise = not (apart and enough) or (paired or {}).get("verdict") == "within noise"
-    verdict = "noise" if noise else "better" if sign * difference > 0 else "worse"
+    direction = "better" if sign * difference > 0 else "worse"
+    agreed = not paired or paired["verdict"] == direction  # the examples may be scored by another figure than the task
+    verdict = direction if apart and enough and agreed else "noise"
     return {**found, "difference": difference, "verdict": verdict, "paired": dict(paired or {})}
 
 
@@ -309,8 +310,8 @@ def describe(language: str, figures: Mapping[str, Any]) -> str:
     compute = {"flops": "FLOPs", "cpu": "CPU seconds"}[figures["compute"]]
     columns = {HELD_OUT: HELD_OUT, **{task: f"{task}, {metric}" for task, metric in figures["tasks"].items()}}
     lines = [
-        f"{language}: encoder {figures['size']}, equal {compute}, {figures['seeds']} seeds: median (range)",
-        f"{'':14}{'steps':>8}{'seconds':>9}  " + "".join(f"{title:34}" for title in columns.values()),
+        f"{language}: encoder {figures['size']}, equal {compute}, seeds: {figures['seeds']}; median (range)",
+        f"{'':14}{'steps':>8}{'seconds':>9}  " + "".join(f"{title:34}" for title in columns.values()).rstrip(),
     ]
     for name, system in figures["systems"].items():
         cells = "".join(f"{cell(system['scores'].get(column)):34}" for column in columns)

@@ -85,6 +85,7 @@ def test_an_annotation_that_the_store_lacks_is_named(store: Store) -> None:
     [
         ([0.8, 0.81, 0.82], "better", False, "better"),
         ([0.8, 0.81, 0.82], "within noise", False, "noise"),
+        ([0.8, 0.81, 0.82], "worse", False, "noise"),
         ([0.7, 0.81, 0.82], "better", False, "noise"),
         ([0.6, 0.61, 0.62], "worse", False, "worse"),
         ([0.6, 0.61, 0.62], None, True, "better"),
@@ -109,7 +110,7 @@ def test_the_table_has_what_each_system_has() -> None:
     }
     figures = {"size": "small", "compute": "flops", "seeds": 3, "tasks": {"a": "accuracy"}, "systems": systems}
     rows = describe("english", figures).splitlines()
-    assert rows[0] == "english: encoder small, equal FLOPs, 3 seeds: median (range)"
+    assert rows[0] == "english: encoder small, equal FLOPs, seeds: 3; median (range)"
     assert rows[2].split() == ["tokens", "9", "5", *["0.7100", "(0.7000–0.7200)"] * 2]
     assert rows[3].split() == ["electra", "6", "5", "–", "0.8100", "(0.8000–0.8200)", "better"]
     assert rows[4].split() == ["tfidf", "–", "0.9000", "better"]
