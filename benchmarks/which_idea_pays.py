@@ -7,9 +7,9 @@
     python benchmarks/which_idea_pays.py --store=stores/english --folder=runs/ideas --png=ideas.png \\
         --config.polarity.source.train=sentence_polarity.zip --config.learning_rate=3e-4 …
 
-One small encoder is pretrained with each idea and each seed, and judged by its held-out loss at BERT's masks, 15% of the
-single tokens of full-sentence rows, and by fine-tuning on each task, one seed of fine-tuning for each of pretraining;
-the last weights count. Beside them stand the encoder untrained and baselines without one. All ideas have
+One small encoder is pretrained with each idea and each seed, and judged by its held-out loss at BERT's masks, 15% of
+the single tokens of full-sentence rows, and by fine-tuning on each task, one seed of fine-tuning for each of
+pretraining; the last weights count. Beside them stand the encoder untrained and baselines without one. All ideas have
 the same rows, rate of masks, learning rates and compute: what --steps updates of tokens need, in FLOPs, or with
 --compute=cpu in CPU seconds. A difference to tokens counts where the seeds' ranges lie apart, three of each at least,
 and the paired bootstrap over the task's examples says the same; else it is called noise.
