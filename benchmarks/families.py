@@ -9,17 +9,15 @@ encoder is as large as the demo's, 2 layers of width 256, and starts with attent
 
 import dataclasses
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 from charts import picture, save
 from configs.demo import config as demo
-from trainings import FLAGS, main, number, over_seeds, small, tuned
+from trainings import FLAGS, main, number, over_seeds, pace, small, tuned
 
 from bert_jax.config import Config, use
-from bert_jax.training import setup
 from configuration import cli
 from data_pipeline.store import Store
 
@@ -76,31 +74,8 @@ def step_seconds(name: str, config: Config) -> float:
     """CPU seconds of a step, all threads together: the least of several times some; measured once."""
     path = Path(FLAGS.folder) / f"pace-{name}.json"
     if not path.exists():
-        cli.write_json(path, {"step_seconds": _pace(config)})
+        cli.write_json(path, {"step_seconds": pace(config)})
     return json.loads(path.read_text())["step_seconds"]
-
-
-def _pace(config: Config, times: int = 6, steps: int = 10) -> float:
-    import jax
-
-    from bert_jax.runtime import precision, sharding
-    from bert_jax.training.state import init_state
-    from bert_jax.training.step import jit_train_step
-
-    config = precision.settled(config)
-    store, mesh = Store.open(config.data.store), sharding.make_mesh(config.mesh)
-    objective = setup.make_objective(config, store)
-    update = jit_train_step(config, config.phases[0], objective, mesh)
-    batch = setup.open_examples(config, store, 0, objective.needs).batch(0, config.phases[0].batch_size)
-    state = init_state(config, mesh, store.token_counts)
-    took = []
-    for _ in range(1 + times):  # the first compiles
-        began = time.process_time()
-        for _ in range(steps):
-            state, metrics = update(state, sharding.put_batch(batch, mesh))
-            jax.block_until_ready(metrics)
-        took.append((time.process_time() - began) / steps)
-    return min(took[1:])
 
 
 def draw(figures: dict[str, Any]) -> None:

@@ -17,8 +17,7 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import charts
-
+from benchmarks import charts
 from bert_jax.config import Checkpoints, Config, Data, Evaluation, Model, Phase
 from configuration import cli
 from configuration.variants import ConfigError, use
@@ -122,6 +121,31 @@ def tuned(name: str, rates: Sequence[float], config_of: Callable[[float], Config
     if not whole:
         raise ConfigError(f"{name}: no learning rate of {list(rates)} gave a training")
     return min(whole, key=lambda rate: whole[rate]), losses
+
+
+def pace(config: Config, times: int = 6, steps: int = 10) -> float:
+    """CPU seconds of an update of the first phase, all threads together: the least of several times some."""
+    import jax
+
+    from bert_jax.runtime import precision, sharding
+    from bert_jax.training import setup
+    from bert_jax.training.state import init_state
+    from bert_jax.training.step import jit_train_step
+
+    config, store = precision.settled(config), Store.open(config.data.store)
+    mesh = sharding.make_mesh(config.mesh)
+    objective = setup.make_objective(config, store)
+    update = jit_train_step(config, config.phases[0], objective, mesh)
+    batch = setup.open_examples(config, store, 0, objective.needs).batch(0, config.phases[0].batch_size)
+    state = init_state(config, mesh, store.token_counts)
+    took = []
+    for _ in range(1 + times):  # the first compiles
+        began = time.process_time()
+        for _ in range(steps):
+            state, metrics = update(state, sharding.put_batch(batch, mesh))
+            jax.block_until_ready(metrics)
+        took.append((time.process_time() - began) / steps)
+    return min(took[1:])
 
 
 def number(value: float | None) -> str:

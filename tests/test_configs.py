@@ -146,6 +146,7 @@ def random_batch(config: Config, seed: int) -> dict[str, np.ndarray]:
         "pair_label": rng.integers(0, 2, rows).astype(np.int32),
         "distance_label": rng.integers(0, 3, rows).astype(np.int32),
         "capital_letters": rng.integers(1, 3, (rows, 37)).astype(np.uint8),
+        "entities": rng.integers(0, 3, (rows, 37)).astype(np.uint8),
         **{name: rng.random((rows, 37)) < 0.5 for name in ("capitals", "names", "phrases", "sentence_starts")},
     }
 

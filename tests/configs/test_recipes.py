@@ -36,6 +36,7 @@ RECIPES = {
     "ernie_base": (108, {5000: 4.5e-5, 10_000: 9e-5, 333_000: 6e-5, 666_000: 3e-5, 832_500: 1.5e-5}),
     # Stages of 2, 4, 6, 8 and 10 of 30 parts; in each the rate climbs to what is left of the line, and goes on with it.
     "ernie2_base": (110, {2000: 2.5e-5, 4000: 5e-5, 24_000: 5e-5 * 28 / 30, 124_000: 5e-5 * 18 / 30, 299_999: 2e-10}),
+    "wklm_base": (108, {5000: 5e-6, 10_000: 1e-5, 505_000: 5e-6}),
     # 3e9 tokens up; the last 5e10 fall as 1 - sqrt: a quarter of the way, half of the fall is done.
     "modern_base": (149, {318: 4e-4, 636: 8e-4, 353_707: 8e-4, 353_707 + 2649: 4e-4, 364_303: 0}),
     "crammed": (120, {2475: 5e-4, 4950: 1e-3, 4950 + 2519: 1e-3 * (1 - 7 / 15 * 2519 / 2520), 7470: 8 / 15 * 1e-3}),
