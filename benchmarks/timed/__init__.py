@@ -6,17 +6,22 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from data_pipeline.errors import DataError
+
 Rows = Mapping[str, np.ndarray]  # of the held-out documents, with their masks; see held_out.py
-FAMILIES = ("modernbert", "bert")  # of transformers
-WAYS = ("", " compiled", " float32", " compiled float32")  # of the peers, which are eager and in bf16 by default
-SYSTEMS = ("ours", "ours float32", *(family + way for family in FAMILIES for way in WAYS))
+# Each system, and the ways that its name may add, as in "modernbert compiled": bf16 and eager are the default.
+WAYS = {
+    "ours": ("float32",),
+    "modernbert": ("float32", "compiled", "global"),  # without local layers
+    "bert": ("float32", "compiled"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
     """One training: all that its result depends on, but for the machine."""
 
-    system: str  # one of SYSTEMS
+    system: str  # of WAYS, and its ways
     store: str  # its fingerprint
     seconds: float  # of training; the learning rate ends with them
     learning_rate: float  # the peak
@@ -46,6 +51,21 @@ class Asked:
     def gated_width(self) -> int:
         """Units of a gated feed-forward with as many weights as a plain one of four times the width."""
         return -(-8 * self.width // 3 // 16) * 16
+
+
+def is_system(name: str) -> bool:
+    """Whether a name is of a system and of ways that it has."""
+    family, *ways = name.split() or [""]
+    return family in WAYS and set(ways) <= set(WAYS[family])
+
+
+def check_rows(asked: Asked, store: str, rows: int) -> None:
+    """Raises DataError if the training text has fewer rows than a batch."""
+    if rows < asked.batch_size:
+        raise DataError(
+            f"{store} has {rows} rows of {asked.length} tokens to train on, fewer than a batch of {asked.batch_size}: "
+            "give a smaller --batch_size, a smaller --length or more text"
+        )
 
 
 class System(Protocol):

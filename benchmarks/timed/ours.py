@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from configs.demo import config as demo
 
-from benchmarks.timed import Asked, Rows
+from benchmarks.timed import Asked, Rows, check_rows
 from bert_jax.config import Config, Model
 from bert_jax.modeling.bert import encode
 from bert_jax.modeling.heads import mlm_head
@@ -32,7 +32,9 @@ class Ours:
         self._config = precision.settled(recipe(asked, self._store))
         self._mesh = setup.check(self._config)
         self._objective = setup.make_objective(self._config, self._store)
-        setup.check_fields(self._config, self._objective, self._examples())
+        examples = self._examples()
+        setup.check_fields(self._config, self._objective, examples)
+        check_rows(asked, store, examples.rows)
         in_float32 = dataclasses.replace(self._config.model, dtype="float32")
         self._logits = jax.jit(lambda params, rows: logits(in_float32, params, rows))
         self.facts: dict[str, Any] = {

@@ -18,9 +18,8 @@ import torch
 import transformers
 from torch.nn.functional import cross_entropy
 
-from benchmarks.timed import Asked, Rows
+from benchmarks.timed import Asked, Rows, check_rows
 from bert_jax.runtime.precision import fastest
-from data_pipeline.errors import DataError
 from data_pipeline.store import Store
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -45,11 +44,7 @@ class Peer:
         opened = Store.open(store)
         self._asked, self._tokenizer, self._vocab_size = asked, opened.tokenizer, opened.vocab_size
         self._rows = torch.from_numpy(full_rows(opened, asked.length))
-        if len(self._rows) < asked.batch_size:
-            raise DataError(
-                f"{store} has {len(self._rows)} rows of {asked.length} tokens to train on, fewer than a batch of "
-                f"{asked.batch_size}: give a smaller --batch_size, a smaller --length or more text"
-            )
+        check_rows(asked, store, len(self._rows))
         self._network = NETWORKS[asked.family](asked, opened)
         self._network.model.to(DEVICE).train()
         self._initial = {name: x.clone() for name, x in self._network.model.state_dict().items()}
@@ -131,8 +126,16 @@ def bert(asked: Asked, store: Store) -> Network:
 
 
 def modernbert(asked: Asked, store: Store) -> Network:
-    """ModernBertForMaskedLM, which with `sparse_prediction` computes these same logits by a slower selection."""
+    """ModernBertForMaskedLM, which with `sparse_prediction` computes these same logits by a slower selection.
+
+    The way "global" has no local layers, which need a mask, and their rotary base, which suits short rows, everywhere.
+    """
     t = store.tokenizer
+    rotary = {"rope_type": "default", "rope_theta": 10_000.0}
+    everywhere = {
+        "layer_types": ["full_attention"] * asked.layers,
+        "rope_parameters": {"full_attention": rotary, "sliding_attention": rotary},
+    }
     config = transformers.ModernBertConfig(
         vocab_size=store.vocab_size,
         num_hidden_layers=asked.layers,
@@ -146,6 +149,7 @@ def modernbert(asked: Asked, store: Store) -> Network:
         bos_token_id=t.cls_id,
         eos_token_id=t.sep_id,
         attn_implementation="sdpa",
+        **(everywhere if "global" in asked.ways else {}),
     )
     model = transformers.ModernBertForMaskedLM(config)
     return Network(model, model.model, lambda hidden: model.decoder(model.head(hidden)))
