@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import charts
 from bert_jax.config import Config, Mesh, Model, Phase
 from bert_jax.modeling.kernels import Request, band
+from bert_jax.modeling.kernels._rows import LANES
 from bert_jax.runtime import sharding
 from configuration import cli
 from configuration.variants import Variant, load, use
@@ -57,12 +58,20 @@ CASES = (  # positions, kernel, attention dropout
     ("unclipped", "xla", 0.0),
     ("clipped", "xla", 0.0),
     ("absolute", "xla", 0.1),
+    ("absolute", "fused", 0.1),
+    ("unclipped", "band", 0.1),
+    ("clipped", "band", 0.1),
 )
 # A v5e chip has 197 TFLOP/s and 819 GB/s (cloud.google.com/tpu/docs/v5e); with four 128 × 128 arrays that is 1.5 GHz.
 CYCLES_PER_SECOND = 1.5e9
 PRODUCTS_PER_CYCLE = 4 * 128 * 128
 BYTES_PER_CYCLE = 819e9 / CYCLES_PER_SECOND
-CALLS = {"splash": ("splash_mha_fwd", "splash_mha_dkv"), "band": ("band_forward", "band_backward"), "xla": ()}
+CALLS = {
+    "splash": ("splash_mha_fwd", "splash_mha_dkv"),
+    "band": ("band_forward", "band_backward"),
+    "fused": ("fused_forward", "fused_backward"),
+    "xla": (),
+}
 
 
 def define() -> None:
@@ -70,7 +79,7 @@ def define() -> None:
     flags.DEFINE_enum("model", "base", list(SIZES), "BERT-base or BERT-large.")
     flags.DEFINE_list("remats", ["none"], "Rematerialisation policies.")
     flags.DEFINE_list("positions", list(POSITIONS), "Position schemes.")
-    flags.DEFINE_list("kernels", ["splash", "band"], "Kernels: splash, band, xla.")
+    flags.DEFINE_list("kernels", ["splash", "band"], "Kernels: splash, band, fused, xla.")
     flags.DEFINE_string("topology", "v5e:4x4", "The slice.")
     flags.DEFINE_integer("length", 512, "L, tokens in a row.")
     flags.DEFINE_integer("rows", 32, "Rows of a chip.")
@@ -91,7 +100,7 @@ def main() -> dict[str, Any]:
             if kernel not in FLAGS.kernels or positions not in FLAGS.positions:
                 continue
             case = {"positions": positions, "kernel": kernel, "dropout": dropout, "remat": remat}
-            row = case | in_fresh_process({**case, "words": words(kernel, positions)})
+            row = case | in_fresh_process({**case, "words": words(kernel, positions, dropout)})
             reference = reference or row
             for account in ("counted", "scheduled"):
                 if "milliseconds" in row and "milliseconds" in reference:
@@ -130,13 +139,13 @@ def line(row: dict[str, Any]) -> str:
 
 
 @functools.cache
-def words(kernel: str, positions: str) -> list[int]:
+def words(kernel: str, positions: str, dropout: float) -> list[int]:
     """Instruction words of one step of the kernel's calls, forward and backward."""
     if not CALLS[kernel]:
         return []
     with tempfile.TemporaryDirectory() as dump:
         done = in_fresh_process(
-            {"kernel": kernel, "positions": positions, "dump": dump},
+            {"kernel": kernel, "positions": positions, "dropout": dropout, "dump": dump},
             LIBTPU_INIT_ARGS=f"--xla_jf_dump_to={dump} --xla_jf_dump_llo_text=true",
         )
     if "error" in done:
@@ -157,12 +166,12 @@ def in_fresh_process(case: dict[str, Any], **environment: str) -> dict[str, Any]
         return {"error": next((x for x in done.stderr.splitlines()[::-1] if "Error" in x), "failed")[:200]}
 
 
-def schedule(kernel: str, positions: str, dump: str) -> dict[str, Any]:
+def schedule(kernel: str, positions: str, dropout: float, dump: str) -> dict[str, Any]:
     """Compiles attention alone, forward and backward, and reads how long the schedule of its calls is."""
     import jax
     import jax.numpy as jnp
 
-    from bert_jax.modeling.kernels import choose
+    from bert_jax.modeling.choice import choose
     from bert_jax.modeling.visibility import within
 
     assert FLAGS.length <= 512  # of longer rows, splash does a head in several steps
@@ -170,14 +179,15 @@ def schedule(kernel: str, positions: str, dump: str) -> dict[str, Any]:
     model = Model(positions=POSITIONS[positions], kernel=Variant(kernel), **SIZES[FLAGS.model])
     asked = Request(platform="tpu", length=FLAGS.length, head_size=model.head_size, dtype="bfloat16")
     chosen = choose(model, asked)
-    form = chosen.form
+    form, key = chosen.form, jax.random.key(0) if dropout else None
 
     def run(q: jax.Array, segments: jax.Array, gradient: jax.Array) -> Any:
         tables = form.tables(jnp.zeros_like(segments), None)
 
         def attention(q: jax.Array) -> jax.Array:
             wide, added = form.transform_qkv(q, q, q, tables, None), form.addition(tables, None)
-            out = chosen.kernel.attend(*wide, within(segments), scale=model.head_size**-0.5, addition=added)
+            how = {"scale": model.head_size**-0.5, "addition": added, "rate": dropout, "key": key}
+            out = chosen.kernel.attend(*wide, within(segments), **how)
             return form.transform_output(out, tables)
 
         out, pull = jax.vjp(attention, q)
@@ -299,8 +309,7 @@ def counted(kernel: str, model: Model, backward: bool) -> float:
     padded = lambda size: math.ceil(size / 128) * 128
     if kernel == "band":
         reach = model.positions.options.get("max_distance", length)
-        sizes = band.Band(1.0, reach, 0, length, band.LANES, False)
-        plain, near = band.products(sizes, backward)
+        plain, near = band.Band(reach, 0, length, LANES).products(length, length, backward)
         width = model.head_size
         matrix = plain * padded(width) + near * padded(2 * width)
     else:

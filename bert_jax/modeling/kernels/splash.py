@@ -24,7 +24,7 @@ def build(*, interpret: bool = False) -> Kernel:
     return Kernel(
         functools.partial(unsupported, interpret=interpret),
         functools.partial(attend, interpret=interpret),
-        preference={"tpu": 1},
+        preference={"tpu": 2},
     )
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.modeling import visibility
+from bert_jax.modeling.kernels import _dropout, xla
 
 
 def values_and_gradients(attend):
@@ -133,3 +134,39 @@ def visible(kind, segments):
         "all at once": lambda s: visibility.prefixed(s, jnp.asarray(prefix), WINDOW),
     }[kind]
     return asked(jnp.asarray(segments)), seen
+
+
+def dropout_mask(key, rate, shape, places=None):
+    """bool [B, N, P, L]: what the TPU kernels' dropout keeps.
+
+    Args:
+      shape: B, N, P and L.
+      places: int [B, P], the queries'; None: query i at place i.
+    """
+    rows, heads, queries, length = shape
+    words = _dropout.words(key, jnp.arange(queries)[None] if places is None else places, rows, heads, length)
+    of_heads = [words.heads[:, i, None, None] for i in range(2)]
+    return _dropout.kept(words.queries[:, None, :, None], words.keys[:, None, None, :], of_heads, rate)
+
+
+def dropout_is_that_of_the_mask(monkeypatch, attend, arrays, scale, window=None, places=None, addition=None):
+    """Values and gradients against the reference kernel with the mask in the place of its own.
+
+    Args:
+      attend: the kernel, with a `Visibility` in the place of segments, a rate and a key.
+      places: int [2, P], where queries stand; None: everywhere.
+      addition: what the reference kernel takes.
+    """
+    q, k, v, gradient, segments = arrays
+    seeing, key, rate = visibility.within(jnp.asarray(segments), window), jax.random.key(8), 0.3
+    if places is not None:
+        q, gradient = (np.take_along_axis(x, places[:, :, None, None], 1) for x in (q, gradient))
+        seeing = seeing.at(places)
+    mask = dropout_mask(key, rate, (q.shape[0], q.shape[2], q.shape[1], k.shape[1]), places)
+    monkeypatch.setattr(xla, "dropout_mask", lambda shape, rate, key: mask)
+    plain = lambda *qkv: xla.attend(*qkv, seeing, scale=scale, addition=addition, rate=rate, key=key)
+    wanted, pull = jax.vjp(plain, q, k, v)
+    found = values_and_gradients(lambda *arguments: attend(*arguments, rate=rate, key=key))(q, k, v, seeing, gradient)
+    for actual, exact in zip(found, (wanted, *pull(jnp.asarray(gradient))), strict=True):
+        reference.close(actual, np.asarray(exact), 1e-5)
+    assert not np.allclose(found[0], attend(q, k, v, seeing), atol=0.01)

@@ -65,6 +65,16 @@ def test_padding():
     checks.padding_is_finite_and_without_gradient(kernel(4), reference.inputs(3, size=SIZE))
 
 
+@pytest.mark.parametrize(("distance", "block"), [(4, 8), (12, 8), (35, 128), (0, 8), (0, 128)])
+def test_dropout(monkeypatch, distance, block):
+    """Also of the sums of relative vectors; with and without clipping, odd lengths, three heads, documents apart."""
+    ours = functools.partial(band.attend, scale=SCALE, addition=Sinusoids(distance), interpret=True, block=block)
+    ahead = reference.table(18, SIZE)
+    rows = np.concatenate([ahead[:0:-1] * np.tile([-1, 1], SIZE // 2), ahead])  # of unclipped distances
+    table = Vectors(jnp.asarray(reference.table(distance, SIZE) if distance else rows, jnp.float32))
+    checks.dropout_is_that_of_the_mask(monkeypatch, ours, reference.inputs(7, size=SIZE), SCALE, addition=table)
+
+
 def test_half_precision_is_as_good_as_the_reference_kernel():
     """Both round to bfloat16; neither may be much further from float64 than the other."""
     q, k, v, gradient, segments = reference.inputs(4, size=SIZE)
@@ -115,7 +125,6 @@ def test_the_encoder_is_the_same_with_this_kernel_and_the_reference(max_distance
     ("asked", "why"),
     [
         ({"platform": "gpu"}, "runs on TPU, not on gpu"),
-        ({"dropout": True}, "no dropout"),
         ({"window": 3}, "neither windows nor an order"),
         ({"ranks": True}, "neither windows nor an order"),
         ({"length": 2048}, "rows of up to 1024 tokens, not of 2048"),
@@ -149,14 +158,16 @@ def test_what_the_reference_kernel_takes_instead():
 @pytest.mark.tpu_compile
 @pytest.mark.parametrize("clipped", [True, False])
 @pytest.mark.parametrize(
-    ("length", "size", "dtype"), [(512, 64, "bfloat16"), (1000, 80, "bfloat16"), (1024, 128, "float32")]
+    ("length", "size", "dtype", "rate"),
+    [(512, 64, "bfloat16", 0.1), (1000, 80, "bfloat16", 0.0), (1024, 128, "float32", 0.1)],
 )
-def test_compiles_for_tpu_without_moving_rows_or_heads(v5e_mesh, length, size, dtype, clipped):
+def test_compiles_for_tpu_without_moving_rows_or_heads(v5e_mesh, length, size, dtype, rate, clipped):
     mesh = v5e_mesh(data=8, tensor=2)
     place = lambda *axes: NamedSharding(mesh, PartitionSpec(("data", "fsdp"), *axes))
     heads = jax.ShapeDtypeStruct((16, length, 4, size), dtype, sharding=place(None, "tensor"))
     segments = jax.ShapeDtypeStruct((16, length), jnp.int32, sharding=place())
-    attend = functools.partial(band.attend, scale=SCALE, addition=Sinusoids(64 if clipped else 0))
+    how = {"scale": SCALE, "rate": rate, "key": jax.random.key(0)}
+    attend = functools.partial(band.attend, addition=Sinusoids(64 if clipped else 0), **how)
     run = checks.values_and_gradients(lambda q, k, v, segments: attend(q, k, v, within(segments)))
     with jax.set_mesh(mesh):
         compiled = run.lower(heads, heads, heads, segments, heads).compile()

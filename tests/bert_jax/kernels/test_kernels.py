@@ -35,7 +35,13 @@ BASE = {"length": 512, "head_size": 64, "dtype": "bfloat16"}
         ("gpu", UNCLIPPED, {}, "cudnn"),
         ("tpu", CLIPPED, {}, "band"),
         ("tpu", CLIPPED, {"length": 2048}, "xla"),
-        ("tpu", "absolute", {"dropout": True}, "xla"),
+        ("tpu", "absolute", {"dropout": True}, "fused"),
+        ("tpu", "rotary", {"dropout": True, "window": 128, "elsewhere": True}, "fused"),
+        ("tpu", "absolute", {"dropout": True, "length": 2048}, "xla"),
+        ("tpu", "absolute", {"dropout": True, "ranks": True}, "xla"),
+        ("tpu", CLIPPED, {"dropout": True}, "band"),
+        ("tpu", UNCLIPPED, {"dropout": True}, "band"),
+        ("tpu", UNCLIPPED, {"dropout": True, "window": 128}, "fused"),
         ("gpu", "absolute", {}, "cudnn"),
         ("gpu", "absolute", {"ranks": True, "window": 5}, "cudnn"),
         ("gpu", "absolute", {"dtype": "float32"}, "xla"),
@@ -58,11 +64,11 @@ def test_every_kernel_has_its_place():
 
 
 def test_the_log_says_why_not_a_faster_one():
-    line = explain(Model(), Request(platform="tpu", dropout=True, **BASE))
+    line = explain(Model(), Request(platform="tpu", dropout=True, **BASE | {"length": 2048}))
     assert line == (
-        "attention kernel: xla, the fastest that can on tpu; not band: band has no dropout on the attention "
-        "probabilities (config.model.attention_dropout=0 turns it off); not splash: splash has no dropout on the "
-        "attention probabilities (config.model.attention_dropout=0 turns it off)"
+        "attention kernel: xla, the fastest that can on tpu; not band: band takes rows of up to 1024 tokens, not of "
+        "2048; not splash: splash has no dropout on the attention probabilities (config.model.attention_dropout=0 "
+        "turns it off); not fused: fused takes rows of up to 1024 tokens, not of 2048"
     )
     named = explain(Model(kernel=use("xla")), Request(platform="tpu", **BASE))
     assert named == "attention kernel: xla, named in the configuration"
