@@ -61,9 +61,13 @@ def rows(store, tmp_path_factory):
 
 
 def peer(name: str, store: str):
+    import torch
+
     from benchmarks.timed.peers import Peer
 
-    return Peer(dataclasses.replace(ASKED, system=f"{name} float32"), store)
+    made = Peer(dataclasses.replace(ASKED, system=f"{name} float32"), store)
+    torch.set_num_threads(1)  # beside other tests, two would wait for each other
+    return made
 
 
 def trainings(*ends: tuple[float, float | None]) -> dict[float, list[dict]]:
