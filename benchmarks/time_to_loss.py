@@ -104,7 +104,8 @@ def main() -> dict[str, Any]:
         found = all_trainings(store, rates, measure)
     print(table(found, rows))
     summary = compared(found)
-    print(said(summary), flush=True)
+    if summary:
+        print(said(summary), flush=True)
     if FLAGS.png:
         draw(found)
     return {

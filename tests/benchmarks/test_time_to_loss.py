@@ -3,8 +3,11 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,9 +64,13 @@ def rows(store, tmp_path_factory):
 
 
 def peer(name: str, store: str):
+    import torch
+
     from benchmarks.timed.peers import Peer
 
-    return Peer(dataclasses.replace(ASKED, system=f"{name} float32"), store)
+    made = Peer(dataclasses.replace(ASKED, system=f"{name} float32"), store)
+    torch.set_num_threads(1)  # beside other tests, two would wait for each other
+    return made
 
 
 def trainings(*ends: tuple[float, float | None]) -> dict[float, list[dict]]:
@@ -182,6 +189,41 @@ def test_the_rate_of_a_peer_rises_stays_and_falls_to_the_end() -> None:
     assert rates[0] == 0.1
     assert set(rates[9:61]) == {1.0}
     assert rates[60:] == pytest.approx(np.linspace(1, 0, 41))
+
+
+def test_a_training_ends_with_the_command_that_was_killed(tmp_path) -> None:
+    file, script = tmp_path / "process", tmp_path / "starts.py"
+    script.write_text(
+        "import os, pathlib, sys, time\n"
+        "from benchmarks.timed.training import in_own_process\n"
+        "def endless(file):\n"
+        "    pathlib.Path(file).write_text(f'{os.getpid()} ')\n"
+        "    time.sleep(600)\n"
+        "if __name__ == '__main__':\n"
+        "    in_own_process(endless, sys.argv[1])\n"
+    )
+    parent = subprocess.Popen([sys.executable, script, file], env=os.environ | {"PYTHONPATH": str(ROOT)})
+    wait_until(lambda: file.exists() and file.read_text().endswith(" "))
+    child = int(file.read_text())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    wait_until(lambda: not alive(child))
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Fails after two minutes."""
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def alive(process: int) -> bool:
+    """Whether it is there, and not only waits for its parent to read how it ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def command(store: str, folder: Path, *flags: str) -> subprocess.CompletedProcess:
