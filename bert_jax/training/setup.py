@@ -157,17 +157,22 @@ def open_examples(
 ) -> pipeline.Examples:
     """The endless stream of training rows of one phase, with the annotations that the objective needs."""
     if isinstance(store, labelled.LabelledSet | LabelledSets):
-        return store.rows("train", config.seed + phase)
+        return store.rows("train", rows_seed(config, phase))
     return pipeline.PackedText(
         pipeline.mixed(store.split("train"), config.data.weights),
         config.data.rows,
         config.phases[phase].length,
         pipeline.specials_of(store.tokenizer),
-        seed=config.seed + phase,
+        seed=rows_seed(config, phase),
         isolate=config.model.isolate_documents,
         weights=config.data.weights,
         annotations=[name for name in needs if name in store.annotations],
     )
+
+
+def rows_seed(config: Config, phase: int) -> int:
+    """Of a phase's rows: no other phase has it, of a run with another seed neither."""
+    return config.seed + (phase << 32)  # config.seed is below 2^32
 
 
 def data_facts(config: Config, store: Store) -> dict[str, Any]:

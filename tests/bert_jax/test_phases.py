@@ -19,11 +19,12 @@ from bert_jax.evaluators import held_out_loss
 from bert_jax.modeling import bert
 from bert_jax.objectives import encoders_of, exported_names, parts_of
 from bert_jax.runtime import sharding
-from bert_jax.training.setup import check, make_objectives, open_store
+from bert_jax.training.setup import check, make_objectives, open_examples, open_store
 from bert_jax.training.state import init_state
 from bert_jax.training.step import jit_train_step, moment
 from configuration import flags as config_flags
 from configuration.variants import ConfigError, load, use
+from data_pipeline.store import Store
 
 STEPS = 4
 PHASE = Phase(steps=STEPS, length=16, batch_size=8, learning_rate=1e-2, schedule=use("linear", warmup=0))
@@ -78,6 +79,17 @@ def alone(tmp_path_factory, store):
 def test_each_phase_trains_by_its_own_objective(alone):
     has = ["boundary_loss" in line for line in logged(alone)]
     assert has == [False] * 2 * STEPS + [True] * STEPS
+
+
+def test_no_two_phases_draw_alike_whatever_the_seeds(store):
+    """A second phase does not read the rows of another seed's first: their runs are samples of their own."""
+    orders = {}
+    for seed in (0, 1, 2):
+        config = dataclasses.replace(CONFIG, seed=seed, data=Data(store=str(store)))
+        for phase in range(3):
+            rows = open_examples(config, Store.open(store), phase).batch(0, 32)["tokens"]
+            orders[rows.tobytes()] = (seed, phase)
+    assert len(orders) == 9
 
 
 @pytest.mark.parametrize("kill", [STEPS - 1, STEPS, 2 * STEPS])
