@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from bert_jax.modeling.block import gelu
+from bert_jax.modeling.block import gelu, gelu_tanh
 from bert_jax.modeling.layers import normalise
 
 EPSILON = 1e-12
@@ -60,3 +60,21 @@ def test_gelu_in_bf16_is_rounded_once():
     wanted = (exact * ndtr(exact)).astype(np.float32)
     close = np.abs(np.asarray(gelu(x), np.float32) - wanted) <= np.abs(wanted) * 2**-8 + 1e-7
     assert close.all()
+
+
+def test_gelu_by_the_hyperbolic_tangent():
+    x = np.concatenate([np.random.default_rng().normal(0, 2, 10**5), np.linspace(-40, 40, 10**4)]).astype(np.float32)
+    exact = x.astype(np.float64)
+    tanh = np.tanh((2 / np.pi) ** 0.5 * (exact + 0.044715 * exact**3))
+    slope = (2 / np.pi) ** 0.5 * (1 + 3 * 0.044715 * exact**2)
+    out, pull = jax.vjp(jax.jit(gelu_tanh), x)
+    assert np.abs(out - 0.5 * exact * (1 + tanh)).max() <= 4e-6  # of 40: a unit in the last place
+    wanted = 0.5 * (1 + tanh) + 0.5 * exact * (1 - tanh**2) * slope
+    assert np.abs(pull(np.ones_like(x))[0] - wanted).max() <= 1e-6
+
+
+@pytest.mark.parametrize("function", [gelu, gelu_tanh])
+def test_the_backward_pass_keeps_what_came_in_alone(function):
+    x = jnp.linspace(-6, 6, 2001).astype(jnp.bfloat16)
+    kept = jax.tree.leaves(jax.vjp(function, x)[1])
+    assert [(a.shape, a.dtype) for a in kept] == [(x.shape, x.dtype)]
