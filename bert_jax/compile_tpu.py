@@ -6,10 +6,11 @@
     python -m bert_jax.compile_tpu --config=configs/bert_large.py --topology=2*v5e:4x4 --config.mesh.replica=2
 
 Memory, collectives and cycles are the TPU compiler's own, which comes with `pip install 'bert_jax[tpu]'`. Projected
-seconds rest on two assumptions: each operation takes what the compiler estimates, one after the other; and each
-collective takes its bytes on a ring at the chip's full link speed. The quicker figure hides the collectives behind the
-computing, the slower one adds them to it. Input, output and the host are not in them, nor is the slower network
-between several slices.
+seconds rest on three assumptions: each operation takes what the compiler estimates, one after the other; each call of a
+kernel, for which it estimates nothing, takes its products or its memory traffic at the chip's full rate, whichever is
+longer, which is the least; and each collective takes its bytes on a ring at the chip's full link speed. The quicker
+figure hides the collectives behind the computing, the slower one adds them to it. Input, output and the host are not in
+them, nor is the slower network between several slices.
 """
 
 import dataclasses
@@ -45,16 +46,17 @@ class Chip:
 
     memory: float  # bytes
     flops: float  # a second, bfloat16
+    traffic: float  # bytes a second, between its memory and its cores
     link: float  # bytes a second that it sends to its neighbours, all links together
     clock: float  # cycles a second: flops / (2 · multiply-adds of its matrix units in a cycle)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the compiler's topology
 
 
 CHIPS = {
-    "v4": Chip(32 * GIB, 275e12, 300e9, 1.05e9, {"chip_config_name": "megacore"}),
-    "v5e": Chip(16 * GIB, 197e12, 200e9, 1.5e9),
-    "v5p": Chip(95 * GIB, 459e12, 600e9, 1.75e9),
-    "v6e": Chip(32 * GIB, 918e12, 448e9, 1.75e9),
+    "v4": Chip(32 * GIB, 275e12, 1228e9, 300e9, 1.05e9, {"chip_config_name": "megacore"}),
+    "v5e": Chip(16 * GIB, 197e12, 819e9, 200e9, 1.5e9),
+    "v5p": Chip(95 * GIB, 459e12, 2765e9, 600e9, 1.75e9),
+    "v6e": Chip(32 * GIB, 918e12, 1640e9, 448e9, 1.75e9),
 }
 
 
@@ -228,13 +230,15 @@ def local_bytes(tree: Any) -> int:
 def speed(program: Program, chip: Chip, config: Config, flops: float) -> dict[str, Any]:
     """Work, collectives and projected times of a step."""
     of_kind = {kind: [c for c in program.collectives if c.kind == kind] for kind in COLLECTIVES}
-    computing = program.cycles / chip.clock
+    kernels = sum(c.times * max(c.flops / chip.flops, c.bytes / chip.traffic) for c in program.kernel_calls)
+    computing = program.cycles / chip.clock + kernels
     exchanging = sum(c.wire_bytes for c in program.collectives) / chip.link
     quickest, slowest = max(computing, exchanging), computing + exchanging
     phase = config.phases[0]
     return {
         "matmul_flops": flops,
         "estimated_cycles": program.cycles,
+        "seconds_in_kernels": kernels,
         "collectives": {
             kind: {
                 "number": sum(c.times for c in found),
@@ -294,7 +298,8 @@ def describe(figures: Mapping[str, Any]) -> str:
         f"  memory        {m['total'] / GIB:8.2f} GiB of {m['available'] / GIB:.0f} ({m['share']:.0%}): "
         f"state {m['state_bytes'] / GIB:.2f}, temporary {m['temporary'] / GIB:.2f}",
         f"  work          {figures['matmul_flops'] / 1e12:8.2f} TFLOP in matrix products, "
-        f"{figures['estimated_cycles'] / 1e6:.0f}M cycles by the compiler's estimate",
+        f"{figures['estimated_cycles'] / 1e6:.0f}M cycles by the compiler's estimate, "
+        f"{figures['seconds_in_kernels'] * 1e3:.1f} ms in kernels at the least",
     ]
     for kind, c in figures["collectives"].items():
         lines.append(
@@ -306,7 +311,7 @@ def describe(figures: Mapping[str, Any]) -> str:
             f"  projected     {seconds[0]:8.4f} s a step (collectives hidden) to {seconds[1]:.4f} s (added)",
             f"                {tokens[0] / 1e6:8.3f} to {tokens[1] / 1e6:.3f}M tokens a second, all chips together, "
             f"{share[0]:.0%} to {share[1]:.0%} of the chips' peak",
-            "  assumed: the compiler's estimates one after the other; collectives on a ring at full link speed",
+            "  assumed: the estimates and the kernels' least one after the other; collectives at full link speed",
         ]
     )
 

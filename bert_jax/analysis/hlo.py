@@ -9,6 +9,7 @@ import functools
 import math
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 BYTES = {"pred": 1, "s4": 0.5, "u4": 0.5, "bf16": 2, "f8e4m3fn": 1, "f8e5m2": 1, "token": 0, "opaque": 0}
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -20,6 +21,7 @@ _CALLED = re.compile(r"\b(?:calls|body|to_apply|branch_computations|called_compu
 _CONDITION = re.compile(r"\bcondition=%?([\w.-]+)")
 _CONSTANT = re.compile(r"^[su]32\[\]\S* constant\((\d+)\)")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+_COST = re.compile(r'"cost_estimate":\{"flops":"(\d+)"[^}]*"bytes_accessed":"(\d+)"')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,14 @@ class Collective:
         """The least that each chip must send in a step, on a ring (Patarasuk and Yuan 2009)."""
         rounds = {"all-reduce": 2.0, "collective-permute": self.group / max(1, self.group - 1)}.get(self.kind, 1.0)
         return self.times * self.bytes * rounds * (self.group - 1) / self.group
+
+
+class KernelCall(NamedTuple):
+    """A call of a Pallas kernel, by the estimate that comes with it."""
+
+    flops: int
+    bytes: int  # that it reads and writes
+    times: int  # in a step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +81,22 @@ class Program:
 
     @functools.cached_property
     def cycles(self) -> int:
-        """The compiler's estimates of all operations of a step, one after the other; 0 where it gives none."""
-        found = (
-            (_CYCLES.search(instruction.text), times)
-            for _, instruction, times in self.walk(self.entry, 1, fusions=False)
-        )
-        return sum(int(match[1]) * times for match, times in found if match)
+        """The compiler's estimates of all operations of a step, one after the other; 0 where it gives none.
+
+        It gives none for kernels.
+        """
+        return sum(int(match[1]) * times for match, times in self._matches(_CYCLES))
+
+    @functools.cached_property
+    def kernel_calls(self) -> list[KernelCall]:
+        """The calls of kernels that come with an estimate."""
+        return [KernelCall(int(match[1]), int(match[2]), times) for match, times in self._matches(_COST)]
+
+    def _matches(self, pattern: re.Pattern[str]) -> Iterator[tuple[re.Match[str], int]]:
+        """What the pattern finds in the instructions outside of fusions, with how often each runs."""
+        for _, instruction, times in self.walk(self.entry, 1, fusions=False):
+            if match := pattern.search(instruction.text):
+                yield match, times
 
     def walk(self, computation: str, times: int, fusions: bool) -> Iterator[tuple[str, Instruction, int]]:
         """(computation, instruction, how often it runs) of a computation and all that it calls."""

@@ -14,6 +14,7 @@ from bert_jax import compile_tpu
 from bert_jax.compile_tpu import GIB, OutOfMemory, chip_of, in_words, largest, one_phase
 from bert_jax.config import Config, Model, Phase
 from bert_jax.modeling.bert import count_parameters
+from bert_jax.objectives import parts_of
 from configuration.variants import ConfigError, use
 
 MODEL = Model(vocab_size=1000, layers=3, width=128, heads=2, mlp_width=512, max_length=128, dtype="bfloat16")
@@ -26,6 +27,8 @@ CONFIG = Config(
     model=MODEL,
     optimizer=use("adamw"),
 )
+PADDED = dataclasses.replace(MODEL, vocab_size=MODEL.padded_vocab_size)
+PARAMETERS = count_parameters(PADDED, parts_of(dataclasses.replace(CONFIG, model=PADDED)))
 compiler = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="pip install 'bert_jax[tpu]'")
 
 
@@ -100,15 +103,15 @@ def test_figures_of_a_small_model(tmp_path) -> None:
     assert result.returncode == 0, result.stderr
     small, large = figures["topologies"]
     assert (small["chips"], large["chips"]) == (4, 16)
-    padded = count_parameters(dataclasses.replace(MODEL, vocab_size=MODEL.padded_vocab_size))
     for figure in (small, large):
-        assert figure["memory"]["state_bytes"] == pytest.approx(3 * 4 * padded, rel=0.001)
+        assert figure["memory"]["state_bytes"] == pytest.approx(3 * 4 * PARAMETERS, rel=0.001)
         assert figure["memory"]["total"] < figure["memory"]["available"] == 16 * GIB
         # The gradients once: float32 for the tables, bfloat16 for the layers; never more than all of it in float32.
         reduced = figure["collectives"]["all-reduce"]["bytes"]
-        assert 2 * padded < reduced < 4.2 * padded
+        assert 2 * PARAMETERS < reduced < 4.2 * PARAMETERS
         assert figure["step_seconds"][0] <= figure["step_seconds"][1]
         assert figure["estimated_cycles"] > 1000
+        assert 0 < figure["seconds_in_kernels"] < figure["seconds_computing"]
     # Four times the chips for the same batch: a quarter of the work each.
     assert small["matmul_flops"] == pytest.approx(4 * large["matmul_flops"])
     per_token = 6 * (MODEL.layers * 12 * MODEL.width**2)
@@ -122,8 +125,7 @@ def test_weights_split_over_the_slice(tmp_path) -> None:
     result, figures = compile_for(tmp_path, "--topology=v5e:2x4", "--config.mesh.data=1", "--config.mesh.fsdp=8")
     assert result.returncode == 0, result.stderr
     (figure,) = figures["topologies"]
-    padded = count_parameters(dataclasses.replace(MODEL, vocab_size=MODEL.padded_vocab_size))
-    assert figure["memory"]["state_bytes"] == pytest.approx(3 * 4 * padded / 8, rel=0.1)
+    assert figure["memory"]["state_bytes"] == pytest.approx(3 * 4 * PARAMETERS / 8, rel=0.1)
     assert figure["mesh"] == {"replica": 1, "data": 1, "fsdp": 8, "tensor": 1}
     assert figure["batch_size"] == 32
     assert "all-gather" in figures["topologies"][0]["collectives"]
@@ -137,8 +139,7 @@ def test_two_slices(tmp_path) -> None:
     assert result.returncode == 0, result.stderr
     (figure,) = figures["topologies"]
     assert figure["mesh"] == {"replica": 2, "data": 1, "fsdp": 4, "tensor": 1}
-    padded = count_parameters(dataclasses.replace(MODEL, vocab_size=MODEL.padded_vocab_size))
-    assert figure["memory"]["state_bytes"] == pytest.approx(3 * 4 * padded / 4, rel=0.1)
+    assert figure["memory"]["state_bytes"] == pytest.approx(3 * 4 * PARAMETERS / 4, rel=0.1)
     result, _ = compile_for(tmp_path, *flags, "--config.mesh.replica=1", "--config.mesh.data=2")
     assert result.returncode == 1
     assert "error: config.mesh.replica is 1, but the devices are in 2 slices: set it so" in result.stderr

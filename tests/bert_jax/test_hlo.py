@@ -9,7 +9,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from bert_jax.analysis import flops
 from bert_jax.analysis.flops import matmul_flops, needed_flops
-from bert_jax.analysis.hlo import Collective, Program, array_bytes, group_size
+from bert_jax.analysis.hlo import Collective, KernelCall, Program, array_bytes, group_size
 from bert_jax.config import Config, Model, Phase
 from bert_jax.modeling import bert, heads
 from bert_jax.objectives import Vocabulary, _generator, mlm
@@ -35,6 +35,7 @@ TEXT = """HloModule jit_step, is_scheduled=true
   %ag = (f32[16,128]{1,0}, f32[64,128]{1,0:T(8,128)S(1)}) all-gather-start(%g), replica_groups={{0,1,2,3}}
   %agd = f32[64,128]{1,0:T(8,128)} all-gather-done(%ag)
   %f = f32[16,128] fusion(%agd), kind=kCustom, calls=%all-reduce-scatter.1, backend_config={"estimated_cycles":"100"}
+  %k = bf16[8,64] custom-call(%f), custom_call_target="tpu_custom_call", backend_config={"custom_call_config":KERNEL}
   ROOT %r = (s32[], f32[16,128]) tuple(%i, %f)
 }
 
@@ -53,7 +54,11 @@ ENTRY %main (a: f32[16,128]) -> f32[] {
   %ar = (f32[256,4]{1,0}, f32[]) all-reduce(%z), replica_groups=mesh['a'=2,'b'=8] {'b'}, to_apply=%add
   ROOT %last = f32[] copy(%y), backend_config={"estimated_cycles":"7"}
 }
-"""
+""".replace(
+    "KERNEL",
+    '{"body":"TUz","cost_estimate":{"flops":"4026531840","transcendentals":"6291456","bytes_accessed":"59768832",'
+    '"remote_bytes_transferred":"0"},"needs_layout_passes":true}',
+)
 
 
 def test_collectives_and_cycles_count_as_often_as_they_run() -> None:
@@ -65,6 +70,7 @@ def test_collectives_and_cycles_count_as_often_as_they_run() -> None:
         Collective("all-reduce", 256 * 4 * 4, 8, 1),
     ]
     assert program.cycles == 24 * 100 + 7
+    assert program.kernel_calls == [KernelCall(4026531840, 59768832, times=24)]
 
 
 @pytest.mark.parametrize(
