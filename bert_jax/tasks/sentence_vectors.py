@@ -84,7 +84,7 @@ def build(
 
     def value(params: Any, vectors: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
         examples = batch["weights"].size
-        fields = {name: batch[name].reshape(examples) for name in found.needs}
+        fields = {name: batch[name].reshape(examples, *batch[name].shape[2:]) for name in found.needs}
         fields["example_weights"] = batch["weights"].reshape(examples)
         return found.value(params, vectors.reshape(examples, len(texts), -1), fields)
 
@@ -140,10 +140,10 @@ def task(
         if not needs_label:
             return encoded
         if classes:
-            return encoded._replace(per_example={"labels": label_numbers(records, label, labels)})
+            return with_labels(encoded, label_numbers(records, label, labels))
         low, high = label_range
         found = np.array([number(record, label) for record in records], np.float32)
-        return encoded._replace(per_example={"labels": (found - np.float32(low)) / np.float32(high - low)})
+        return with_labels(encoded, (found - np.float32(low)) / np.float32(high - low))
 
     def encode_pairs(records: Sequence[Record], tokenizer: Tokenizer, length: int, labelled: bool) -> Encoded:
         return encode_texts(records, tokenizer, length, pair, text_length)
@@ -213,8 +213,8 @@ def encode_texts(
             f"{room * len(columns)} or more" + (", or task.text_length lower" if text_length else "")
         )
     cls, sep = tokenizer.cls_id, tokenizer.sep_id
-    ids = {c: tokenizer.encode_batch([check_text(record, c) for record in records]) for c in dict.fromkeys(columns)}
-    rows = [[[cls, *ids[c][i][: room - 2], sep] for c in columns] for i in range(len(records))]
+    of = {c: tokenizer.encode_batch([check_text(record, c) for record in records]) for c in dict.fromkeys(columns)}
+    rows = [[[cls, *of[c][i][: room - 2], sep] for c in columns] for i in range(len(records))]
     joined = [[token for text in row for token in text] for row in rows]
     encoded = _texts.flat(joined, [[0] * len(row) for row in joined], range(len(records)))
     lengths = np.array([len(text) for row in rows for text in row])
@@ -222,7 +222,19 @@ def encode_texts(
     numbers = np.tile(np.arange(len(columns), dtype=np.int32), len(records))
     positions = np.arange(lengths.sum()) - np.repeat(starts, lengths)
     fields = {"text_numbers": np.repeat(numbers, lengths), "text_positions": positions.astype(np.int32)}
-    return encoded._replace(per_token=fields)
+    ids = numbered([text for row in rows for text in row]).reshape(len(rows), len(columns))
+    return encoded._replace(per_token=fields, per_example={"text_ids": ids})
+
+
+def numbered(texts: Sequence[Sequence[int]]) -> np.ndarray:
+    """int32 [n], equal for equal texts."""
+    known: dict[tuple[int, ...], int] = {}
+    return np.array([known.setdefault(tuple(text), len(known)) for text in texts], np.int32)
+
+
+def with_labels(encoded: Encoded, labels: np.ndarray) -> Encoded:
+    """The examples with a label [n] each."""
+    return encoded._replace(per_example={**encoded.per_example, "labels": labels})
 
 
 def fitted(loss: Variant, pooling: str, labels: Sequence[str]) -> Variant:

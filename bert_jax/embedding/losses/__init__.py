@@ -26,7 +26,8 @@ class Loss(NamedTuple):
     """`value(params, vectors, batch) -> (loss, metrics)`.
 
     `vectors` are float32 [B, T, D]: T texts of each example, as the loss's file says. `batch` has `example_weights`
-    float [B], which add up to 1 over the global batch and are 0 for padding, and the fields that the loss `needs`.
+    float [B], which add up to 1 over the global batch and are 0 for padding, and the fields that the loss `needs`:
+    `labels` [B], or `text_ids` int32 [B, T], equal for equal texts.
     """
 
     value: Value

@@ -2,7 +2,7 @@
 
 Unsupervised (section 3), the two texts of an example are the same one under different dropout, and a dense layer with
 tanh stands between pooling and loss in training only (section 6.3). Supervised (section 4), they are a premise, what it
-entails, and what contradicts it.
+entails, and what contradicts it. Departs from the paper where a batch has a text twice: as multiple_negatives.py does.
 """
 
 import jax
@@ -40,4 +40,4 @@ def build(
             vectors = pooler.transform(model, params, vectors)
         return contrast.value(params, vectors.astype("float32"), batch)
 
-    return Loss(value, (2, 3))
+    return Loss(value, (2, 3), contrast.needs)

@@ -29,6 +29,7 @@ def make_batch() -> dict[str, np.ndarray]:
         "positions": np.broadcast_to(np.arange(L, dtype=np.int32), (B, T, L)).copy(),
         "token_types": np.zeros((B, T, L), np.int32),
         "example_weights": (weights / weights.sum()).astype(np.float32),
+        "text_ids": rng.integers(0, B, (B, T)).astype(np.int32),  # some are equal
     }
 
 

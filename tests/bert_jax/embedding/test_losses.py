@@ -108,7 +108,14 @@ def make_batch(needs, texts, padding=0, classes=3):
     weights = rng.uniform(0.5, 2, B + padding)
     weights[B:] = 0
     batch = {"example_weights": (weights / weights.sum()).astype(np.float32)}
+    if "text_ids" in needs:
+        batch["text_ids"] = distinct(B + padding, texts)
     return vectors, batch
+
+
+def distinct(examples, texts):
+    """Numbers of texts no two of which are equal."""
+    return np.arange(examples * texts, dtype=np.int32).reshape(examples, texts)
 
 
 def labels_of(variant, padding=0):
@@ -151,10 +158,34 @@ def test_every_file_is_tested() -> None:
 def test_accuracy_counts_the_anchors_that_find_their_own() -> None:
     loss, _ = make(use("multiple_negatives"))
     near = np.random.default_rng(0).normal(size=(B, 1, D)).repeat(2, axis=1).astype(np.float32)
-    weights = {"example_weights": np.full(B, 1 / B, np.float32)}
-    assert float(loss.value({}, near, weights)[1]["accuracy"]) == pytest.approx(1)
+    batch = {"example_weights": np.full(B, 1 / B, np.float32), "text_ids": distinct(B, 2)}
+    assert float(loss.value({}, near, batch)[1]["accuracy"]) == pytest.approx(1)
     near[:2, 1] = near[1::-1, 1]  # two change their positives
-    assert float(loss.value({}, near, weights)[1]["accuracy"]) == pytest.approx(1 - 2 / B)
+    assert float(loss.value({}, near, batch)[1]["accuracy"]) == pytest.approx(1 - 2 / B)
+
+
+@pytest.mark.parametrize("variant", [use("multiple_negatives", both_directions=True), use("simcse")], ids=str)
+@pytest.mark.parametrize("texts", [2, 3])
+def test_an_equal_text_is_no_negative(variant, texts) -> None:
+    """As if each anchor had a softmax over what belongs to other texts alone, computed anchor by anchor."""
+    loss, _ = make(variant)
+    rng = np.random.default_rng()
+    ids = rng.integers(0, 19, (B, texts)).astype(np.int32)
+    vectors = rng.normal(size=(19, D))[ids] + 0.1 * rng.normal(size=(B, texts, D))  # under dropout of their own
+    units = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    pairs = [set(row[:2].tolist()) for row in ids]
+
+    def one(i, asked, answers):
+        others = [units[j, answers] for j in range(B) if not pairs[i] & pairs[j]]
+        if answers == 1:
+            others += [units[j, t] for t in range(2, texts) for j in range(B) if int(ids[j, t]) not in pairs[i]]
+        scores = [20 * units[i, asked] @ x for x in (units[i, answers], *others)]
+        return np.logaddexp.reduce(scores) - scores[0]
+
+    forth, back = (np.mean([one(i, *way) for i in range(B)]) for way in ((0, 1), (1, 0)))
+    batch = {"example_weights": np.full(B, 1 / B, np.float32), "text_ids": ids}
+    found = float(loss.value({}, vectors.astype(np.float32), batch)[0])
+    assert found == pytest.approx(forth if variant.name == "simcse" else (forth + back) / 2, rel=2e-5)
 
 
 def test_equal_texts_have_a_gradient() -> None:
@@ -190,6 +221,6 @@ def test_examples_of_another_number_of_texts() -> None:
 def test_candidates_of_a_mesh_are_those_of_the_whole_batch() -> None:
     """Columns: the positives of all examples, then their hard negatives."""
     vectors = np.random.default_rng(0).normal(size=(4, 3, D)).astype(np.float32)
-    scores = multiple_negatives.candidates(vectors, np.ones(4), 20.0, 1.0)
+    scores = multiple_negatives.candidates(vectors, np.ones(4), distinct(4, 3), 20.0, 1.0)
     x = torch.tensor(vectors)
     np.testing.assert_allclose(scores, 20 * cos(x[:, 0], torch.cat([x[:, 1], x[:, 2]])), atol=1e-5)

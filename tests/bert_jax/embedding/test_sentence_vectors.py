@@ -256,7 +256,9 @@ def test_fifty_steps_of_simcse_are_pytorchs_with_our_dropout_masks(files, tmp_pa
         real = torch.tensor(mask)[..., None]
         mean = (out.last_hidden_state * real).sum(1) / real.sum(1)
         vectors = torch.nn.functional.normalize(torch.tanh(theirs.pooler.dense(mean)), dim=-1)
-        scores = vectors[0::2] @ vectors[1::2].T / 0.05
+        texts = torch.tensor(tokens)[0::2]  # padded with 0, which is no word
+        again = (texts[:, None] == texts[None]).all(-1) & ~torch.eye(len(texts), dtype=torch.bool)
+        scores = (vectors[0::2] @ vectors[1::2].T / 0.05).masked_fill(again, -torch.inf)
         loss = torch.nn.functional.cross_entropy(scores, torch.arange(len(scores)))
         wanted.append(float(loss.detach()))
         optimizer.zero_grad()
