@@ -11,7 +11,10 @@ from data_pipeline.rows import Arranged, RowFormat, Spans
 from data_pipeline.store.memory import release
 
 Label = Literal["nsp", "sop", "distance"]
-_ALIKE_AMONG = 1024  # rows next to each other, of which the second part of the nearest length is taken
+# Rows next to each other, of which the second part of the nearest length is taken: of the same document, and of others
+# for each token of a row, so that most lengths are among them.
+_ALIKE_AMONG = 1024
+_ALIKE_BY_LENGTH = 16
 
 
 def labelled(spans: Callable[[Any], Iterator[Spans]], label: Label) -> RowFormat:
@@ -123,7 +126,7 @@ def _alike(
     """
     table = reader.table
     others = len(table.documents)
-    near = _other_documents(reader, rows, draws)[:, None] + np.arange(min(_ALIKE_AMONG, others))
+    near = _other_documents(reader, rows, draws)[:, None] + np.arange(min(_ALIKE_BY_LENGTH * table.length, others))
     near %= others
     flat = near.reshape(-1)
     found = reader.look_up(table.lengths, reader.look_up(table.rows, flat) + 1).reshape(near.shape)
