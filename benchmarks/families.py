@@ -8,17 +8,14 @@ encoder is as large as the demo's, 2 layers of width 256, and starts with attent
 """
 
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 from charts import picture, save
 from configs.demo import config as demo
-from trainings import FLAGS, main, number, over_seeds, pace, small, tuned
+from trainings import FLAGS, main, number, over_seeds, small, step_seconds, tuned
 
 from bert_jax.config import Config, use
-from configuration import cli
 from data_pipeline.store import Store
 
 flags.DEFINE_float("seconds", 600, "CPU time that each run trains, compilation not counted.")
@@ -68,14 +65,6 @@ def benchmark() -> dict[str, Any]:
     if FLAGS.png:
         draw(figures)
     return {"seconds": FLAGS.seconds, "families": figures}
-
-
-def step_seconds(name: str, config: Config) -> float:
-    """CPU seconds of a step, all threads together: the least of several times some; measured once."""
-    path = Path(FLAGS.folder) / f"pace-{name}.json"
-    if not path.exists():
-        cli.write_json(path, {"step_seconds": pace(config)})
-    return json.loads(path.read_text())["step_seconds"]
 
 
 def draw(figures: dict[str, Any]) -> None:

@@ -10,14 +10,10 @@ test where there is one, else on dev, by the same code. --config.TASK.FIELD chan
 one after the other, kept in --folder and not done again: stop at any moment. Needs the extras bench and finetune.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
-import json
-import multiprocessing
 import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +23,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.kept import in_own_process, measured
 from benchmarks.trainer import collate, items_of, make
 from bert_jax import suite
 from bert_jax.config import FineTuning, Member, Suite
@@ -58,23 +55,17 @@ def main() -> dict[str, Any]:
         for seed in range(FLAGS.seeds):
             asked = dataclasses.replace(task, init_from=FLAGS.encoder, seed=seed, evaluations=1)
             for system in FLAGS.systems:
-                found[system].append(measured(system, asked, Path(FLAGS.folder) / name))
+                found[system].append(scored(system, asked, Path(FLAGS.folder) / name))
         figures[name] = found
         print(describe(name, found), flush=True)
     return figures
 
 
-def measured(system: str, task: FineTuning, folder: Path) -> dict[str, Any]:
-    """What one run of a system found; read where it is there."""
-    path, asked = folder / f"{system}-{task.seed}.json", config_flags.to_dict(task)
-    if path.exists() and json.loads(path.read_text())["task"] == asked:
-        return json.loads(path.read_text())
-    began = time.monotonic()
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        scores = process.submit(SYSTEMS[system], task, folder / f"{system}-{task.seed}").result()
-    figures = {"task": asked, "seconds": time.monotonic() - began, **scores}
-    cli.write_json(path, figures)
-    return figures
+def scored(system: str, task: FineTuning, folder: Path) -> dict[str, Any]:
+    """What one run of a system found."""
+    workdir = folder / f"{system}-{task.seed}"
+    asked = {"task": config_flags.to_dict(task)}
+    return measured(workdir.with_suffix(".json"), asked, in_own_process, SYSTEMS[system], task, workdir)
 
 
 def ours(task: FineTuning, workdir: Path) -> dict[str, Any]:

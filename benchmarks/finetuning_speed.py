@@ -15,7 +15,6 @@ over the rounds. What is measured is in --folder, and is not measured again. Nee
 
 import dataclasses
 import functools
-import json
 import statistics
 import sys
 from collections import Counter
@@ -29,6 +28,7 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts, training
+from benchmarks.kept import measured
 from benchmarks.trainer import collate, items_of, make
 from bert_jax import suite
 from bert_jax.config import FineTuning, Member, Model, Suite
@@ -74,7 +74,8 @@ def main() -> dict[str, Any]:
     figures = {}
     for name, task in tasks.items():
         given = dataclasses.replace(task, init_from=encoder)
-        figures[name] = {what: measured(given, what, folder / f"{name}.{what}.json") for what in WHAT}
+        asked = asked_of(given)
+        figures[name] = {what: measured(folder / f"{name}.{what}.json", asked, timed, given, what) for what in WHAT}
         print(describe(name, figures[name]), flush=True)
     rates = {
         f"{name}, {what}": {system: of["examples_per_second"] for system, of in found[what]["systems"].items()}
@@ -85,16 +86,18 @@ def main() -> dict[str, Any]:
     return figures
 
 
-def measured(task: FineTuning, what: str, path: Path) -> dict[str, Any]:
-    """The figures of one task and kind of work; read where they are there."""
-    asked = {
+def asked_of(task: FineTuning) -> dict[str, Any]:
+    """All that the figures depend on."""
+    return {
         "task": config_flags.to_dict(task),
         "examples": FLAGS.examples,
         "rounds": FLAGS.rounds,
         "asked": FLAGS.systems,
     }
-    if path.exists() and all(json.loads(path.read_text()).get(name) == value for name, value in asked.items()):
-        return json.loads(path.read_text())
+
+
+def timed(task: FineTuning, what: str) -> dict[str, Any]:
+    """The figures of one task and kind of work."""
     makers = {system: functools.partial(maker(system), task, FLAGS.examples, what) for system in FLAGS.systems}
     turns, failed = training.take_turns(makers, FLAGS.rounds, patience=FLAGS.patience)
     data = small(task, FLAGS.examples)
@@ -104,9 +107,7 @@ def measured(task: FineTuning, what: str, path: Path) -> dict[str, Any]:
         for system, took in turns.items()
     }
     tokens = {"mean_tokens": float(data.encoded("train").lengths.mean()), "length": task.length}
-    figures = asked | tokens | {"systems": systems, "failed": failed}
-    cli.write_json(path, figures)
-    return figures
+    return tokens | {"systems": systems, "failed": failed}
 
 
 def maker(system: str) -> Any:

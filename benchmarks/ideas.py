@@ -74,10 +74,7 @@ def ideas(lists: Lists) -> dict[str, Idea]:
 
 
 def training(name: str, idea: Idea, store: Store, size: str, learning_rate: float, steps: int = 1) -> Config:
-    """A training of `steps` updates, at least one a stage. The rates of all stages make one line.
-
-    Stage n of a run draws its rows by seed + n: give seeds that are further apart.
-    """
+    """A training of `steps` updates, at least one a stage. The rates of all stages make one line."""
     number = len(idea.stages)
     shares = [stage / number for stage in range(number + 1)]
     left = [min(1.0, (1 - share) / (1 - WARMUP)) for share in shares]  # of the peak; the first is the warm-up's end
@@ -106,9 +103,8 @@ def training(name: str, idea: Idea, store: Store, size: str, learning_rate: floa
 
 def step_flops(config: Config) -> float:
     """FLOPs of an update, the mean over the stages: of the generator and the heads too."""
-    counted = dataclasses.replace(
-        config, model=dataclasses.replace(config.model, dtype="float32")
-    )  # any gives the same
+    model = dataclasses.replace(config.model, dtype="float32")  # any gives the same
+    counted = dataclasses.replace(config, model=model)
     stages = range(len(config.phases))
     return sum(flops.step_flops(counted, stage) for stage in stages) / len(stages)
 

@@ -1,50 +1,81 @@
-"""What benchmarks of hours share: each piece of work in a process of its own, kept, and not done again."""
+"""What benchmarks of hours share: what is measured is kept, and work is done in a process of its own; not a command."""
 
-import concurrent.futures
 import json
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from configuration import cli
+from configuration.variants import ConfigError
+from data_pipeline.errors import DataError
+
+T = TypeVar("T")
 
 
 def measured(path: Path, asked: Mapping[str, Any], work: Callable[..., Mapping[str, Any]], *given: Any) -> dict:
-    """What a piece of work found, with `asked` and its `seconds`; read where it is there.
+    """The figures of a piece of work, with `asked` and its `seconds`; read where they are there.
 
     Args:
-      path: the file that keeps it.
-      asked: JSON of all that it depends on: if that is another now, the work is done again.
-      work: of a module, called with `given`.
-
-    Raises:
-      What `work` raises.
+      path: the file that keeps them.
+      asked: JSON of everything that they depend on: if that has changed, the work is done again.
+      work: called with `given`.
     """
     if path.exists():
         found = json.loads(path.read_text())
         if all(found.get(name) == value for name, value in asked.items()):
             return found
+    print(f"── {path.stem}", file=sys.stderr, flush=True)
     began = time.monotonic()
-    spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent) as process:
-        figures = process.submit(work, *given).result()
+    figures = work(*given)
     found = {**asked, "seconds": time.monotonic() - began, **figures}
     cli.write_json(path, found)
     return found
 
 
-def end_with_parent() -> None:
-    """Has this process end by SIGTERM, by which a training saves, as soon as the process that began it has ended."""
+def in_own_process(work: Callable[..., T], *given: Any) -> T:
+    """What a function of a module gives, in a fresh process, which ends with this one, by SIGTERM.
+
+    Raises:
+      ConfigError, DataError, OSError: as the function.
+      ConfigError: the process died.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_report, args=(there, work, *given))
+    process.start()
+    there.close()
+    try:
+        result = here.recv()
+    except EOFError:
+        raise ConfigError(f"the process of {work.__name__}{given[:1]} died; run again to resume") from None
+    except BaseException:
+        process.terminate()
+        raise
+    finally:
+        process.join()
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _report(there: Any, work: Callable[..., Any], *given: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        there.send(work(*given))
+    except (ConfigError, DataError, OSError) as error:
+        there.send(error)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed leaves nothing behind that the next run would wait for; a training saves."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)

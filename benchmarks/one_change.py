@@ -1,13 +1,12 @@
 """What does one change to a recipe bring, in equal time?
 
     python benchmarks/one_change.py --store=runs/demo/store --folder=runs/one_change --json=one_change.json \\
-        --change='best_fit: data.rows=best_fit' --change='bert: positions=absolute norm=post'
+        --change='best_fit: data.rows=best_fit' --change='bert: model.positions=absolute model.norm=post'
 
-A change is a name and the fields that it sets; a name of no field is one of the model's. Each is trained with every
-seed for as many steps as fit into the CPU time of the recipe as it is, whose steps --steps gives: the time of a step is
-all threads' together, the least of several, so that other work on the machine hardly counts. All are evaluated alike,
-on full sentences. A change is called better or worse if its seeds lie apart from those of the recipe, and else noise.
-What is done is kept in --folder.
+A change is a name and the fields that it sets. Each is trained with every seed for as many steps as fit into the CPU
+time of the recipe as it is, whose steps --steps gives: the time of a step is that of all threads together, the least of
+several, so that other work on the machine hardly counts. All are evaluated alike, on full sentences. A change is called
+better or worse if its seeds lie apart from those of the recipe, and else noise. What is done is kept in --folder.
 """
 
 import dataclasses
@@ -15,8 +14,7 @@ from typing import Any
 
 from absl import flags
 from charts import picture, save
-from families import step_seconds
-from trainings import FLAGS, main, number, over_seeds
+from trainings import FLAGS, main, number, over_seeds, step_seconds
 
 from bert_jax.config import Config
 from configuration import flags as config_flags
@@ -60,8 +58,7 @@ def parsed(change: str) -> tuple[str, dict[str, str]]:
     pairs = [field.partition("=") for field in fields.split()]
     if not name or not colon or not pairs or not all(equals for _, equals, _ in pairs) or name == UNCHANGED:
         raise ConfigError(f"--change={change!r}: expected 'NAME: FIELD=VALUE …'")
-    known = {field.name for field in dataclasses.fields(Config)}
-    return name, {f if f.split(".")[0] in known else f"model.{f}": value for f, _, value in pairs}
+    return name, {field: value for field, _, value in pairs}
 
 
 def recipe(fields: dict[str, str]) -> Config:

@@ -21,7 +21,6 @@ extra bench.
 
 import functools
 import importlib.metadata
-import json
 import math
 import os
 import platform
@@ -39,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from configs.demo import config as demo
 
 from benchmarks import charts
+from benchmarks.kept import in_own_process, measured
 from benchmarks.timed import WAYS, Asked, held_out, is_system, training
 from benchmarks.training import KEPT
 from configuration import cli
@@ -98,8 +98,8 @@ def main() -> dict[str, Any]:
     folder, store = Path(FLAGS.folder), Store.open(FLAGS.store)
     with alone_in(folder, ConfigError(f"another process is at work in {folder}; wait, or give another --folder")):
         rows_file = folder / "held_out.npz"
-        rows = training.in_own_process(held_out.draw, FLAGS.store, FLAGS.length, FLAGS.eval_rows, rows_file)
-        measure = functools.partial(measured, folder, rows_file)
+        rows = in_own_process(held_out.draw, FLAGS.store, FLAGS.length, FLAGS.eval_rows, rows_file)
+        measure = functools.partial(trained, folder, rows_file)
         rates, tuning = tuned(store, measure)
         found = all_trainings(store, rates, measure)
     print(table(found, rows))
@@ -143,18 +143,12 @@ def asked_of(store: Store, system: str, seconds: float, rate: float, seed: int) 
     )
 
 
-def measured(folder: Path, rows_file: Path, asked: Asked) -> Figures:
-    """The figures of one training; read where they are there, and were asked for alike."""
+def trained(folder: Path, rows_file: Path, asked: Asked) -> Figures:
+    """The figures of one training."""
     name = f"{asked.system.replace(' ', '_')}-{asked.seconds:g}s-{asked.learning_rate:g}-{asked.seed}"
-    path = folder / f"{name}.json"
-    if path.exists() and (kept := json.loads(path.read_text()))["asked"] == asdict(asked):
-        return kept
-    print(f"── {name}", file=sys.stderr, flush=True)
-    figures = training.in_own_process(training.train, asked, FLAGS.store, rows_file)
-    figures = {"asked": asdict(asked), **figures}
-    figures["seconds_with_compile"] = figures["seconds"] + figures["compile_seconds"]
-    cli.write_json(path, figures)
-    return figures
+    work = (in_own_process, training.train, asked, FLAGS.store, rows_file)
+    figures = measured(folder / f"{name}.json", {"asked": asdict(asked)}, *work)
+    return figures | {"seconds_with_compile": figures["seconds"] + figures["compile_seconds"]}
 
 
 def tuned(store: Store, measure: Callable[[Asked], Figures]) -> tuple[dict[str, float], dict[str, Any]]:

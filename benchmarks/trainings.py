@@ -1,10 +1,9 @@
 """What the benchmarks of recipes share: small trainings on the demo corpus, each done once, and what they gave.
 
-A training is named by its folder: run again, a benchmark reads those that are done and goes on with the others.
+Run again, a benchmark reads the trainings that are done and goes on with the others.
 """
 
 import dataclasses
-import json
 import os
 import statistics
 import sys
@@ -18,8 +17,10 @@ from absl import app, flags, logging
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts
+from benchmarks.kept import measured
 from bert_jax.config import Checkpoints, Config, Data, Evaluation, Model, Phase
 from configuration import cli
+from configuration import flags as config_flags
 from configuration.variants import ConfigError, use
 from data_pipeline.store import Store
 
@@ -75,10 +76,13 @@ def small(store: Store, phase: Phase, **changes: Any) -> Config:
 
 def trained(name: str, config: Config) -> dict[str, Any]:
     """Held-out figures of a training, on full sentences; a run that diverged has eval_loss None, and says why."""
-    folder = Path(FLAGS.folder) / name
-    done = folder / "figures.json"
-    if done.exists():
-        return json.loads(done.read_text())
+    folder = Path(FLAGS.folder)
+    asked = {"config": config_flags.to_dict(config)}
+    return measured(folder / f"{name}.json", asked, evaluated, name, config, folder / name)
+
+
+def evaluated(name: str, config: Config, workdir: Path) -> dict[str, Any]:
+    """Trains, and evaluates the last weights."""
     from bert_jax.checkpoints.manager import restore_params
     from bert_jax.evaluators.masked_language import at_masks
     from bert_jax.objectives import mlm
@@ -88,20 +92,17 @@ def trained(name: str, config: Config) -> dict[str, Any]:
 
     store = Store.open(config.data.store)
     started = time.process_time()
-    print(f"── {name}", file=sys.stderr)
     try:
-        last = train(config, folder)
+        last = train(config, workdir)
     except TrainingError as error:
-        figures = {"name": name, "eval_loss": None, "note": str(error)}
+        figures: dict[str, Any] = {"name": name, "eval_loss": None, "note": str(error)}
     else:
         model = dataclasses.replace(config.model, dtype="float32")  # whatever the training computed in
         objective = mlm.build(model, vocabulary_of(store), mask_rate=0.15)
         on_rows = dataclasses.replace(config, model=model, data=dataclasses.replace(config.data, rows=ROWS))
-        evaluation = at_masks(on_rows, store, objective)(restore_params(folder)[1])
+        evaluation = at_masks(on_rows, store, objective)(restore_params(workdir)[1])
         figures = {"name": name, **evaluation, "train_loss": last["loss"], "train_seconds": last["train_seconds"]}
-    figures["cpu_seconds"] = time.process_time() - started
-    cli.write_json(done, figures)
-    return figures
+    return figures | {"cpu_seconds": time.process_time() - started}
 
 
 def over_seeds(name: str, config: Config) -> dict[str, Any]:
@@ -123,7 +124,13 @@ def tuned(name: str, rates: Sequence[float], config_of: Callable[[float], Config
     return min(whole, key=lambda rate: whole[rate]), losses
 
 
-def pace(config: Config, times: int = 6, steps: int = 10) -> float:
+def step_seconds(name: str, config: Config) -> float:
+    """CPU seconds of an update of a training."""
+    asked = {"config": config_flags.to_dict(config)}
+    return measured(Path(FLAGS.folder) / f"pace-{name}.json", asked, pace, config)["step_seconds"]
+
+
+def pace(config: Config, times: int = 6, steps: int = 10) -> dict[str, float]:
     """CPU seconds of an update of the first phase, all threads together: the least of several times some."""
     import jax
 
@@ -145,7 +152,7 @@ def pace(config: Config, times: int = 6, steps: int = 10) -> float:
             state, metrics = update(state, sharding.put_batch(batch, mesh))
             jax.block_until_ready(metrics)
         took.append((time.process_time() - began) / steps)
-    return min(took[1:])
+    return {"step_seconds": min(took[1:])}
 
 
 def number(value: float | None) -> str:

@@ -35,9 +35,9 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import charts
+from benchmarks import charts, trainings
 from benchmarks.ideas import BASELINE, SIZES, Idea, Lists, check, ideas, step_flops, training
-from benchmarks.kept import measured
+from benchmarks.kept import in_own_process, measured
 from bert_jax import suite
 from bert_jax.config import Config, FineTuning, Member, Suite
 from bert_jax.runtime import compilation_cache
@@ -53,7 +53,6 @@ CHINESE = ("chnsenticorp", "lcqmc")
 NAMES = tuple(ideas(Lists("", "capitals")))
 UNTRAINED, HELD_OUT = "untrained", "held-out loss"
 FEWEST = 3  # seeds, below which every difference is noise
-APART = 10  # between the seeds of two pretrainings, whose stages draw their rows by seeds that follow each other
 
 
 class Language(NamedTuple):
@@ -176,27 +175,21 @@ def budgeted(language: Language, name: str, idea: Idea) -> Config:
         seconds = lambda config: measured(
             language.folder / f"pace-{config.name}-{FLAGS.size}.json",
             {"config": config_flags.to_dict(config)},
-            pace,
+            in_own_process,
+            trainings.pace,
             config,
         )["step_seconds"]
         times = seconds(first) / seconds(own)
     return one(name, idea, round(FLAGS.steps * times))
 
 
-def pace(config: Config) -> dict[str, float]:
-    """CPU seconds of an update of the first stage."""
-    from benchmarks import trainings
-
-    return {"step_seconds": trainings.pace(config)}
-
-
 def pretrained(language: Language, config: Config, seed: int) -> dict[str, Any]:
     """What one pretraining found, and its work folder."""
-    config = dataclasses.replace(config, seed=APART * seed)
+    config = dataclasses.replace(config, seed=seed)
     asked = {"config": config_flags.to_dict(config), "store": language.store.fingerprint}
     workdir = folder_for(language.folder / f"{config.name}-{seed}", asked)
-    print(f"── {language.name}: {config.name}, seed {seed}", file=sys.stderr, flush=True)
-    return measured(workdir.with_suffix(".json"), asked, pretrain, config, workdir) | {"workdir": str(workdir)}
+    found = measured(workdir.with_suffix(".json"), asked, in_own_process, pretrain, config, workdir)
+    return found | {"workdir": str(workdir)}
 
 
 def folder_for(path: Path, asked: Mapping[str, Any]) -> Path:
@@ -227,8 +220,8 @@ def tuned(language: Language, task: FineTuning, run: Mapping[str, Any], seed: in
     task = dataclasses.replace(task, init_from=run["workdir"], seed=seed, untrained=untrained)
     asked = {"task": config_flags.to_dict(task)}
     workdir = folder_for(language.folder / "tuned" / f"{of}-{task.name}", asked)
-    print(f"── {language.name}: {of} on {task.name}", file=sys.stderr, flush=True)
-    return measured(workdir.with_suffix(".json"), asked, finetuned, task, workdir) | {"workdir": str(workdir)}
+    found = measured(workdir.with_suffix(".json"), asked, in_own_process, finetuned, task, workdir)
+    return found | {"workdir": str(workdir)}
 
 
 def finetuned(task: FineTuning, workdir: Path) -> dict[str, Any]:

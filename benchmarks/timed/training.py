@@ -1,20 +1,12 @@
-"""One training by the clock, in a process of its own."""
+"""One training by the clock."""
 
 import math
-import multiprocessing
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from benchmarks.timed import Asked, System, held_out
-from configuration.variants import ConfigError
-from data_pipeline.errors import DataError
 
-T = TypeVar("T")
 PACE = 0.1  # share of the seconds in which the pace is measured beforehand
 MOST = 10.0  # seconds of that at most
 LONG = 10**6  # steps of the schedule meanwhile
@@ -80,43 +72,3 @@ def pace(system: System, seconds: float, least: int = 3) -> float:
         steps += 1
     system.wait()
     return (time.perf_counter() - began) / steps
-
-
-def in_own_process(function: Callable[..., T], *arguments: Any) -> T:
-    """What the function gives, in a fresh process, which ends with this one.
-
-    Raises:
-      ConfigError, DataError, OSError: as the function.
-    """
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_report, args=(there, function, *arguments), daemon=True)
-    process.start()
-    there.close()
-    try:
-        result = here.recv()
-    except EOFError:
-        raise ConfigError(f"the process of {function.__name__}{arguments[:1]} died; run again to go on") from None
-    finally:
-        process.kill()
-        process.join()
-    if isinstance(result, Exception):
-        raise result
-    return result
-
-
-def _report(there: Any, function: Callable[..., Any], *arguments: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        there.send(function(*arguments))
-    except (ConfigError, DataError, OSError) as error:
-        there.send(error)
-
-
-def _end_with_parent() -> None:
-    """A killed parent leaves nothing behind that would share the processor with the next run."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

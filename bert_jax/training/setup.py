@@ -171,7 +171,7 @@ def open_examples(
 
 
 def rows_seed(config: Config, phase: int) -> int:
-    """Of a phase's rows: no other phase has it, of a run with another seed neither."""
+    """The seed of a phase's rows, which no other phase has, whatever the seed of its run."""
     return config.seed + (phase << 32)  # config.seed is below 2^32
 
 

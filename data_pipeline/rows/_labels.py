@@ -11,10 +11,9 @@ from data_pipeline.rows import Arranged, RowFormat, Spans
 from data_pipeline.store.memory import release
 
 Label = Literal["nsp", "sop", "distance"]
-# Rows next to each other, of which the second part of the nearest length is taken: of the same document, and of others
-# for each token of a row, so that most lengths are among them.
-_ALIKE_AMONG = 1024
-_ALIKE_BY_LENGTH = 16
+# Of so many neighbouring rows, the one whose second part is the nearest in length is taken.
+_ALIKE_AMONG = 1024  # in the same document
+_ALIKE_AMONG_PER_TOKEN = 16  # in other documents, times a row's length, so that nearly every length is among them
 
 
 def labelled(spans: Callable[[Any], Iterator[Spans]], label: Label) -> RowFormat:
@@ -125,23 +124,20 @@ def _alike(
     Without this the label could be told from the lengths alone.
     """
     table = reader.table
-    others = len(table.documents)
-    near = _other_documents(reader, rows, draws)[:, None] + np.arange(min(_ALIKE_BY_LENGTH * table.length, others))
-    near %= others
-    flat = near.reshape(-1)
-    found = reader.look_up(table.lengths, reader.look_up(table.rows, flat) + 1).reshape(near.shape)
-    documents = reader.look_up(table.documents, flat).reshape(near.shape)
-    own = documents == reader.look_up(table.documents, rows)[:, None]
-    cost = np.abs(found - lengths[:, None]) + table.length * (found > room[:, None]) + 4 * table.length * own
+    near = _of_other_documents(reader, rows, draws, _ALIKE_AMONG_PER_TOKEN * table.length)
+    found = reader.look_up(table.lengths, reader.look_up(table.rows, near.reshape(-1)) + 1).reshape(near.shape)
+    cost = np.abs(found - lengths[:, None]) + table.length * (found > room[:, None])
     return near[np.arange(len(rows)), cost.argmin(axis=1)]
 
 
-def _other_documents(reader: TableReader, rows: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """A row for each row, drawn from those of all other documents."""
+def _of_other_documents(reader: TableReader, rows: np.ndarray, draws: np.ndarray, most: int) -> np.ndarray:
+    """int64 [B, n ≤ most] for rows [B]: neighbouring rows of all other documents, from one drawn on."""
     documents = reader.table.documents
     first = np.searchsorted(documents, documents[rows], side="left")
     last = np.searchsorted(documents, documents[rows], side="right")
     if not reader.fits:
         release(documents)
-    others = (len(documents) - (last - first)).astype(np.uint64)
-    return (last + (draws % others).astype(np.int64)) % len(documents)
+    others = len(documents) - (last - first)
+    begin = (draws % others.astype(np.uint64)).astype(np.int64)
+    following = np.arange(min(most, others.max(initial=1)))
+    return (last[:, None] + (begin[:, None] + following) % others[:, None]) % len(documents)

@@ -43,7 +43,7 @@ def run(tmp_path: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.parametrize("change", ["best_fit", "best_fit: rows", ": rows=best_fit", "as it is: norm=post"])
+@pytest.mark.parametrize("change", ["best_fit", "best_fit: rows", ": rows=best_fit", "as it is: model.norm=post"])
 def test_a_change_of_another_form_is_one_line(tmp_path: Path, change: str) -> None:
     done = run(tmp_path, f"--change={change}")
     assert done.returncode == 1
@@ -53,7 +53,7 @@ def test_a_change_of_another_form_is_one_line(tmp_path: Path, change: str) -> No
 
 @pytest.mark.slow
 def test_a_change_is_trained_as_long_as_the_recipe(tmp_path: Path) -> None:
-    done = run(tmp_path, "--steps=8", "--change=wide: mlp_width=2752 phases.0.learning_rate=2e-3")
+    done = run(tmp_path, "--steps=8", "--change=wide: model.mlp_width=2752 phases.0.learning_rate=2e-3")
     assert done.returncode == 0, done.stderr
     plain, wide = json.loads((tmp_path / "figures.json").read_text())["changes"].values()
     assert plain["steps"] == 8

@@ -195,7 +195,7 @@ def test_a_training_ends_with_the_command_that_was_killed(tmp_path) -> None:
     file, script = tmp_path / "process", tmp_path / "starts.py"
     script.write_text(
         "import os, pathlib, sys, time\n"
-        "from benchmarks.timed.training import in_own_process\n"
+        "from benchmarks.kept import in_own_process\n"
         "def endless(file):\n"
         "    pathlib.Path(file).write_text(f'{os.getpid()} ')\n"
         "    time.sleep(600)\n"

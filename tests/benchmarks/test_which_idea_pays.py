@@ -132,7 +132,7 @@ def test_work_ends_with_what_began_it(tmp_path: Path) -> None:
         f"import os, time\ndef work():\n    open({str(pid)!r}, 'w').write(str(os.getpid()))\n    time.sleep(300)\n"
     )
     begin = "import own_work, pathlib; from benchmarks import kept\n"
-    begin += f"kept.measured(pathlib.Path({str(tmp_path / 'own.json')!r}), {{}}, own_work.work)"
+    begin += f"kept.measured(pathlib.Path({str(tmp_path / 'own.json')!r}), {{}}, kept.in_own_process, own_work.work)"
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     with subprocess.Popen([sys.executable, "-c", begin], env=environment) as parent:
         wait_until(lambda: pid.exists() and pid.read_text() != "")

@@ -18,6 +18,7 @@ from bert_jax.modeling.kernels import _dropout
 from bert_jax.modeling.kernels._mesh import over_mesh
 from bert_jax.modeling.visibility import Visibility
 
+LONGEST = 1024  # tokens in a row: what a head needs, also in float32 at head size 128, fits in 16 MiB
 LANES = 128  # of a TPU's registers: queries in a block, and what keys are padded to
 HIDDEN = -1e30  # the score of a key that a query does not see: far below any other, yet finite
 
@@ -45,8 +46,8 @@ class Scheme(Protocol):
     def operand(self, y: Any, *constants: Any) -> jax.Array:
         """k or v [L, H] as the products take it."""
 
-    def block(self, start: int, *constants: Any) -> Block:
-        """The block of queries from `start` on."""
+    def block(self, rows: slice, *constants: Any) -> Block:
+        """The block of these queries."""
 
     def products(self, queries: int, keys: int, backward: bool) -> tuple[int, int]:
         """Pairs of query and key in one head's products with vectors H numbers wide, and with those 2H wide."""
@@ -59,7 +60,7 @@ class Plan(NamedTuple):
     scheme: Scheme
     scale: float
     block: int  # queries at a time; both lengths are padded to multiples
-    rate: float  # of dropout
+    rate: float  # of dropout, where there is a key
     window: int | None
     interpret: bool
 
@@ -77,16 +78,16 @@ def attend(
     """q [B, P, N, H], k [B, L, N, H], v [B, L, N, G] → [B, P, N, G].
 
     Args:
-      key: of dropout, if the plan has a rate.
+      key: of dropout; None for none.
     """
+    plan = plan if key is not None else plan._replace(rate=0.0)
     rows, queries, heads, _ = q.shape
     places = jnp.arange(queries)[None] if visibility.query_places is None else visibility.query_places
     of_queries, of_keys = [visibility.query_segments], [visibility.key_segments]
     if plan.window is not None:
         of_queries, of_keys = [*of_queries, places], [*of_keys, jnp.arange(k.shape[1])[None]]
     of_heads = None
-    if plan.rate:
-        assert key is not None
+    if plan.rate and key is not None:
         words = _dropout.words(key, places, rows, heads, k.shape[1])
         of_queries, of_keys, of_heads = [*of_queries, words.queries], [*of_keys, words.keys], words.heads
     ids = Ids(_stacked(of_queries, plan.block, 2), _stacked(of_keys, plan.block, 1))
@@ -176,7 +177,7 @@ def _forward(plan: Plan, *refs: Any) -> None:
     ids, (*constants, q, k, v, out) = _split(plan, refs)
     k, v = (plan.scheme.operand(y, *constants) for y in (k, v))
     for start in range(0, q.shape[0], plan.block):
-        block = plan.scheme.block(start, *constants)
+        block = plan.scheme.block(slice(start, start + plan.block), *constants)
         weights, total, _ = _weights(plan, block, ids, q, k)
         weights = _drop(plan, block, ids, weights)
         out[block.rows, :] = (block.sums(weights, v) * _inverse(plan, total)).astype(out.dtype)
@@ -188,7 +189,7 @@ def _backward(plan: Plan, *refs: Any) -> None:
     dk_sum[...] = jnp.zeros_like(dk_sum)
     dv_sum[...] = jnp.zeros_like(dv_sum)
     for start in range(0, q.shape[0], plan.block):
-        block = plan.scheme.block(start, *constants)
+        block = plan.scheme.block(slice(start, start + plan.block), *constants)
         weights, total, scaled = _weights(plan, block, ids, q, k)
         dropped = _drop(plan, block, ids, weights * _inverse(plan, total))
         ours = gradient[block.rows, :]

@@ -26,12 +26,10 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.modeling.kernels import Addition, Kernel, Request, Sinusoids
-from bert_jax.modeling.kernels._rows import LANES, Plan, dot
+from bert_jax.modeling.kernels._rows import LANES, LONGEST, Plan, dot
 from bert_jax.modeling.kernels._rows import attend as attend_rows
 from bert_jax.modeling.positions._sinusoids import sinusoids
 from bert_jax.modeling.visibility import Visibility
-
-LONGEST = 1024  # tokens: what a head needs, also in float32 at head size 128, fits in 16 MiB
 
 
 def build(*, interpret: bool = False, block: int = LANES) -> Kernel:
@@ -78,7 +76,7 @@ def attend(
 ) -> jax.Array:
     """q, k, v [B, L, N, H] → [B, L, N, H]; see `unsupported` for its limits."""
     assert isinstance(addition, Sinusoids)
-    length, rate = q.shape[1], rate if key is not None else 0.0
+    length = q.shape[1]
     distance = addition.distance or length
     size = -(-length // block) * block
     # A band that nothing leaves has no edge to look for, in what pads the row neither.
@@ -108,8 +106,8 @@ class Band(NamedTuple):
         del turns, last
         return jnp.concatenate([y[...], keys[...]], 1) if self.whole else y[...]
 
-    def block(self, start, *constants):
-        return (_Whole if self.whole else _Block)(self, start, *constants)
+    def block(self, rows, *constants):
+        return _Whole(rows, *constants) if self.whole else _Block(self, rows, *constants)
 
     def products(self, queries: int, keys: int, backward: bool) -> tuple[int, int]:
         """Products that exchange the numbers of a pair are counted with the narrow ones."""
@@ -142,8 +140,9 @@ def _constants(band: Band, size: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.
 class _Whole:
     """One block of queries inside the kernel where all is band."""
 
-    def __init__(self, band: Band, start: int, keys, turns, swap):
-        self.rows = slice(start, start + band.tile)
+    def __init__(self, rows: slice, keys, turns, swap):
+        del keys  # beside the rows of k and v already
+        self.rows = rows
         self.turns = turns[self.rows, :]
         self.swap = swap[...]
 
@@ -169,10 +168,9 @@ class _Whole:
 class _Block:
     """One block of queries inside the kernel: where its band lies, and how its queries turn. The same as `_Whole`."""
 
-    def __init__(self, band: Band, start: int, keys, turns, ends):
-        self.band, self.start = band, start
-        self.rows = slice(start, start + band.tile)
-        self.near = self.near_tiles(band, start)
+    def __init__(self, band: Band, rows: slice, keys, turns, ends):
+        self.band, self.rows, self.start = band, rows, rows.start
+        self.near = self.near_tiles(band, rows.start)
         self.keys = keys[self.near[0] : self.near[-1] + band.tile, :]  # S of the tiles that the band touches
         self.turns = turns[self.rows, :]
         self.first, self.last = ends[0:1, :], ends[1:2, :]

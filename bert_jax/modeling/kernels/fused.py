@@ -10,11 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.modeling.kernels import Addition, Kernel, Request
-from bert_jax.modeling.kernels._rows import LANES, Plan, dot
+from bert_jax.modeling.kernels._rows import LANES, LONGEST, Plan, dot
 from bert_jax.modeling.kernels._rows import attend as attend_rows
 from bert_jax.modeling.visibility import Visibility
-
-LONGEST = 1024  # tokens: what a head needs, also in float32 at head size 128, fits in 16 MiB
 
 
 def build(*, interpret: bool = False, block: int = LANES) -> Kernel:
@@ -62,15 +60,12 @@ def attend(
     The rest is in `xla.attend`; `unsupported` tells what must not be asked.
     """
     assert addition is None
-    rate = rate if key is not None else 0.0
-    plan = Plan("fused", Plain(block), scale, block, rate, visibility.window, interpret)
+    plan = Plan("fused", Plain(), scale, block, rate, visibility.window, interpret)
     return attend_rows(plan, q, k, v, visibility, key)
 
 
 class Plain(NamedTuple):
     """Nothing is added by distance."""
-
-    queries: int  # in a block
 
     def constants(self, size: int, dtype: jnp.dtype) -> tuple[jax.Array, ...]:
         del size, dtype
@@ -80,9 +75,9 @@ class Plain(NamedTuple):
         del constants
         return y[...]
 
-    def block(self, start: int, *constants: Any) -> "_Block":
+    def block(self, rows: slice, *constants: Any) -> "_Block":
         del constants
-        return _Block(slice(start, start + self.queries))
+        return _Block(rows)
 
     def products(self, queries: int, keys: int, backward: bool) -> tuple[int, int]:
         return (5 if backward else 2) * queries * keys, 0
