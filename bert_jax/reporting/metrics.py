@@ -86,9 +86,9 @@ class MetricsLog:
                 raise TypeError(f"metric {name} is a {type(value).__name__}; it must be a Python number")
         self._step = step
         if self._enabled:
+            self._progress.show(step, values)  # first: a logger may import for seconds
             for logger in self._loggers:
                 logger.write(step, values)
-            self._progress.show(step, values)
 
     def say(self, text: str) -> None:
         """Writes a line to stderr, above the progress bar if there is one."""

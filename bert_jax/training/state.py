@@ -5,6 +5,7 @@ A run that may roll back (config.guard) also has "roll_backs": how many were `do
 "transforms": {name: state}.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -101,8 +102,9 @@ def no_roll_backs(config: Config) -> State:
     return {"roll_backs": {"done": jnp.zeros((), jnp.int32), "skipped_rows": zeros}}
 
 
+@functools.lru_cache(maxsize=4)  # a start asks four times; tracing the initial weights takes a tenth of a second each
 def abstract_state(config: Config, mesh: jax.sharding.Mesh) -> State:
-    """Shapes, dtypes and shardings of the state, without computing anything."""
+    """Shapes, dtypes and shardings of the state, without computing anything. Read it only: callers share it."""
     optimizer = make_optimizer(config)
     heads = parts_of(config)
     params = bert.abstract_params(config.model, heads)

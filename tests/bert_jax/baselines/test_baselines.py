@@ -96,6 +96,23 @@ def test_tfidf_of_pairs_tells_whether_they_are_alike() -> None:
     assert scores["accuracy"] == 1
 
 
+def test_tfidf_of_numbers_is_ridge_regression_on_both_texts_and_their_cosine() -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import Ridge
+
+    pairs = [(RNG.choice(WORDS, 4), RNG.choice(WORDS, 4)) for _ in range(120)]
+    rows = [{"a": " ".join(a), "b": " ".join(b), "score": str(len({*a} & {*b}))} for a, b in pairs]
+    train, test = records(rows[:90]), records(rows[90:])
+    task = use("regression", text="a", second="b", label="score")
+    scores, said, _ = answers("tfidf", task, train, test, longest=1, ridge=0.5)
+    assert scores["pearson"] > 0.8
+    vectorizer = TfidfVectorizer(sublinear_tf=True).fit([row[name] for name in "ab" for row in rows[:90]])
+    dense = lambda rows: [vectorizer.transform([row[name] for row in rows]).toarray() for name in "ab"]
+    wide = lambda a, b: np.concatenate([a, b, a * b, abs(a - b), (a * b).sum(1, keepdims=True)], 1)
+    model = Ridge(alpha=0.5).fit(wide(*dense(rows[:90])), [float(row["score"]) for row in rows[:90]])
+    np.testing.assert_allclose([each["value"] for each in said], model.predict(wide(*dense(rows[90:]))), atol=1e-6)
+
+
 def test_tfidf_of_chinese_counts_characters() -> None:
     rows = [{"text": text, "label": label} for text, label in (("这个很好啊", "1"), ("那个不好啊", "0")) * 5]
     scores, *_ = answers("tfidf", use("classification"), records(rows), records([{"text": "酒店很好", "label": "1"}]))
