@@ -22,6 +22,7 @@ class Reader(NamedTuple):
     text: tuple[str, ...]  # columns: one text, or two
     label: str  # column
     labels: tuple[str, ...]  # their names, in the order of the classes; empty where labels are numbers
+    options: Mapping[str, Any]  # of the task
 
 
 class Baseline(NamedTuple):
@@ -34,7 +35,7 @@ class Baseline(NamedTuple):
 def reader(task: str, options: Mapping[str, Any], text: tuple[str, ...]) -> Reader:
     """What the task of this name, with these options, reads."""
     name = "tags" if task == "tagging" else "label"
-    return Reader(text, options.get(name, name), tuple(options.get("labels", ())))
+    return Reader(text, options.get(name, name), tuple(options.get("labels", ())), options)
 
 
 def one_example_each(lengths: Sequence[int]) -> Encoded:

@@ -35,22 +35,26 @@ def build(*, unit: Unit = "auto", longest: int = 2, penalty: float = 0.1, ridge:
     require(ridge > 0, "tfidf.ridge", ridge, "above 0")
 
     def predict(reader: Reader, train: Sequence[Record], records: Sequence[Record]) -> tuple[Outputs, Encoded]:
-        need("sklearn")
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
         texts, given = (
             [[check_text(each, name) for each in these] for name in reader.text] for these in (train, records)
         )
-        characters = unit == "character" or (unit == "auto" and is_chinese(texts[0]))
-        analyzer = "char" if characters else "word"
-        vectorizer = TfidfVectorizer(analyzer=analyzer, ngram_range=(1, longest), sublinear_tf=True, min_df=1)
-        vectorizer.fit([text for column_of in texts for text in column_of])
+        vectorizer = fitted([text for column_of in texts for text in column_of], unit, longest)
         known = features(vectorizer, texts), [column(record, reader.label) for record in train]
         others = features(vectorizer, given)
         outputs = classes(reader, *known, others, penalty) if reader.labels else numbers(*known, others, ridge)
         return outputs, one_example_each([1] * len(records))
 
     return Baseline(("classification", "regression"), predict)
+
+
+def fitted(texts: Sequence[str], unit: Unit = "auto", longest: int = 1) -> Any:
+    """scikit-learn's vectorizer with the words, or characters, and n-grams of the texts."""
+    need("sklearn")
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    characters = unit == "character" or (unit == "auto" and is_chinese(texts))
+    analyzer = "char" if characters else "word"
+    return TfidfVectorizer(analyzer=analyzer, ngram_range=(1, longest), sublinear_tf=True, min_df=1).fit(texts)
 
 
 def classes(reader: Reader, known: Any, labels: Sequence[Any], others: Any, penalty: float) -> Outputs:

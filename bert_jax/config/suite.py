@@ -25,6 +25,7 @@ class Suite:
         use("majority"),
         use("mean"),
         use("frequent_tag"),
+        use("nearest_choice"),
         use("tfidf"),
     )
     untrained: bool = True  # also fine-tune each encoder with fresh weights

@@ -117,3 +117,53 @@ def test_tfidf_of_chinese_counts_characters() -> None:
     rows = [{"text": text, "label": label} for text, label in (("这个很好啊", "1"), ("那个不好啊", "0")) * 5]
     scores, *_ = answers("tfidf", use("classification"), records(rows), records([{"text": "酒店很好", "label": "1"}]))
     assert scores["accuracy"] == 1
+
+
+def test_nearest_choice_takes_what_shares_rare_words_with_text_and_question() -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    task = use("multiple_choice", text="passage", question="asked", choices=("first", "second", "third"), label="right")
+    rows = [
+        {
+            "passage": "the film is good",
+            "asked": "what is said of the film",
+            "first": "poor",
+            "second": "play",
+            "third": "good",
+            "right": 2,
+        },
+        {
+            "passage": "a play is bad",
+            "asked": "what is said of the play",
+            "first": "bad play",
+            "second": "a film",
+            "third": "fine",
+            "right": 0,
+        },
+        {"passage": "nothing", "asked": "here", "first": "fine", "second": "poor", "third": "good", "right": 1},
+    ]
+    scores, said, each = answers("nearest_choice", task, records(rows), records(rows))
+    assert [answer["choice"] for answer in said] == [2, 0, 0]
+    assert (scores["accuracy"], each.tolist()) == (pytest.approx(2 / 3), [1, 1, 0])
+    np.testing.assert_allclose(said[2]["probabilities"], [1 / 3] * 3, atol=1e-6)
+
+    given = [f"{row['passage']} {row['asked']}" for row in rows]
+    vectorizer = TfidfVectorizer(sublinear_tf=True).fit(
+        [
+            text
+            for text, row in zip(given, rows, strict=True)
+            for text in (text, row["first"], row["second"], row["third"])
+        ]
+    )
+    cosines = (vectorizer.transform(["poor", "play", "good"]) @ vectorizer.transform(given[:1]).T).toarray()[:, 0]
+    np.testing.assert_allclose(said[0]["probabilities"], cosines / cosines.sum(), atol=1e-5)
+
+
+def test_nearest_choice_of_lists_of_any_length() -> None:
+    rows = [
+        {"text": "这个很好啊", "choices": ["不", "很好"], "label": 1},
+        {"text": "那个不好啊", "choices": ["不好", "很", "啊这"], "label": 0},
+    ]
+    scores, said, _ = answers("nearest_choice", use("multiple_choice"), records(rows), records(rows))
+    assert scores["accuracy"] == 1
+    assert [len(answer["probabilities"]) for answer in said] == [2, 3]
