@@ -21,6 +21,7 @@ from absl import flags
 
 from configuration.files import atomic_write
 from data_pipeline.annotations._words import marks_of, split_punctuation
+from data_pipeline.cooccurrence import factors, information
 from data_pipeline.errors import DataError
 from data_pipeline.store import Shard, Split, Store
 from data_pipeline.store.memory import release
@@ -146,16 +147,7 @@ def _note_pieces(pieces: np.ndarray, part: Words, number: np.ndarray) -> None:
 
 def _vectors(together: Any, width: int) -> np.ndarray:
     """float64 [W, width], of length 1 or 0: the words by their positive mutual information with the contexts."""
-    import scipy.sparse.linalg
-
-    by_word = np.maximum(np.asarray(together.sum(1))[:, 0], 1)
-    by_context = np.asarray(together.sum(0))[0] ** 0.75  # Levy et al. 2015, section 3.2: rare contexts count less
-    information = together.tocoo()
-    chance = by_word[information.row] * by_context[information.col] / max(by_context.sum(), 1)
-    information.data = np.maximum(np.log(information.data / chance), 0)
-    start = np.random.default_rng(0).normal(size=min(information.shape))
-    left, values, _ = scipy.sparse.linalg.svds(information.tocsr(), k=max(1, width), v0=start)
-    vectors = left * np.sqrt(values)
+    vectors = factors(information(together), max(1, width))
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 

@@ -253,6 +253,7 @@ class Config:
     guard: Guard = field(default_factory=Guard)
     transforms: tuple[Variant, ...] = ()  # files of bert_jax/transforms, applied in this order to evaluate and export
     unigram_bias: bool = False  # MLM heads, a generator's too, start with the log unigram probabilities as bias
+    cooccurrence: float = 0.0  # word embeddings start as vectors of co-occurrence in the text, × init_std; 0: random
     seed: int = 0  # of fresh weights, the order of the rows, masks and dropout
     resume_from: str = ""  # work folder of another run: start from the state and step of its newest checkpoint
     init_from: str = ""  # any folder that bert_jax.load opens: start from its weights, with its tokenizer
@@ -276,6 +277,9 @@ class Config:
         require(0 <= self.seed <= LARGEST_SEED, "seed", self.seed, f"between 0 and {LARGEST_SEED}")
         require(self.steps <= LARGEST_STEPS, "phases", self.steps, f"at most {LARGEST_STEPS:,} steps together")
         require(self.clip_norm >= 0, "clip_norm", self.clip_norm, "0 (no clipping) or more")
+        require(0 <= self.cooccurrence <= 100, "cooccurrence", self.cooccurrence, "0 (random embeddings) to 100")
+        wanted = "0 where labelled examples stand for text"
+        require(not (self.cooccurrence and self.labelled), "cooccurrence", self.cooccurrence, wanted)
         require(self.log_every >= 1, "log_every", self.log_every, "at least 1")
         require(self.statistics_every >= 0, "statistics_every", self.statistics_every, "0 (none) or more")
         require(self.eval_every >= 0, "eval_every", self.eval_every, "0 (never) or more")

@@ -224,6 +224,11 @@ def of_first_process(numbers: Sequence[float]) -> list[float]:
     return np.asarray(multihost_utils.broadcast_one_to_all(bits)).astype(np.uint32).view(np.float64).tolist()
 
 
+def array_of_first_process(array: np.ndarray) -> np.ndarray:
+    """What process 0 has; every process must call it with one of the same shape and type."""
+    return array if jax.process_count() == 1 else np.asarray(multihost_utils.broadcast_one_to_all(array))
+
+
 class Agreement:
     """Tells all processes at the same step that one of them wants to stop.
 

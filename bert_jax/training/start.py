@@ -6,7 +6,7 @@
    configurations are logged;
 3. `config.init_from`, any folder that `bert_jax.load` opens: its weights, at step 0, with the architecture and the
    tokenizer that belong to them; heads that it lacks start fresh, those that are not trained are kept for the export;
-4. random weights.
+4. random weights; word embeddings by co-occurrence, with `config.cooccurrence`.
 """
 
 import dataclasses
@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from absl.flags import FLAGS
 
 from bert_jax.checkpoints import changes, kept
 from bert_jax.checkpoints.manager import Checkpointer, read_newest, written_in
 from bert_jax.config import Config, Model
 from bert_jax.formats import family, folder
+from bert_jax.runtime import distributed
 from bert_jax.runtime.trees import flatten
 from bert_jax.training.state import State, abstract_state, init_state
 from configuration import flags as config_flags
 from configuration.variants import ConfigError, Variant
-from data_pipeline import checkpoint_tokenizer
+from data_pipeline import checkpoint_tokenizer, cooccurrence
 from data_pipeline.store import Store
 
 # Fields of the model that a run may choose, whatever encoder it starts from.
@@ -69,7 +71,18 @@ def init_or_resume(
         if jax.process_index() == 0:
             kept.write(checkpoints.folder, untrained)
         return start
-    return Start(init_state(config, mesh, store.token_counts), 0, "starting from scratch")
+    state = init_state(config, mesh, store.token_counts, vectors=word_vectors(config, store))
+    return Start(
+        state, 0, "starting from scratch" + (", word embeddings by co-occurrence" if config.cooccurrence else "")
+    )
+
+
+def word_vectors(config: Config, store: Store) -> np.ndarray | None:
+    """float32 [V, E] by co-occurrence in the store's text, the same on every process; None if not wanted."""
+    if not config.cooccurrence:
+        return None
+    found = cooccurrence.token_vectors(store.split("train"), store.vocab_size, config.model.table_width)
+    return distributed.array_of_first_process(found)
 
 
 def from_run(config: Config, store: Store, abstract: State) -> Start:

@@ -126,18 +126,22 @@ def init_state(
     mesh: jax.sharding.Mesh,
     token_counts: np.ndarray | None = None,
     imported: Mapping[str, Any] | None = None,
+    vectors: np.ndarray | None = None,
 ) -> State:
     """The state at step 0: each device makes or takes its own part.
 
     Args:
       token_counts: [V], how often each token stands in the training text, for `config.unigram_bias`.
       imported: parts of the parameters, such as "embeddings", that are given; the others are fresh.
+      vectors: float32 [V, E], the word embeddings' start, for `config.cooccurrence`; where a row is zero, it is random.
     """
     optimizer = make_optimizer(config)
     bias = unigram_bias(config, token_counts)
 
-    def init(key: jax.Array, imported: dict[str, Any]) -> State:
+    def init(key: jax.Array, imported: dict[str, Any], vectors: jax.Array | None) -> State:
         params = bert.init(config.model, key, parts_of(config))
+        if vectors is not None:
+            params = with_vectors(params, config.cooccurrence * config.model.init_std * vectors)
         if bias is not None:
             params = with_bias(params, jnp.asarray(bias))
         if config.transfer.fresh_layers and "layers" in imported:
@@ -148,13 +152,25 @@ def init_state(
 
     shardings = jax.tree.map(lambda x: x.sharding, abstract_state(config, mesh))
     given = {name: jax.tree.map(place, part, shardings["params"][name]) for name, part in (imported or {}).items()}
-    return jax.jit(init, out_shardings=shardings)(jax.random.key(config.seed), given)
+    start = None
+    if vectors is not None:
+        table = np.zeros((config.model.padded_vocab_size, vectors.shape[1]), np.float32)
+        table[: len(vectors)] = vectors
+        start = place(table, shardings["params"]["embeddings"]["word"]["embedding"])
+    return jax.jit(init, out_shardings=shardings)(jax.random.key(config.seed), given, start)
 
 
 def place(array: Any, where: jax.sharding.Sharding) -> jax.Array:
     """An array that every process has, as float32 on the mesh; each device takes its own part."""
     array = np.asarray(array, np.float32)
     return jax.make_array_from_callback(array.shape, where, lambda index: array[index])
+
+
+def with_vectors(params: dict[str, Any], vectors: jax.Array) -> dict[str, Any]:
+    """The parameters with these word embeddings [Vp, E]; where a row is zero, the embedding stays."""
+    embeddings = params["embeddings"]
+    table = jnp.where(jnp.any(vectors != 0, axis=1, keepdims=True), vectors, embeddings["word"]["embedding"])
+    return params | {"embeddings": embeddings | {"word": {"embedding": table}}}
 
 
 def with_bias(params: dict[str, Any], bias: Any) -> dict[str, Any]:

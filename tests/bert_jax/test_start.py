@@ -22,6 +22,7 @@ from bert_jax.training.setup import open_store
 from bert_jax.training.state import init_state
 from configuration import flags as config_flags
 from configuration.variants import ConfigError, load, use
+from data_pipeline.cooccurrence import token_vectors
 from data_pipeline.store import Store
 from data_pipeline.tokenizers import wordpiece
 
@@ -218,3 +219,29 @@ def test_the_flag_is_read_before_the_others(source, tmp_path, monkeypatch) -> No
     monkeypatch.setattr(start, "FLAGS", type("Flags", (), {"config": str(recipe)}))
     config = start.config_from_flags()
     assert (config.model.layers, config.model.vocab_size, config.init_from) == (2, len(PIECES) + 2, str(source))
+
+
+@pytest.mark.parametrize("mesh", [Mesh(data=1), Mesh(data=2, fsdp=2), Mesh(data=1, fsdp=4)])
+def test_word_embeddings_start_from_the_company_of_tokens(store, tmp_path, mesh) -> None:
+    config = dataclasses.replace(TINY, cooccurrence=3.0, mesh=mesh)
+    made = sharding.make_mesh(mesh, jax.devices()[: mesh.data * mesh.fsdp])
+    fresh = jax.device_get(init_state(config, made, store.token_counts)["params"])
+    with Checkpointer(tmp_path, config.checkpoints) as checkpoints:
+        begun = start.init_or_resume(config, store, made, checkpoints)
+    params = jax.device_get(begun.state["params"])
+    table, before = (p["embeddings"]["word"]["embedding"] for p in (params, fresh))
+    vectors = token_vectors(store.split("train"), store.vocab_size, 24)
+    there = np.flatnonzero(vectors.any(axis=1))
+    assert len(there) > 5
+    np.testing.assert_allclose(table[there], 3.0 * config.model.init_std * vectors[there], rtol=1e-6)
+    others = np.setdiff1d(np.arange(len(table)), there)
+    np.testing.assert_array_equal(table[others], before[others])
+    assert begun.said == "starting from scratch, word embeddings by co-occurrence"
+    params["embeddings"]["word"]["embedding"] = before
+    assert equal(params, fresh)  # and nothing else has changed
+
+
+def test_a_co_occurrence_out_of_range() -> None:
+    for value in (-1.0, 101.0, float("nan")):
+        with pytest.raises(ConfigError, match="cooccurrence"):
+            dataclasses.replace(TINY, cooccurrence=value)
