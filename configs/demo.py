@@ -5,8 +5,8 @@
 
 Source: ModernBERT (Warner et al. 2024, arXiv 2412.13663) made small, the recipe that wins in benchmarks/families.py:
 rotary positions, LayerNorm before each part, gated units, AdamW, a trapezoid of the learning rate, 30% masks. Departs
-for speed: no dropout (less than two epochs), many small steps, and attention that starts at the neighbours, by its
-biases.
+for speed: no dropout (less than two epochs), many small steps, rows without padding, attention that starts at the
+neighbours, by its biases, and word embeddings that start from the company of each token.
 Expected: held-out cross-entropy more than 2 nat below the unigram baseline after about five minutes of training.
 
 BERT's own layers: --config.model.positions=absolute --config.model.norm=post --config.model.gated=false
@@ -19,7 +19,7 @@ from bert_jax.config import Checkpoints, Config, Data, Model, Phase, use
 
 config = Config(
     name="demo",
-    data=Data(sources=(use("demo_corpus"),), tokenizer=use("sentencepiece", vocab_size=8000)),
+    data=Data(sources=(use("demo_corpus"),), tokenizer=use("sentencepiece", vocab_size=8000), rows=use("best_fit")),
     model=Model(
         vocab_size=8000,
         layers=2,
@@ -41,12 +41,13 @@ config = Config(
     objective=use("mlm", mask_rate=0.3),
     optimizer=use("adamw", b2=0.98),
     unigram_bias=True,
+    cooccurrence=5.0,
     phases=(
         Phase(
             steps=2000,
             length=128,
             batch_size=8,
-            learning_rate=1e-3,
+            learning_rate=1.5e-3,
             schedule=use("wsd", warmup=0.1, decay=0.4),
         ),
     ),

@@ -72,6 +72,7 @@ class System(Protocol):
     """What the clock asks of a system."""
 
     facts: Mapping[str, Any]  # dtype, parameters and versions
+    head_start: float  # seconds in which it learns from the text before the first step; they count as training
 
     def begin(self, steps: int) -> None:
         """Starts anew from the seed, with a schedule over so many steps; whatever compiles does so here."""

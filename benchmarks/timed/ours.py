@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import importlib.util
+import time
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from bert_jax.config import Config, Model
 from bert_jax.modeling.bert import encode
 from bert_jax.modeling.heads import mlm_head
 from bert_jax.runtime import precision, sharding
-from bert_jax.training import setup
+from bert_jax.training import setup, start
 from bert_jax.training.state import init_state
 from bert_jax.training.step import jit_train_step
 from configuration import flags as config_flags
@@ -35,6 +36,9 @@ class Ours:
         examples = self._examples()
         setup.check_fields(self._config, self._objective, examples)
         check_rows(asked, store, examples.rows)
+        began = time.perf_counter()
+        self._vectors = start.word_vectors(self._config, self._store)
+        self.head_start = time.perf_counter() - began
         in_float32 = dataclasses.replace(self._config.model, dtype="float32")
         self._logits = jax.jit(lambda params, rows: logits(in_float32, params, rows))
         self.facts: dict[str, Any] = {
@@ -49,7 +53,7 @@ class Ours:
         phase = dataclasses.replace(self._config.phases[0], steps=steps)
         config = dataclasses.replace(self._config, phases=(phase,))
         self._update = jit_train_step(config, phase, self._objective, self._mesh)
-        self._state = init_state(config, self._mesh, self._store.token_counts)
+        self._state = init_state(config, self._mesh, self._store.token_counts, vectors=self._vectors)
         self.facts["parameters"] = sum(x.size for x in jax.tree.leaves(self._state["params"]))
         examples = self._examples()
         batch = sharding.put_batch(examples.batch(0, phase.batch_size), self._mesh)

@@ -51,6 +51,7 @@ class Peer:
         self._loss_of = torch.compile(self._loss) if "compiled" in asked.ways else self._loss
         dtype = "bfloat16" if DEVICE == "cuda" else fastest("cpu")[0]
         self._dtype = getattr(torch, "float32" if "float32" in asked.ways else dtype)
+        self.head_start = 0.0
         self.facts: dict[str, Any] = {
             "dtype": str(self._dtype).removeprefix("torch."),
             "parameters": sum(x.numel() for x in self._network.model.parameters()),

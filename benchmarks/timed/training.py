@@ -19,8 +19,9 @@ def train(asked: Asked, store: str, rows_file: Path) -> dict[str, Any]:
     thrown away. The clock stands while the held-out loss is computed.
 
     Returns:
-      steps, seconds (of training alone), compile_seconds (what passes from drawing the first weights to the end of the
-      first step, libraries imported and text read), curve (step, seconds and losses), the last losses, and facts.
+      steps, seconds (of training alone, and of what is learnt before the first step), compile_seconds (what passes
+      from drawing the first weights to the end of the first step, libraries imported and text read), curve (step,
+      seconds and losses), the last losses, and facts.
     """
     rows, system = held_out.read(rows_file), opened(asked, store)
     began = time.perf_counter()
@@ -28,9 +29,11 @@ def train(asked: Asked, store: str, rows_file: Path) -> dict[str, Any]:
     system.step()
     system.wait()
     compile_seconds = time.perf_counter() - began
-    steps = max(asked.points, round(asked.seconds / pace(system, min(MOST, PACE * asked.seconds))))
+    steps = max(
+        asked.points, round((asked.seconds - system.head_start) / pace(system, min(MOST, PACE * asked.seconds)))
+    )
     system.begin(steps)
-    seconds, done, curve = 0.0, 0, []
+    seconds, done, curve = system.head_start, 0, []
     for stop in (round(steps * (i + 1) / asked.points) for i in range(asked.points)):
         began = time.perf_counter()
         while done < stop:
