@@ -16,6 +16,7 @@ import tokenizers
 
 from benchmarks.time_to_loss import compared, seconds_for
 from benchmarks.timed import Asked, held_out
+from configuration.variants import use
 from data_pipeline.store import Store
 from data_pipeline.store.writer import write_store
 from data_pipeline.tokenizers import Tokenizer
@@ -121,9 +122,9 @@ def test_our_loss_is_that_of_our_evaluator(store, rows) -> None:
     evaluation = dataclasses.replace(
         config.evaluation, length=ASKED.length, batch_size=ASKED.eval_rows, max_rows=ASKED.eval_rows
     )
-    config = dataclasses.replace(
-        config, evaluation=evaluation, model=dataclasses.replace(config.model, dtype="float32")
-    )
+    full = dataclasses.replace(config.data, rows=use("full_sentences"))  # as every system's held-out rows
+    model = dataclasses.replace(config.model, dtype="float32")
+    config = dataclasses.replace(config, evaluation=evaluation, model=model, data=full)
     figures = at_masks(config, opened, mlm.build(config.model, vocabulary_of(opened)))(
         jax.device_get(ours._state["params"])
     )
