@@ -166,7 +166,7 @@ def test_another_configuration_is_refused_and_nothing_is_touched(run) -> None:
             {"objective.replacement": "mask", "objective.replacement.masked": "1.5"},
             "config.objective.replacement.masked is 1.5",
         ),
-        ({"data.rows.stride": "3"}, "data_pipeline.rows.full_sentences has no option 'stride'"),
+        ({"data.rows.stride": "3"}, "data_pipeline.rows.best_fit has no option 'stride'"),
         ({"data.rows": "sentence_pair", "data.rows.label": "nap"}, "label='nap'"),
         ({"evaluators": '[{"name": "masked", "options": {}}]'}, "bert_jax.evaluators has no variant 'masked'"),
         ({"hooks": '[{"name": "no_such_hook", "options": {}}]'}, "bert_jax.training.hooks has no variant"),
