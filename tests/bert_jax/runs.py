@@ -25,6 +25,7 @@ config = Config(
     model=Model(vocab_size={V}, layers=1, width=24, heads=3, mlp_width=48, max_length={L}),
     optimizer=use("adamw"),
     phases=(Phase(steps={STEPS}, length={L}, batch_size=8, learning_rate=1e-3, schedule=use("linear", warmup=2)),),
+    cooccurrence=2.0,
     checkpoints=Checkpoints(every_steps={EVERY}, keep=20),
     log_every=1,
 )
