@@ -6,8 +6,8 @@
 Source: ModernBERT (Warner et al. 2024, arXiv 2412.13663) made small, the recipe that wins in benchmarks/families.py:
 rotary positions, LayerNorm before each part, gated units, AdamW, a trapezoid of the learning rate, 30% masks. Departs
 for speed: no dropout (less than two epochs), many small steps, rows without padding, attention that starts at the
-neighbours, by its biases, and word embeddings that start from the company of each token.
-Expected: held-out cross-entropy more than 2 nat below the unigram baseline after about five minutes of training.
+neighbours, by its biases, and word embeddings that start by co-occurrence.
+Expected: held-out cross-entropy about 3 nat below the unigram baseline after two to five minutes of training.
 
 BERT's own layers: --config.model.positions=absolute --config.model.norm=post --config.model.gated=false
 --config.model.mlp_width=1024 --config.model.token_types=2

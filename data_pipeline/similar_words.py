@@ -100,7 +100,7 @@ def similar_words(
     if len(frequent) < 2:
         raise DataError("fewer than two words occur often enough; give a smaller --least_count or more text")
     together, pieces = _company(words_of(split, plain), frequent, min(contexts, len(frequent)), window)
-    vectors = _vectors(together, min(width, min(together.shape) - 1))
+    vectors = _vectors(together, width)
     sizes = (pieces >= 0).sum(1)
     found = np.full((len(frequent), neighbours), -1, np.int32)
     for size in np.unique(sizes):
@@ -147,7 +147,7 @@ def _note_pieces(pieces: np.ndarray, part: Words, number: np.ndarray) -> None:
 
 def _vectors(together: Any, width: int) -> np.ndarray:
     """float64 [W, width], of length 1 or 0: the words by their positive mutual information with the contexts."""
-    vectors = factors(information(together), max(1, width))
+    vectors = factors(information(together), width)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 

@@ -29,9 +29,8 @@ def train(asked: Asked, store: str, rows_file: Path) -> dict[str, Any]:
     system.step()
     system.wait()
     compile_seconds = time.perf_counter() - began
-    steps = max(
-        asked.points, round((asked.seconds - system.head_start) / pace(system, min(MOST, PACE * asked.seconds)))
-    )
+    left = asked.seconds - system.head_start
+    steps = max(asked.points, round(left / pace(system, min(MOST, PACE * asked.seconds))))
     system.begin(steps)
     seconds, done, curve = system.head_start, 0, []
     for stop in (round(steps * (i + 1) / asked.points) for i in range(asked.points)):

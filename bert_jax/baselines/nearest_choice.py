@@ -19,18 +19,15 @@ def build() -> Baseline:
 
 def predict(reader: Reader, train: Sequence[Record], records: Sequence[Record]) -> tuple[Outputs, Encoded]:
     """probabilities [n, C]: each candidate's share of its record's cosines; all the same where none has any"""
-    question = reader.options.get("question", "")
-    names = [reader.options.get("text", "text"), *([question] if question else [])]
     choices = reader.options.get("choices", "choices")
-    given = lambda record: " ".join(check_text(record, name) for name in names)
-    vectorizer = fitted([text for each in train for text in (given(each), *candidates(each, choices))])
-    found = []
-    for record in records:
-        own = candidates(record, choices)
-        cosines = vectorizer.transform(own) @ vectorizer.transform([given(record)]).T
-        shares = cosines.toarray()[:, 0] + np.finfo(np.float32).eps
-        found.append(shares / shares.sum())
-    probabilities = np.zeros((len(found), max(map(len, found), default=0)))
-    for row, shares in zip(probabilities, found, strict=True):
-        row[: len(shares)] = shares
-    return {"probabilities": probabilities}, one_example_each([1] * len(records))
+    columns = [name for name in reader.text if name not in ([choices] if isinstance(choices, str) else choices)]
+    given = lambda record: " ".join(check_text(record, name) for name in columns)
+    vectorizer = fitted([text for record in train for text in (given(record), *candidates(record, choices))])
+    own = [candidates(record, choices) for record in records]
+    counts = [len(each) for each in own]
+    texts = vectorizer.transform([given(record) for record in records])[np.repeat(np.arange(len(own)), counts)]
+    cosines = np.asarray(vectorizer.transform(np.concatenate(own)).multiply(texts).sum(axis=1))[:, 0]
+    there = np.arange(max(counts)) < np.array(counts)[:, None]
+    shares = np.zeros(there.shape)
+    shares[there] = cosines + np.finfo(np.float32).eps
+    return {"probabilities": shares / shares.sum(axis=1, keepdims=True)}, one_example_each([1] * len(records))

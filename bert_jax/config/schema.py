@@ -253,7 +253,7 @@ class Config:
     guard: Guard = field(default_factory=Guard)
     transforms: tuple[Variant, ...] = ()  # files of bert_jax/transforms, applied in this order to evaluate and export
     unigram_bias: bool = False  # MLM heads, a generator's too, start with the log unigram probabilities as bias
-    cooccurrence: float = 0.0  # word embeddings start as vectors of co-occurrence in the text, × init_std; 0: random
+    cooccurrence: float = 0.0  # size, in init_std, of word embeddings that start by co-occurrence; 0 for random ones
     seed: int = 0  # of fresh weights, the order of the rows, masks and dropout
     resume_from: str = ""  # work folder of another run: start from the state and step of its newest checkpoint
     init_from: str = ""  # any folder that bert_jax.load opens: start from its weights, with its tokenizer

@@ -218,15 +218,15 @@ def _over_all_devices() -> tuple[NamedSharding, Any]:
 
 def of_first_process(numbers: Sequence[float]) -> list[float]:
     """What process 0 has, in full precision; every process must call it with as many numbers."""
-    if jax.process_count() == 1:
-        return list(numbers)
     bits = np.array(numbers, np.float64).view(np.uint32)  # JAX would round float64
-    return np.asarray(multihost_utils.broadcast_one_to_all(bits)).astype(np.uint32).view(np.float64).tolist()
+    return array_of_first_process(bits).view(np.float64).tolist()
 
 
 def array_of_first_process(array: np.ndarray) -> np.ndarray:
-    """What process 0 has; every process must call it with one of the same shape and type."""
-    return array if jax.process_count() == 1 else np.asarray(multihost_utils.broadcast_one_to_all(array))
+    """What process 0 has; every process must call it with one of the same shape and type, of 32 bits."""
+    if jax.process_count() == 1:
+        return array
+    return np.asarray(multihost_utils.broadcast_one_to_all(array)).astype(array.dtype)
 
 
 class Agreement:

@@ -72,17 +72,16 @@ def init_or_resume(
             kept.write(checkpoints.folder, untrained)
         return start
     state = init_state(config, mesh, store.token_counts, vectors=word_vectors(config, store))
-    return Start(
-        state, 0, "starting from scratch" + (", word embeddings by co-occurrence" if config.cooccurrence else "")
-    )
+    said = "starting from scratch" + (", word embeddings by co-occurrence" if config.cooccurrence else "")
+    return Start(state, 0, said)
 
 
 def word_vectors(config: Config, store: Store) -> np.ndarray | None:
-    """float32 [V, E] by co-occurrence in the store's text, the same on every process; None if not wanted."""
+    """float32 [V, E] by co-occurrence in the store's text, or None if not wanted; every process must call it."""
     if not config.cooccurrence:
         return None
     found = cooccurrence.token_vectors(store.split("train"), store.vocab_size, config.model.table_width)
-    return distributed.array_of_first_process(found)
+    return distributed.array_of_first_process(found)  # another machine's may differ in their last bits
 
 
 def from_run(config: Config, store: Store, abstract: State) -> Start:

@@ -102,7 +102,7 @@ def no_roll_backs(config: Config) -> State:
     return {"roll_backs": {"done": jnp.zeros((), jnp.int32), "skipped_rows": zeros}}
 
 
-@functools.lru_cache(maxsize=4)  # a start asks four times; tracing the initial weights takes a tenth of a second each
+@functools.lru_cache(maxsize=4)  # a start asks four times, and each would trace the initial weights
 def abstract_state(config: Config, mesh: jax.sharding.Mesh) -> State:
     """Shapes, dtypes and shardings of the state, without computing anything. Read it only: callers share it."""
     optimizer = make_optimizer(config)
@@ -152,12 +152,11 @@ def init_state(
 
     shardings = jax.tree.map(lambda x: x.sharding, abstract_state(config, mesh))
     given = {name: jax.tree.map(place, part, shardings["params"][name]) for name, part in (imported or {}).items()}
-    start = None
+    table = None
     if vectors is not None:
-        table = np.zeros((config.model.padded_vocab_size, vectors.shape[1]), np.float32)
-        table[: len(vectors)] = vectors
-        start = place(table, shardings["params"]["embeddings"]["word"]["embedding"])
-    return jax.jit(init, out_shardings=shardings)(jax.random.key(config.seed), given, start)
+        padded = np.pad(vectors, ((0, config.model.padded_vocab_size - len(vectors)), (0, 0)))
+        table = place(padded, shardings["params"]["embeddings"]["word"]["embedding"])
+    return jax.jit(init, out_shardings=shardings)(jax.random.key(config.seed), given, table)
 
 
 def place(array: Any, where: jax.sharding.Sharding) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Vectors of tokens by co-occurrence: counts by hand, the decomposition against NumPy's, and what alike tokens get."""
+"""Vectors of tokens by co-occurrence: counts by hand, factors against NumPy's, similar vectors of similar tokens."""
 
 import numpy as np
 import pytest
@@ -35,12 +35,22 @@ def test_counts_are_those_of_every_pair_of_a_document(tmp_path, per_shard) -> No
     np.testing.assert_allclose(found.toarray(), expected, rtol=1e-5)
 
 
-def test_of_much_text_each_shard_gives_its_part(tmp_path) -> None:
-    documents = [[[5 + i] * 40] for i in range(6)]
-    split = make_store(tmp_path / "store", documents, 1).split("train")
-    found = cooccurrence.together(split, VOCABULARY, most_tokens=120, window=1).toarray()
-    assert np.flatnonzero(found).tolist() == [i * VOCABULARY + i for i in range(5, 11)]
-    assert np.unique(found).tolist() == [0, 2 * 19]  # 20 tokens of each shard, counted from both sides
+@pytest.mark.parametrize(
+    ("most_tokens", "most_shards", "of_shards", "of_each"),
+    [
+        (240, 2, range(6), 40),
+        (120, 6, range(6), 20),
+        (120, 9, range(6), 20),
+        (60, 3, (0, 2, 4), 20),
+        (200, 2, (0, 3), 40),
+    ],
+)
+def test_of_much_text_some_shards_give_their_parts(tmp_path, most_tokens, most_shards, of_shards, of_each) -> None:
+    split = make_store(tmp_path / "store", [[[5 + i] * 40] for i in range(6)], 1).split("train")
+    found = cooccurrence.together(split, VOCABULARY, most_tokens, most_shards).toarray()
+    assert np.flatnonzero(found.any(axis=0)).tolist() == [5 + i for i in of_shards]
+    expected = 2 * sum((of_each - distance) / distance for distance in range(1, 5))  # counted from both sides
+    np.testing.assert_allclose(found[found > 0], expected, rtol=1e-6)
 
 
 def test_information_by_hand() -> None:
@@ -62,7 +72,7 @@ def test_factors_are_those_of_the_singular_value_decomposition() -> None:
     assert cooccurrence.factors(matrix, 41).shape == (60, 41)
 
 
-def test_tokens_of_alike_company_get_alike_vectors(tmp_path) -> None:
+def test_tokens_among_the_same_tokens_get_similar_vectors(tmp_path) -> None:
     """Tokens 10 to 19 stand among 30 to 39, tokens 20 to 29 among 40 to 49."""
     documents = []
     for _ in range(400):
@@ -72,11 +82,11 @@ def test_tokens_of_alike_company_get_alike_vectors(tmp_path) -> None:
     split = make_store(tmp_path / "store", documents).split("train")
     vectors = cooccurrence.token_vectors(split, VOCABULARY, 16)
     assert (vectors.shape, vectors.dtype) == ((VOCABULARY, 16), np.float32)
-    assert np.isclose(np.sqrt(np.mean(vectors**2)), 1, atol=1e-3)
+    assert np.flatnonzero(vectors.any(axis=1)).tolist() == list(range(10, 50))
+    assert np.isclose(np.sqrt(np.mean(vectors[10:50] ** 2)), 1, atol=1e-3)  # the other 61 tokens are not in the text
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     cosines = unit[10:30] @ unit[10:30].T
     assert cosines[:10, :10].min() > cosines[:10, 10:].max() + 0.3
-    assert not vectors[50:].any()
     np.testing.assert_array_equal(vectors, cooccurrence.token_vectors(split, VOCABULARY, 16))
 
 
@@ -86,3 +96,8 @@ def test_fewer_tokens_than_columns(tmp_path) -> None:
     assert vectors.shape == (11, 16)
     assert np.isfinite(vectors).all()
     assert not vectors[:, 11:].any()
+
+
+def test_text_without_pairs_leaves_all_vectors_zero(tmp_path) -> None:
+    split = make_store(tmp_path / "store", [[[5]], [[6]]], vocab_size=11).split("train")
+    assert not cooccurrence.token_vectors(split, 11, 4).any()
