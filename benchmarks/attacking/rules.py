@@ -66,7 +66,9 @@ def snapshot(folder: Path, *besides: str) -> Snapshot:
         if name.parts[0] not in besides and not path.is_dir():
             facts = path.lstat()
             found[str(name)] = (facts.st_size, facts.st_mtime_ns, facts.st_mode)
-    return found | {f"../{name}": (0, 0, 0) for name in os.listdir(folder.parent) if not name.startswith("case ")}
+    own = f".{folder.name}."  # what a command prepares beside its output; those of other cases come and go meanwhile
+    around = [name for name in os.listdir(folder.parent) if not name.lstrip(".").startswith("case ") or own in name]
+    return found | {f"../{name}": (0, 0, 0) for name in around}
 
 
 def written_outside(before: Snapshot, after: Snapshot) -> list[str]:

@@ -13,7 +13,7 @@ and, where the package's own do not fit,
     GIVEN = "…"                                     where it trains, to `vocab_size` pieces: the option that names a
                                                     file to read instead
     SENTENCES_ALONE = True                          where a sentence's ids never depend on what stands before it
-    word_encoder(backend) -> (word -> ids)          what the backend gives for such a word
+    word_encoder(backend) -> (words -> Encoded)     what the backend gives for such words
 
 `word_counts()` gives the words of the training text, split at whitespace, with how often each
 occurs; only a kind that trains calls it.
@@ -27,7 +27,6 @@ its words one after the other: a word is encoded once and remembered.
 import dataclasses
 import functools
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -44,6 +43,7 @@ from configuration.foreign import FormatError
 from configuration.variants import Variant
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import _definition
+from data_pipeline.tokenizers._remembered import Encoded, Remembered, one_after_the_other
 
 WordCounts = Callable[[], Mapping[str, int]]
 
@@ -98,8 +98,9 @@ class Tokenizer:
         )
 
     @functools.cached_property
-    def _words(self) -> "_Words":
-        return _Words(getattr(self._file, "word_encoder", word_encoder)(self._backend))
+    def _words(self) -> Remembered[bytes]:
+        encode = getattr(self._file, "word_encoder", word_encoder)(self._backend)
+        return Remembered(lambda words: encode(_decoded(words)), END.encode() + CUT, _REMEMBERED_WORDS)
 
     def _special_id(self, piece: str, name: str) -> int:
         try:
@@ -168,11 +169,9 @@ class Tokenizer:
             lines = [line.replace(END, "") for line in lines]
         kinds, which = _distinct(self._words_of(lines, continued or [False] * len(lines), self._backend))
         numbers = self._words.numbers(kinds)[which]
-        starts, lengths = self._words.starts[numbers], self._words.lengths[numbers]
-        ends = np.cumsum(lengths)
-        places = np.repeat(starts - (ends - lengths), lengths) + np.arange(lengths.sum())
-        of_lines = np.diff(ends[numbers == _Words.END], prepend=0)
-        return self._words.ids[places], of_lines.astype(np.uint32)
+        tokens, lengths = self._words.ids(numbers)
+        of_lines = np.diff(np.cumsum(lengths)[numbers == Remembered.NOTHING], prepend=0)
+        return tokens, of_lines.astype(np.uint32)
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
         """The text of some ids."""
@@ -257,45 +256,19 @@ def _distinct(words: bytes) -> tuple[list[bytes], np.ndarray]:
     return encoded.dictionary.to_pylist(), np.frombuffer(encoded.indices.buffers()[1], np.int32, len(ends))
 
 
-def word_encoder(backend: Any) -> Callable[[str], list[int]]:
-    """The backend's own steps for a piece of text, without its search for special tokens."""
+def _decoded(words: Sequence[bytes]) -> list[str]:
+    return b"".join(words).replace(CUT, END.encode()).decode().split(END)[:-1]
+
+
+def word_encoder(backend: Any) -> Callable[[Sequence[str]], Encoded]:
+    """The backend's own steps for pieces of text, without its search for special tokens."""
     normalize = backend.normalizer.normalize_str if backend.normalizer else str
     cut, tokenize = backend.pre_tokenizer.pre_tokenize_str, backend.model.tokenize
 
-    def encode(word: str) -> list[int]:
+    def ids_of(word: str) -> list[int]:
         return [token.id for piece, _ in cut(normalize(word)) for token in tokenize(piece)]
 
-    return encode
-
-
-class _Words:
-    """The ids of the words met so far. Word number i has `ids[starts[i] : starts[i] + lengths[i]]`."""
-
-    END = 0  # the number of the word END, which has no ids
-
-    def __init__(self, encode: Callable[[str], Sequence[int]]):
-        self._encode = encode
-        self._clear()
-
-    def _clear(self) -> None:
-        self._numbers = {END.encode() + CUT: self.END}
-        self.ids = np.zeros(0, np.uint32)
-        self.starts = self.lengths = np.zeros(1, np.int64)
-
-    def numbers(self, words: Sequence[bytes]) -> np.ndarray:
-        """The number of each word, [len(words)] int64, encoding those that are new; earlier numbers may end."""
-        if len(self._numbers) > _REMEMBERED_WORDS:  # starts again: rare words are most of them and are met once
-            self._clear()
-        new = [word for word in words if word not in self._numbers]
-        self._numbers.update(zip(new, itertools.count(len(self._numbers)), strict=False))
-        texts = b"".join(new).replace(CUT, END.encode()).decode().split(END)[:-1]
-        encoded = [self._encode(text) for text in texts]
-        lengths = np.fromiter(map(len, encoded), np.int64, len(new))
-        starts = self.ids.size + np.cumsum(lengths) - lengths
-        ids = np.fromiter(itertools.chain.from_iterable(encoded), np.uint32, lengths.sum())
-        self.ids = np.concatenate([self.ids, ids])
-        self.starts, self.lengths = np.append(self.starts, starts), np.append(self.lengths, lengths)
-        return np.fromiter(map(self._numbers.__getitem__, words), np.int64, len(words))
+    return lambda words: one_after_the_other([ids_of(word) for word in words])
 
 
 def trained_size(variant: Variant) -> int | None:

@@ -7,20 +7,23 @@ whitespace one space. It keeps the zero-width joiners, which Persian and Indic s
 """
 
 import dataclasses
-import functools
 import io
+import itertools
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from configuration import foreign
 from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts, _sentencepiece_model
 from data_pipeline.tokenizers import _definition as definitions
+from data_pipeline.tokenizers._remembered import Encoded, Remembered, of_groups
 from data_pipeline.tokenizers._training import LONGEST_WORD, check_options, words_to_learn
 
 # Written out, so that the Unicode version of a library plays no part.
@@ -36,7 +39,7 @@ GIVEN = "model"  # the option that names a file
 _SPACE_SIGN = "▁"
 _RUNS = re.compile(f"{_SPACE_SIGN}?(?:[A-Za-z]+|[^A-Za-z]+)")
 _CROSSES_RUNS = re.compile(r"[A-Za-z][!-@\[-`{-~]|[!-@\[-`{-~][A-Za-z]")
-_REMEMBERED_RUNS = 1 << 17  # about 40 MB
+_REMEMBERED_RUNS = 1 << 18  # about 50 MB
 _SEEDS_PER_PIECE = 10  # candidates that unigram training starts from
 _LEAST_SEEDS = 100_000  # a text with so many supports any vocabulary that asks for fewer
 _THREADS = 16  # fixed, since the rounding of the trainer's sums depends on it
@@ -80,35 +83,45 @@ def surface(piece: str) -> bytes:
     return piece.replace(_SPACE_SIGN, " ").encode()
 
 
-def word_encoder(backend: Any) -> Callable[[str], list[int]]:
+def word_encoder(backend: Any) -> Callable[[Sequence[str]], Encoded]:
     """Encodes ASCII by runs of letters and of other characters, where no piece of the vocabulary goes across.
 
     A text has far fewer such runs than words. The ids are the same: every piece lies within one run, so the best
     pieces of a word are the best ones of each run. (Scores are float32, whose sums in float64 are exact.)
     """
     normalize = backend.normalizer.normalize_str if backend.normalizer else str
-    tokenize = backend.model.tokenize
     specials = {token.content for token in backend.get_added_tokens_decoder().values()}
     pieces = backend.get_vocab(with_added_tokens=False).keys() - specials
     printable = {chr(code) for code in range(0x21, 0x7F)}
     kept = {*printable} - {special[0] for special in specials} if _keeps_ascii(normalize) else set()
     in_runs = printable & pieces if not any(map(_CROSSES_RUNS.search, pieces)) else set()
     is_kept, is_in_runs, is_both = _only(kept), _only(in_runs), _only(kept & in_runs)
+    runs = Remembered(_run_encoder(backend.model), "", _REMEMBERED_RUNS)
 
-    @functools.lru_cache(_REMEMBERED_RUNS)
-    def ids_of(text: str) -> list[int]:
-        return [token.id for token in tokenize(text)]
-
-    def encode(word: str) -> list[int]:
+    def runs_of(word: str) -> list[str]:
         if is_both(word):  # as most words
-            first, *others = _RUNS.findall(_SPACE_SIGN + word)
-            ids = ids_of(first)
-            for run in others:
-                ids = ids + ids_of(run)
-            return ids
+            return _RUNS.findall(_SPACE_SIGN + word)
         parts = [_SPACE_SIGN + part for part in ([word] if is_kept(word) else normalize(word).split(" ")) if part]
-        runs = [run for part in parts for run in (_RUNS.findall(part) if is_in_runs(part[1:]) else [part])]
-        return [i for run in runs for i in ids_of(run)]
+        return [run for part in parts for run in (_RUNS.findall(part) if is_in_runs(part[1:]) else [part])]
+
+    def encode(words: Sequence[str]) -> Encoded:
+        cut = [runs_of(word) for word in words]
+        ids, lengths = runs.ids(runs.numbers(list(itertools.chain.from_iterable(cut))))
+        return ids, of_groups(lengths, np.fromiter(map(len, cut), np.int64, len(cut)))
+
+    return encode
+
+
+def _run_encoder(model: Any) -> Callable[[Sequence[str]], Encoded]:
+    """Encodes many texts in one call of the library, by its model alone."""
+    import tokenizers
+
+    backend = tokenizers.Tokenizer(model)
+
+    def encode(texts: Sequence[str]) -> Encoded:
+        encoding = backend.encode(texts, is_pretokenized=True, add_special_tokens=False)
+        lengths = np.bincount(np.array(encoding.word_ids, np.int64), minlength=len(texts))
+        return np.array(encoding.ids, np.uint32), lengths
 
     return encode
 
