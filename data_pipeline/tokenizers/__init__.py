@@ -8,8 +8,7 @@ A kind's file has these functions:
 
 and, where the package's own do not fit,
 
-    words(lines, continued, backend) -> bytes       lines cut where the ids can be cut: the words in UTF-8, CUT
-                                                    after each, and the word END after each line
+    words(lines, continued, backend) -> Words       lines cut where the ids can be cut, with the word END after each
     GIVEN = "…"                                     where it trains, to `vocab_size` pieces: the option that names a
                                                     file to read instead
     SENTENCES_ALONE = True                          where a sentence's ids never depend on what stands before it
@@ -43,12 +42,11 @@ from configuration.foreign import FormatError
 from configuration.variants import Variant
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import _definition
+from data_pipeline.tokenizers._cutting import END, Words, at_spaces, joined
 from data_pipeline.tokenizers._remembered import Encoded, Remembered, one_after_the_other
 
 WordCounts = Callable[[], Mapping[str, int]]
 
-END = "\0"  # the word that stands for the end of a line; never part of a text
-CUT = b"\xff"  # after each word; never part of UTF-8
 _KIND = re.compile(r"\w+(\.\w+)*")
 _REMEMBERED_WORDS = 1 << 19  # about 100 MB
 
@@ -91,7 +89,7 @@ class Tokenizer:
         self.specials = specials
         self._backend = _definition.opened(definition, name)
         self._file = _file_of(kind, name)
-        self._words_of: Callable[[Sequence[str], Sequence[bool], Any], bytes] = getattr(self._file, "words", words)
+        self._words_of: Callable[[Sequence[str], Sequence[bool], Any], Words] = getattr(self._file, "words", words)
         self.vocab_size: int = self._backend.get_vocab_size()
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
             self._special_id(piece, name) for piece in dataclasses.astuple(specials)
@@ -100,7 +98,7 @@ class Tokenizer:
     @functools.cached_property
     def _words(self) -> Remembered[bytes]:
         encode = getattr(self._file, "word_encoder", word_encoder)(self._backend)
-        return Remembered(lambda words: encode(_decoded(words)), END.encode() + CUT, _REMEMBERED_WORDS)
+        return Remembered(lambda words: encode(_decoded(words)), END.encode(), _REMEMBERED_WORDS)
 
     def _special_id(self, piece: str, name: str) -> int:
         try:
@@ -167,7 +165,7 @@ class Tokenizer:
         """
         if any(END in line for line in lines):
             lines = [line.replace(END, "") for line in lines]
-        kinds, which = _distinct(self._words_of(lines, continued or [False] * len(lines), self._backend))
+        kinds, which = _distinct(*self._words_of(lines, continued or [False] * len(lines), self._backend))
         numbers = self._words.numbers(kinds)[which]
         tokens, lengths = self._words.ids(numbers)
         of_lines = np.diff(np.cumsum(lengths)[numbers == Remembered.NOTHING], prepend=0)
@@ -239,25 +237,23 @@ def _file_of(kind: str, name: str) -> types.ModuleType:
     return cast(types.ModuleType, file)
 
 
-def words(lines: Sequence[str], continued: Sequence[bool], backend: Any) -> bytes:
-    """The words between the spaces of lines, CUT after each, the word END after each line."""
+def words(lines: Sequence[str], continued: Sequence[bool], backend: Any) -> Words:
+    """The words between the spaces of lines, each with the space before it."""
     del continued, backend  # every word has its sign of a space
-    return f" {END} ".join([*lines, ""]).encode().replace(b" ", CUT)
+    return at_spaces(joined(lines))
 
 
-def _distinct(words: bytes) -> tuple[list[bytes], np.ndarray]:
-    """The different words, CUT at their ends, and which of them each word is."""
+def _distinct(text: bytes, ends: np.ndarray) -> tuple[list[bytes], np.ndarray]:
+    """The different words of a text, by where each ends, and which of them each word is."""
     import pyarrow as pa
 
-    ends = np.flatnonzero(np.frombuffer(words, np.uint8) == CUT[0]) + 1
-    offsets = np.concatenate([[0], ends]).astype(np.int32)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(words)]
+    buffers = [None, pa.py_buffer(np.concatenate([np.zeros(1, np.int32), ends])), pa.py_buffer(text)]
     encoded = pa.Array.from_buffers(pa.binary(), len(ends), buffers).dictionary_encode()
     return encoded.dictionary.to_pylist(), np.frombuffer(encoded.indices.buffers()[1], np.int32, len(ends))
 
 
 def _decoded(words: Sequence[bytes]) -> list[str]:
-    return b"".join(words).replace(CUT, END.encode()).decode().split(END)[:-1]
+    return END.encode().join([*words, b""]).decode().split(END)[:-1]
 
 
 def word_encoder(backend: Any) -> Callable[[Sequence[str]], Encoded]:

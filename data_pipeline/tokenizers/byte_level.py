@@ -14,14 +14,13 @@ from typing import Any, cast
 
 from configuration import foreign
 from configuration.foreign import FormatError
-from data_pipeline.tokenizers import CUT, END, Specials, Tokenizer, WordCounts, _definition
+from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts, _definition
+from data_pipeline.tokenizers._cutting import END, Words, at_spaces
 from data_pipeline.tokenizers._training import check_options, learn_bpe, words_to_learn
 
 GIVEN = "file"  # the option that names one
 _STEPS = ("model", "pre_tokenizer")
 _SPACE_SIGN = "Ġ"  # how a space is written in the vocabulary
-_CUT = "\ud800"  # in no text: half of a surrogate pair
-_CUT_BYTES = _CUT.encode("utf-8", "surrogatepass")
 
 
 def build(word_counts: WordCounts, *, file: str = "", vocab_size: int = 32000, lowercase: bool = False) -> Tokenizer:
@@ -90,13 +89,11 @@ def _bytes() -> dict[str, int]:
 _BYTES = _bytes()
 
 
-def words(lines: Sequence[str], continued: Sequence[bool], backend: Any) -> bytes:
-    """Words with the space before them, CUT after each, the word END after each line."""
+def words(lines: Sequence[str], continued: Sequence[bool], backend: Any) -> Words:
+    """Words with the space before them, which the first of a text has not."""
     del backend
     spaced = (" " * after + " ".join(line.split()) for line, after in zip(lines, continued, strict=True))
-    marked = [line.replace(" ", f"{_CUT} ").removeprefix(_CUT) for line in spaced]
-    joined = f"{_CUT}{END}{_CUT}".join([*marked, ""])
-    return joined.encode("utf-8", "surrogatepass").replace(_CUT_BYTES, CUT)
+    return at_spaces(END.join([*spaced, ""]).encode())
 
 
 def _learnt(counts: Mapping[str, int], vocab_size: int, lowercase: bool) -> str:

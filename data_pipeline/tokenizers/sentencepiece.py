@@ -7,6 +7,7 @@ whitespace one space. It keeps the zero-width joiners, which Persian and Indic s
 """
 
 import dataclasses
+import functools
 import io
 import itertools
 import math
@@ -23,7 +24,8 @@ from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts, _sentencepiece_model
 from data_pipeline.tokenizers import _definition as definitions
-from data_pipeline.tokenizers._remembered import Encoded, Remembered, of_groups
+from data_pipeline.tokenizers._cutting import END, LINE_END, OTHER, SPACE, Words, between, ends, joined
+from data_pipeline.tokenizers._remembered import Encoded, of_groups
 from data_pipeline.tokenizers._training import LONGEST_WORD, check_options, words_to_learn
 
 # Written out, so that the Unicode version of a library plays no part.
@@ -37,9 +39,8 @@ _SPACES = (
 )
 GIVEN = "model"  # the option that names a file
 _SPACE_SIGN = "▁"
-_RUNS = re.compile(f"{_SPACE_SIGN}?(?:[A-Za-z]+|[^A-Za-z]+)")
 _CROSSES_RUNS = re.compile(r"[A-Za-z][!-@\[-`{-~]|[!-@\[-`{-~][A-Za-z]")
-_REMEMBERED_RUNS = 1 << 18  # about 50 MB
+_LETTER, _NO_LETTER, _OF_SPECIALS = 1, 2, 8  # classes of bytes, beside those of words between spaces
 _SEEDS_PER_PIECE = 10  # candidates that unigram training starts from
 _LEAST_SEEDS = 100_000  # a text with so many supports any vocabulary that asks for fewer
 _THREADS = 16  # fixed, since the rounding of the trainer's sums depends on it
@@ -83,59 +84,79 @@ def surface(piece: str) -> bytes:
     return piece.replace(_SPACE_SIGN, " ").encode()
 
 
-def word_encoder(backend: Any) -> Callable[[Sequence[str]], Encoded]:
-    """Encodes ASCII by runs of letters and of other characters, where no piece of the vocabulary goes across.
+def words(lines: Sequence[str], continued: Sequence[bool], backend: Any) -> Words:
+    """The words between spaces, cut between letters and other characters of ASCII, where no piece goes across.
 
     A text has far fewer such runs than words. The ids are the same: every piece lies within one run, so the best
     pieces of a word are the best ones of each run. (Scores are float32, whose sums in float64 are exact.)
     """
-    normalize = backend.normalizer.normalize_str if backend.normalizer else str
+    del continued  # every word has its sign of a space
+    text = joined(lines)
+    classes = np.frombuffer(text.translate(_classes(backend)), np.uint8)
+    last = between(classes)
+    cut = classes[:-1] + classes[1:] == _LETTER + _NO_LETTER
+    if (whole := np.flatnonzero(classes == _OF_SPECIALS)).size:
+        of_words = ends(last)
+        which = np.unique(np.searchsorted(of_words, whole, "right"))
+        for first, end in zip(np.where(which > 0, of_words[which - 1], 0), of_words[which], strict=True):
+            cut[first : end - 1] = False
+    last[:-1] |= cut
+    return text, ends(last)
+
+
+@functools.lru_cache(maxsize=4)
+def _classes(backend: Any) -> bytes:
+    """The class of each byte: for `bytes.translate`."""
     specials = {token.content for token in backend.get_added_tokens_decoder().values()}
     pieces = backend.get_vocab(with_added_tokens=False).keys() - specials
-    printable = {chr(code) for code in range(0x21, 0x7F)}
-    kept = {*printable} - {special[0] for special in specials} if _keeps_ascii(normalize) else set()
-    in_runs = printable & pieces if not any(map(_CROSSES_RUNS.search, pieces)) else set()
-    is_kept, is_in_runs, is_both = _only(kept), _only(in_runs), _only(kept & in_runs)
-    runs = Remembered(_run_encoder(backend.model), "", _REMEMBERED_RUNS)
-
-    def runs_of(word: str) -> list[str]:
-        if is_both(word):  # as most words
-            return _RUNS.findall(_SPACE_SIGN + word)
-        parts = [_SPACE_SIGN + part for part in ([word] if is_kept(word) else normalize(word).split(" ")) if part]
-        return [run for part in parts for run in (_RUNS.findall(part) if is_in_runs(part[1:]) else [part])]
-
-    def encode(words: Sequence[str]) -> Encoded:
-        cut = [runs_of(word) for word in words]
-        ids, lengths = runs.ids(runs.numbers(list(itertools.chain.from_iterable(cut))))
-        return ids, of_groups(lengths, np.fromiter(map(len, cut), np.int64, len(cut)))
-
-    return encode
+    alone = {} if any(map(_CROSSES_RUNS.search, pieces)) else _one_by_one(_normalize(backend))
+    classes = {" ": SPACE, END: LINE_END}
+    for character, normal in alone.items():
+        if normal and normal.isascii() and pieces.issuperset(normal) and normal.isalpha() == character.isalpha():
+            classes[character] = _LETTER if normal.isalpha() else _NO_LETTER
+    classes |= {special[0]: _OF_SPECIALS for special in specials}  # the normaliser looks for what follows it
+    return bytes(classes.get(chr(byte), OTHER) for byte in range(256))
 
 
-def _run_encoder(model: Any) -> Callable[[Sequence[str]], Encoded]:
-    """Encodes many texts in one call of the library, by its model alone."""
+def _normalize(backend: Any) -> Callable[[str], str]:
+    return backend.normalizer.normalize_str if backend.normalizer else str
+
+
+def _one_by_one(normalize: Callable[[str], str]) -> dict[str, str]:
+    """What each printable character of ASCII becomes; nothing if one depends on another.
+
+    No rule of SentencePiece's own joins three.
+    """
+    printable = [chr(code) for code in range(0x21, 0x7F)]
+    alone = {character: normalize(character) for character in printable}
+    return alone if all(normalize(a + b) == alone[a] + alone[b] for a in printable for b in printable) else {}
+
+
+def word_encoder(backend: Any) -> Callable[[Sequence[str]], Encoded]:
+    """Encodes many words in one call of the library, by its model alone."""
     import tokenizers
 
-    backend = tokenizers.Tokenizer(model)
+    normalize, classes = _normalize(backend), _classes(backend)
+    model = tokenizers.Tokenizer(backend.model)
+    kept = [c for c in map(chr, range(0x21, 0x7F)) if classes[ord(c)] in (_LETTER, _NO_LETTER) and normalize(c) == c]
+    is_kept = re.compile(f" ?[{re.escape(''.join(kept))}]+" if kept else "(?!)").fullmatch
 
-    def encode(texts: Sequence[str]) -> Encoded:
-        encoding = backend.encode(texts, is_pretokenized=True, add_special_tokens=False)
+    def parts_of(word: str) -> list[str]:
+        """What the model takes of a word: each part with the sign of the space before it."""
+        if is_kept(word):  # as most words
+            return [word.replace(" ", _SPACE_SIGN)]
+        spaced = word.startswith(" ")
+        parts = enumerate(normalize(word[spaced:]).split(" "))
+        return [_SPACE_SIGN * (spaced or i > 0) + part for i, part in parts if part]
+
+    def encode(words: Sequence[str]) -> Encoded:
+        parts = [parts_of(word) for word in words]
+        texts = list(itertools.chain.from_iterable(parts))
+        encoding = model.encode(texts, is_pretokenized=True, add_special_tokens=False)
         lengths = np.bincount(np.array(encoding.word_ids, np.int64), minlength=len(texts))
-        return np.array(encoding.ids, np.uint32), lengths
+        return np.array(encoding.ids, np.uint32), of_groups(lengths, np.fromiter(map(len, parts), np.int64, len(parts)))
 
     return encode
-
-
-def _only(characters: set[str]) -> Callable[[str], Any]:
-    """Whether a text has at least one character, and these alone."""
-    anything = "[" + "".join(map(re.escape, sorted(characters))) + "]+" if characters else "(?!)"
-    return re.compile(anything).fullmatch
-
-
-def _keeps_ascii(normalize: Callable[[str], str]) -> bool:
-    """Whether printable ASCII stays as it is, which most words are; no rule of SentencePiece's own joins three."""
-    printable = [chr(code) for code in range(0x21, 0x7F)]
-    return all(normalize(first + second) == first + second for first in printable for second in printable)
 
 
 def _normalizer(lowercase: bool) -> Any:

@@ -17,8 +17,9 @@ import numpy as np
 
 from configuration import foreign
 from configuration.foreign import FormatError
-from data_pipeline.tokenizers import CUT, Specials, Tokenizer, WordCounts
+from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts
 from data_pipeline.tokenizers import words as words_between_spaces
+from data_pipeline.tokenizers._cutting import Words
 from data_pipeline.tokenizers._definition import with_specials
 from data_pipeline.tokenizers._training import check_options, learn_bpe, words_to_learn
 
@@ -72,21 +73,18 @@ def starts_word(piece: str) -> bool:
     return not piece.startswith(_CONTINUES)
 
 
-def words(lines: Sequence[str], continued: Sequence[bool], backend: Any) -> bytes:
+def words(lines: Sequence[str], continued: Sequence[bool], backend: Any) -> Words:
     """The words between spaces; a Chinese character is a word if BERT's rules put spaces around it."""
-    cut = words_between_spaces(lines, continued, backend)
-    if not (cut and getattr(backend.normalizer, "handle_chinese_chars", False)):
-        return cut
-    text = np.frombuffer(cut, np.uint8)
-    if np.max(text, where=text != CUT[0], initial=0) < _CHINESE_LEAD:
-        return cut
-    pairs = text[:-1].astype(np.uint16) << 8 | text[1:]  # the first two bytes say which characters are Chinese
+    text, ends = words_between_spaces(lines, continued, backend)
+    bytes_ = np.frombuffer(text, np.uint8)
+    if not getattr(backend.normalizer, "handle_chinese_chars", False) or bytes_.max(initial=0) < _CHINESE_LEAD:
+        return text, ends
+    pairs = bytes_[:-1].astype(np.uint16) << 8 | bytes_[1:]  # the first two bytes say which characters are Chinese
     firsts = np.flatnonzero(((pairs >= 0xE390) & (pairs < 0xE4B7)) | ((pairs >= 0xE4B8) & (pairs < 0xE9C0)))
-    edges = np.zeros(len(text), bool)
-    edges[firsts] = edges[firsts + 3] = True
-    places = np.flatnonzero(edges)
-    places = places[(text[places] != CUT[0]) & (text[places - 1] != CUT[0])]
-    return np.insert(text, places, CUT[0]).tobytes()
+    is_end = np.zeros(len(text) + 1, bool)
+    is_end[firsts] = is_end[firsts + 3] = is_end[ends] = True
+    is_end[0] = False
+    return text, np.flatnonzero(is_end).astype(np.int32)
 
 
 def surface(piece: str) -> bytes:

@@ -34,8 +34,7 @@ def test_of_groups_sums_over_empty_ones_too() -> None:
     assert of_groups(np.zeros(0, np.int64), np.zeros(3, np.int64)).tolist() == [0, 0, 0]
 
 
-def test_a_corpus_has_the_ids_of_its_lines_when_runs_are_forgotten(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("data_pipeline.tokenizers.sentencepiece._REMEMBERED_RUNS", 3)
+def test_a_corpus_has_the_ids_of_its_lines_when_words_are_forgotten(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("data_pipeline.tokenizers._REMEMBERED_WORDS", 5)
     words = {"the": 90, "cat": 40, "cat's": 9, "sat.": 30, "“mat”": 12, "naïve": 8, "1,024": 5, "re-sat": 4}
     build(lambda: words, vocab_size=30).save(tmp_path)
