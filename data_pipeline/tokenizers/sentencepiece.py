@@ -6,6 +6,7 @@ normaliser is ours: NFKC, control and invisible formatting characters removed, e
 whitespace one space. It keeps the zero-width joiners, which Persian and Indic spelling needs.
 """
 
+import collections
 import dataclasses
 import functools
 import io
@@ -110,12 +111,24 @@ def _classes(backend: Any) -> bytes:
     specials = {token.content for token in backend.get_added_tokens_decoder().values()}
     pieces = backend.get_vocab(with_added_tokens=False).keys() - specials
     alone = {} if any(map(_CROSSES_RUNS.search, pieces)) else _one_by_one(_normalize(backend))
-    classes = {" ": SPACE, END: LINE_END}
+    classes = {ord(" "): SPACE, ord(END): LINE_END}
     for character, normal in alone.items():
         if normal and normal.isascii() and pieces.issuperset(normal) and normal.isalpha() == character.isalpha():
-            classes[character] = _LETTER if normal.isalpha() else _NO_LETTER
-    classes |= {special[0]: _OF_SPECIALS for special in specials}  # the normaliser looks for what follows it
-    return bytes(classes.get(chr(byte), OTHER) for byte in range(256))
+            classes[ord(character)] = _LETTER if normal.isalpha() else _NO_LETTER
+    classes |= dict.fromkeys(_lead_to({special[0] for special in specials}, _normalize(backend)), _OF_SPECIALS)
+    return bytes(classes.get(byte, OTHER) for byte in range(256))
+
+
+def _lead_to(wanted: set[str], normalize: Callable[[str], str]) -> list[int]:
+    """First bytes, in UTF-8, of characters that may become one of those wanted, such as a full-width bracket.
+
+    The normaliser looks for what follows these.
+    """
+    by_first: dict[int, list[str]] = collections.defaultdict(list)
+    for character in map(chr, [*range(0x20, 0xD800), *range(0xE000, 0x10000)]):
+        by_first[character.encode()[0]].append(character)
+    found = [first for first, characters in by_first.items() if wanted & {*normalize(" ".join(characters))}]
+    return [*found, *range(0xF0, 0xF5)]  # those of beyond are too many to try
 
 
 def _normalize(backend: Any) -> Callable[[str], str]:

@@ -86,6 +86,14 @@ def test_words_in_runs_have_the_ids_of_their_text(tokenizer, text):
     test_lines_have_the_ids_of_their_text.hypothesis.inner_test(tokenizer, text)
 
 
+@pytest.mark.parametrize("text", ["［MASK],the", "the.﹇MASK]", "the[MASK],x", "［ＭASK],x", "“the,mill”,MASK]"])
+def test_what_may_become_a_special_token_is_not_cut(text):
+    """The normaliser breaks special tokens up, so it must see each whole, full-width brackets included."""
+    counts = word_counts() | collections.Counter({"[MASK],KAM]": 50, "[x": 20})
+    tokenizer = sentencepiece.build(lambda: counts, vocab_size=140)
+    test_lines_have_the_ids_of_their_text.hypothesis.inner_test(tokenizer, text)
+
+
 def test_pieces_across_runs_keep_words_whole(tokenizer):
     """Where a piece holds letters and other characters, as in a model trained without splitting by script."""
     definition = json.loads(tokenizer.definition)
