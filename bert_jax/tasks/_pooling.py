@@ -4,6 +4,9 @@
 - "mean", "max": of the last layer's states, over all tokens.
 - "last_four": the mean of the last four layers' [CLS] (Sun et al. 2019, arXiv 1905.05583, section 5.3.2).
 - "learned_layers": every layer's [CLS], mixed by weights that are learnt (Peters et al. 2018, ELMo).
+- "compared", of a pair: each text is read by itself, and of the means u and v of its tokens stand u, v, |u − v| and
+  u ∘ v side by side (Conneau et al. 2017, arXiv 1705.02364, section 3). A small encoder learns from few examples what
+  two texts have in common this way, and not by reading both at once.
 """
 
 from typing import Any, Literal
@@ -17,12 +20,16 @@ from bert_jax.modeling.heads import layer_mix, pooler
 from configuration.variants import require
 
 Pooling = Literal["cls", "mean", "max", "last_four", "learned_layers"]
+PairPooling = Literal[Pooling, "compared"]
 Batch = dict[str, jax.Array]
 HEADS = {"cls": "pooler", "learned_layers": "layer_mix"}  # what a pooling trains beside the encoder
 FOUR = 4
+COMPARED = "compared"
+VECTORS = {COMPARED: 4}  # of width D, side by side, in the vector of a pooling that has more than one
+NEEDS = {COMPARED: ("text_numbers", "text_positions")}  # fields of a batch that a pooling reads beside the usual
 
 
-def pooling_heads(model: Model, pooling: Pooling) -> list[str]:
+def pooling_heads(model: Model, pooling: PairPooling) -> list[str]:
     """The parts that the pooling trains beside the encoder.
 
     Raises:
@@ -33,8 +40,17 @@ def pooling_heads(model: Model, pooling: Pooling) -> list[str]:
     return [HEADS[pooling]] if pooling in HEADS else []
 
 
-def pooled(model: Model, params: Any, batch: Batch, pooling: Pooling, key: jax.Array | None) -> jax.Array:
-    """[B, E, D] of the examples; for "cls" the last layer computes those positions alone."""
+def check(pooling: PairPooling, second: str, truncation: str) -> None:
+    """Raises ConfigError where texts are to be compared that are no pair, or are not cut to their heads."""
+    if pooling == COMPARED:
+        require(bool(second), "task.second", second, f"the column of the text that pooling={COMPARED} compares with")
+        require(truncation == "head", "task.truncation", truncation, f"head with pooling={COMPARED}")
+
+
+def pooled(model: Model, params: Any, batch: Batch, pooling: PairPooling, key: jax.Array | None) -> jax.Array:
+    """[B, E, D] of the examples, or [B, E, 4 D]; for "cls" the last layer computes those positions alone."""
+    if pooling == COMPARED:
+        return compared(model, params, batch, key)
     if pooling == "cls":
         return pooler.transform(model, params, encode(model, params, batch, key, batch["places"]))
     if pooling in ("last_four", "learned_layers"):
@@ -42,11 +58,35 @@ def pooled(model: Model, params: Any, batch: Batch, pooling: Pooling, key: jax.A
         firsts = jnp.take_along_axis(states, batch["places"][None, :, :, None], axis=2)  # [n, B, E, D]
         return firsts[-FOUR:].mean(0) if pooling == "last_four" else layer_mix.mixed(model, params, firsts)
     hidden = encode(model, params, batch, key)
-    numbers = 1 + jnp.arange(batch["places"].shape[1])
-    own = batch["segments"][:, None, :] == numbers[None, :, None]  # [B, E, L]
+    own = members(batch["segments"], batch["places"].shape[1])
     if pooling == "mean":
-        sums = jnp.einsum("bel,bld->bed", own.astype(hidden.dtype), hidden)
-        return sums / jnp.maximum(1, own.sum(-1))[..., None].astype(hidden.dtype)
+        return means(hidden, own)
     lowest = jnp.finfo(hidden.dtype).min
     one = lambda own: jnp.where(own[:, :, None], hidden, lowest).max(1)  # one example of each row at a time: [B, D]
     return jnp.where(own.any(-1)[..., None], jax.lax.map(one, own.swapaxes(0, 1)).swapaxes(0, 1), 0)
+
+
+def compared(model: Model, params: Any, batch: Batch, key: jax.Array | None) -> jax.Array:
+    """[B, E, 4 D] of examples of two texts."""
+    apart, examples = one_text_a_document(batch, 2), batch["places"].shape[1]
+    both = means(encode(model, params, apart, key), members(apart["segments"], 2 * examples))
+    u, v = both[:, 0::2], both[:, 1::2]
+    return jnp.concatenate([u, v, jnp.abs(u - v), u * v], axis=-1)
+
+
+def one_text_a_document(batch: Batch, texts: int) -> Batch:
+    """A batch whose documents are examples of T texts → one whose documents are the texts, in their order."""
+    segments = (batch["segments"] - 1) * texts + batch["text_numbers"] + 1
+    own = {"segments": jnp.where(batch["segments"] > 0, segments, 0), "positions": batch["text_positions"]}
+    return batch | own
+
+
+def members(segments: jax.Array, number: int) -> jax.Array:
+    """segments [B, L] → bool [B, number, L], which tokens each document of a row has."""
+    return segments[:, None, :] == 1 + jnp.arange(number)[None, :, None]
+
+
+def means(hidden: jax.Array, own: jax.Array) -> jax.Array:
+    """hidden [B, L, D] → [B, K, D], over the tokens own [B, K, L]; 0 over none."""
+    sums = jnp.einsum("bel,bld->bed", own.astype(hidden.dtype), hidden)
+    return sums / jnp.maximum(1, own.sum(-1))[..., None].astype(hidden.dtype)

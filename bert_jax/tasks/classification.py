@@ -1,6 +1,7 @@
 """Classes of texts, or of pairs of texts (Devlin et al. 2018, section 4.1): BertForSequenceClassification.
 
-A linear layer over the pooled vector, with dropout before it; the loss is the mean cross-entropy of the examples.
+A linear layer over the pooled vector, with dropout before it; the loss is the mean cross-entropy of the examples. A
+pair is read at once, or each text by itself (`pooling="compared"`).
 """
 
 import collections
@@ -21,7 +22,7 @@ from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, normalized
 from bert_jax.objectives._cross_entropy import cross_entropy
 from bert_jax.tasks import Outputs, Task, _texts
-from bert_jax.tasks._pooling import Pooling, pooled, pooling_heads
+from bert_jax.tasks._pooling import COMPARED, NEEDS, VECTORS, PairPooling, check, pooled, pooling_heads
 from configuration.variants import require, use
 from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.errors import DataError
@@ -29,9 +30,9 @@ from data_pipeline.labelled import Record, column
 from data_pipeline.tokenizers import Tokenizer
 
 
-def parts(model: Model, *, labels: Sequence[str] = (), pooling: Pooling = "cls") -> Parts:
+def parts(model: Model, *, labels: Sequence[str] = (), pooling: PairPooling = "cls") -> Parts:
     """The head, and what the pooling trains."""
-    head = use("sequence_head", outputs=max(2, len(labels)))
+    head = use("sequence_head", outputs=max(2, len(labels)), vectors=VECTORS.get(pooling, 1))
     return heads.parts(model, *pooling_heads(model, pooling), head)
 
 
@@ -40,7 +41,7 @@ def build(
     vocabulary: Vocabulary,
     *,
     labels: Sequence[str] = (),
-    pooling: Pooling = "cls",
+    pooling: PairPooling = "cls",
     class_weights: Sequence[float] = (),
     dropout_samples: int = 1,
 ) -> Objective:
@@ -78,7 +79,7 @@ def build(
         losses, accuracies = (jnp.stack(values).mean() for values in zip(*found, strict=True))
         return losses, {"accuracy": accuracies}
 
-    return Objective(corrupt, loss, ("places", "labels", "weights"))
+    return Objective(corrupt, loss, ("places", "labels", "weights", *NEEDS.get(pooling, ())))
 
 
 def task(
@@ -88,7 +89,7 @@ def task(
     label: str = "label",
     labels: Sequence[str] = (),
     metric: str = "accuracy",
-    pooling: Pooling = "cls",
+    pooling: PairPooling = "cls",
     truncation: _texts.Truncation = "head",
     stride: int = 64,
 ) -> Task:
@@ -103,10 +104,11 @@ def task(
         tail (head_tail), or windows, whose probabilities are averaged.
       stride: tokens from a window to the next.
     """
+    check(pooling, second, truncation)
     columns = (text, second) if second else (text,)
 
     def encode(records: Sequence[Record], tokenizer: Tokenizer, length: int, labelled: bool) -> Encoded:
-        encoded = _texts.encode(records, tokenizer, length, columns, truncation, stride)
+        encoded = _texts.encode(records, tokenizer, length, columns, truncation, stride, pooling == COMPARED)
         if not labelled:
             return encoded._replace(per_example={"labels": np.zeros(len(encoded.records), np.int32)})
         numbers = label_numbers(records, label, labels)

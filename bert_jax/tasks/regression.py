@@ -18,19 +18,20 @@ from bert_jax.modeling.layers import dropout, split_key
 from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary
 from bert_jax.tasks import Outputs, Task, _texts, shared_out
-from bert_jax.tasks._pooling import Pooling, pooled, pooling_heads
+from bert_jax.tasks._pooling import COMPARED, NEEDS, VECTORS, PairPooling, check, pooled, pooling_heads
 from configuration.variants import use
 from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.labelled import Record, number
 from data_pipeline.tokenizers import Tokenizer
 
 
-def parts(model: Model, *, pooling: Pooling = "cls") -> Parts:
+def parts(model: Model, *, pooling: PairPooling = "cls") -> Parts:
     """The head, and what the pooling trains."""
-    return heads.parts(model, *pooling_heads(model, pooling), use("sequence_head", outputs=1))
+    head = use("sequence_head", outputs=1, vectors=VECTORS.get(pooling, 1))
+    return heads.parts(model, *pooling_heads(model, pooling), head)
 
 
-def build(model: Model, vocabulary: Vocabulary, *, pooling: Pooling = "cls") -> Objective:
+def build(model: Model, vocabulary: Vocabulary, *, pooling: PairPooling = "cls") -> Objective:
     """The objective; `pooling` is which vector stands for a text."""
     del vocabulary
 
@@ -41,7 +42,7 @@ def build(model: Model, vocabulary: Vocabulary, *, pooling: Pooling = "cls") -> 
         error = sequence_head.logits(model, params, vectors)[..., 0] - batch["labels"]
         return (batch["weights"] * jnp.square(error)).sum(), {"error": (batch["weights"] * jnp.abs(error)).sum()}
 
-    return Objective(shared_out("weights"), loss, ("places", "labels", "weights"))
+    return Objective(shared_out("weights"), loss, ("places", "labels", "weights", *NEEDS.get(pooling, ())))
 
 
 def task(
@@ -50,18 +51,19 @@ def task(
     second: str = "",
     label: str = "label",
     metric: str = "spearman",
-    pooling: Pooling = "cls",
+    pooling: PairPooling = "cls",
     truncation: _texts.Truncation = "head",
     stride: int = 64,
 ) -> Task:
     """The task; the options are those of classification.py."""
+    check(pooling, second, truncation)
     columns = (text, second) if second else (text,)
 
     def numbers(records: Sequence[Record]) -> np.ndarray:
         return np.array([number(record, label) for record in records], np.float32)
 
     def encode(records: Sequence[Record], tokenizer: Tokenizer, length: int, labelled: bool) -> Encoded:
-        encoded = _texts.encode(records, tokenizer, length, columns, truncation, stride)
+        encoded = _texts.encode(records, tokenizer, length, columns, truncation, stride, pooling == COMPARED)
         found = numbers(records) if labelled else np.zeros(len(records), np.float32)
         return encoded._replace(per_example={"labels": found[encoded.records]})
 

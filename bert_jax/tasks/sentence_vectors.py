@@ -22,16 +22,17 @@ from bert_jax.embedding.readout import Dense, Normalise, Readout
 from bert_jax.modeling.heads import _linear
 from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, WholeBatch, normalized
-from bert_jax.tasks import Outputs, Task, _texts
+from bert_jax.tasks import Outputs, Task
+from bert_jax.tasks._pooling import one_text_a_document
+from bert_jax.tasks._texts import SHORTEST, encode_apart
 from bert_jax.tasks.classification import find_labels, label_numbers
 from configuration import variants
-from configuration.variants import ConfigError, Variant, require, use
+from configuration.variants import Variant, require, use
 from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.labelled import Record, check_text, number
 from data_pipeline.tokenizers import Tokenizer
 
 PROJECTION = "projection"  # the part that `dense` adds
-SHORTEST = 3  # tokens of a text: [CLS] token [SEP]
 
 
 def parts(
@@ -136,7 +137,7 @@ def task(
     )
 
     def encode(records: Sequence[Record], tokenizer: Tokenizer, length: int, labelled: bool) -> Encoded:
-        encoded = encode_texts(records, tokenizer, length, texts, text_length)
+        encoded = encode_apart(records, tokenizer, length, texts, text_length)
         if not needs_label:
             return encoded
         if classes:
@@ -146,7 +147,7 @@ def task(
         return with_labels(encoded, (found - np.float32(low)) / np.float32(high - low))
 
     def encode_pairs(records: Sequence[Record], tokenizer: Tokenizer, length: int, labelled: bool) -> Encoded:
-        return encode_texts(records, tokenizer, length, pair, text_length)
+        return encode_apart(records, tokenizer, length, pair, text_length)
 
     def outputs(model: Model, params: Any, batch: Batch) -> dict[str, jax.Array]:
         return {"vectors": normalise(reader(model, pooling, dense)(params, batch, 2, None))}
@@ -188,48 +189,6 @@ def reader(model: Model, name: str, dense: int) -> Any:
         return found.reshape(len(found), examples, texts, -1)
 
     return read
-
-
-def one_text_a_document(batch: Batch, texts: int) -> Batch:
-    """A batch whose documents are examples of T texts → one whose documents are the texts, in their order."""
-    segments = (batch["segments"] - 1) * texts + batch["text_numbers"] + 1
-    own = {"segments": jnp.where(batch["segments"] > 0, segments, 0), "positions": batch["text_positions"]}
-    return batch | own
-
-
-def encode_texts(
-    records: Sequence[Record], tokenizer: Tokenizer, length: int, columns: Sequence[str], text_length: int
-) -> Encoded:
-    """Examples of [CLS] text [SEP] for each column, one after the other.
-
-    Raises:
-      ConfigError: rows that have no room for so many texts.
-      DataError: an empty text.
-    """
-    room = text_length or max(SHORTEST, length // len(columns))
-    if room * len(columns) > length:
-        raise ConfigError(
-            f"config.length is {length}, and an example has {len(columns)} texts of {room} tokens each: set length to "
-            f"{room * len(columns)} or more" + (", or task.text_length lower" if text_length else "")
-        )
-    cls, sep = tokenizer.cls_id, tokenizer.sep_id
-    of = {c: tokenizer.encode_batch([check_text(record, c) for record in records]) for c in dict.fromkeys(columns)}
-    rows = [[[cls, *of[c][i][: room - 2], sep] for c in columns] for i in range(len(records))]
-    joined = [[token for text in row for token in text] for row in rows]
-    encoded = _texts.flat(joined, [[0] * len(row) for row in joined], range(len(records)))
-    lengths = np.array([len(text) for row in rows for text in row])
-    starts = np.cumsum(lengths) - lengths
-    numbers = np.tile(np.arange(len(columns), dtype=np.int32), len(records))
-    positions = np.arange(lengths.sum()) - np.repeat(starts, lengths)
-    fields = {"text_numbers": np.repeat(numbers, lengths), "text_positions": positions.astype(np.int32)}
-    ids = numbered([text for row in rows for text in row]).reshape(len(rows), len(columns))
-    return encoded._replace(per_token=fields, per_example={"text_ids": ids})
-
-
-def numbered(texts: Sequence[Sequence[int]]) -> np.ndarray:
-    """int32 [n], equal for equal texts."""
-    known: dict[tuple[int, ...], int] = {}
-    return np.array([known.setdefault(tuple(text), len(known)) for text in texts], np.int32)
 
 
 def with_labels(encoded: Encoded, labels: np.ndarray) -> Encoded:

@@ -63,6 +63,7 @@ def files(tmp_path_factory):
             row["choices"] = [sentence(choosing, 0) for _ in range(others)]
             row["choices"].insert(right, sentence(choosing, 1))
             row["right"] = right
+            row["other"] = row["choices"][0]
             row["words"] = row["text"].split()
             row["tags"] = ["B-X" if word in GOOD + BAD else "O" for word in row["words"]]
             at = next(i for i, tag in enumerate(row["tags"]) if tag == "B-X")
@@ -78,7 +79,9 @@ TASKS = {
     "classification, mean": use("classification", pooling="mean"),
     "classification, max": use("classification", pooling="max", dropout_samples=2),
     "classification, learned layers": use("classification", pooling="learned_layers"),
+    "classification, compared": use("classification", second="other", pooling="compared"),
     "regression": use("regression", label="degree"),
+    "regression, compared": use("regression", label="degree", second="other", pooling="compared"),
     "tagging": use("tagging"),
     "question_answering": use("question_answering", context="text"),
     "multiple_choice": use("multiple_choice", label="right"),
