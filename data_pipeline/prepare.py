@@ -228,7 +228,7 @@ def _prepare(data: Data, output: Path, work: Path, downloads: Path, progress: bo
     vocab_size = tokenizer.vocab_size
     opened = {split: open_shards(folder, shards, split, vocab_size) for split in SPLITS}
     with waiting("comparing held-out with training text", progress):
-        made["overlap"] = overlap.measure(opened["train"], opened["held_out"], tokenizer)
+        made["overlap"] = overlap.measure(opened["train"], opened["held_out"], tokenizer, workers)
     if said := overlap.describe(made["overlap"]):
         _say(progress, said)
     with waiting("counting tokens and checksums", progress):

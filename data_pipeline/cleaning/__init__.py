@@ -45,7 +45,15 @@ class Duplicates:
 Rule = Rewrite | Remove | Duplicates
 
 
+_SPACES = bytes(code for code in range(128) if chr(code).isspace())
+_OTHER_SPACES = ("\x85", "\u1680", "\u2028", "\u2029")  # that NFKC leaves; it makes a space of all others
+
+
 def comparable(text: str) -> str:
     """The text without white space in the form NFKC: equal for documents that a reader takes for the same."""
-    text = text if text.isascii() else unicodedata.normalize("NFKC", text)
-    return "".join(text.split())
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+        for space in _OTHER_SPACES:
+            text = text.replace(space, "")
+    # Several times as fast as to split and join.
+    return text.encode("utf-8", "surrogatepass").translate(None, _SPACES).decode("utf-8", "surrogatepass")

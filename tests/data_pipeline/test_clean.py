@@ -10,7 +10,7 @@ from test_prepare import Killed, contents, documents_of, small_parts  # noqa: F4
 from bert_jax.config import Data
 from configuration.variants import ConfigError, use
 from data_pipeline import clean, prepare
-from data_pipeline.cleaning import exact_duplicates, near_duplicates
+from data_pipeline.cleaning import comparable, exact_duplicates, near_duplicates
 from data_pipeline.errors import DataError
 from data_pipeline.preparing.encoding import split_of
 from data_pipeline.sources import Document
@@ -205,3 +205,11 @@ def test_documents_that_differ_in_white_space_or_unicode_form_are_one():
     assert len(signatures) == 1
     for share in np.linspace(0.01, 0.99, 50):
         assert len({split_of(Document(str(i), text), share) for i, text in enumerate(texts)}) == 1
+
+
+def test_comparable_text_has_no_white_space_of_any_kind():
+    """Every character of Unicode, halves of surrogate pairs among them."""
+    for first in range(0, 0x110000, 0x1000):
+        text = " ".join(f"a{chr(code)}" for code in range(first, first + 0x1000))
+        assert comparable(text) == "".join(unicodedata.normalize("NFKC", text).split())
+    assert comparable(" \t\x1c\x85\u2028a\u3000b\u00a0") == "ab"

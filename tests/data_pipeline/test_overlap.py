@@ -109,7 +109,8 @@ def test_chunks_lose_no_run(tmp_path, monkeypatch):
     store = prepare(data, tmp_path / "store", progress=False)
     shards = [store.split(split).shards for split in ("train", "held_out")]
     monkeypatch.setattr(overlap, "_AT_ONCE", 100)
-    assert overlap.measure(*shards, store.tokenizer) == store.manifest.made["overlap"]
+    for threads in (1, 3):
+        assert overlap.measure(*shards, store.tokenizer, threads) == store.manifest.made["overlap"]
 
 
 @pytest.mark.slow
