@@ -77,7 +77,7 @@ def words(lines: Sequence[str], continued: Sequence[bool], backend: Any) -> Word
     """The words between spaces; a Chinese character is a word if BERT's rules put spaces around it."""
     text, ends = words_between_spaces(lines, continued, backend)
     bytes_ = np.frombuffer(text, np.uint8)
-    if not getattr(backend.normalizer, "handle_chinese_chars", False) or bytes_.max(initial=0) < _CHINESE_LEAD:
+    if not getattr(backend.normalizer, "handle_chinese_chars", False) or np.max(bytes_, initial=0) < _CHINESE_LEAD:
         return text, ends
     pairs = bytes_[:-1].astype(np.uint16) << 8 | bytes_[1:]  # the first two bytes say which characters are Chinese
     firsts = np.flatnonzero(((pairs >= 0xE390) & (pairs < 0xE4B7)) | ((pairs >= 0xE4B8) & (pairs < 0xE9C0)))
