@@ -266,9 +266,9 @@ def add_task(
     measured_on += suite.simple_systems(Suite("", (Member(""),)), task, encoder, language.folder / "baselines")
     split = "test" if f"test_{known.main}" in measured_on[0].figures[0] else "dev"
     scores = {each.name: [found[f"{split}_{known.main}"] for found in each.figures] for each in measured_on}
-    answers = {each.name: suite.mean_scores(known, each, split) for each in measured_on} if known.each else {}
+    answers = {each.name: suite.scores_of_each(known, each, split) for each in measured_on} if known.each else {}
     for name, own in scores.items():
-        paired = suite.compare(BASELINE, name, answers, known.each_name) if answers and name != BASELINE else {}
+        paired = suite.compare(BASELINE, name, answers, known) if answers and name != BASELINE else {}
         systems.setdefault(name, {"scores": {}})["scores"][task.name] = beside(own, scores[BASELINE], name, paired)
 
 

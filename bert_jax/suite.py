@@ -202,21 +202,21 @@ def row(task: Task, systems: Sequence[System], encoders: Mapping[str, str]) -> d
         others = {name: spread(of) for name, of in values.items()}
         found["systems"][system.name] = spread(main) | {"seeds": main, "scores": others}
     if task.each is not None:
-        each = {system.name: mean_scores(task, system, split) for system in systems}
-        found["examples"] = len(next(iter(each.values())))
+        each = {system.name: scores_of_each(task, system, split) for system in systems}
+        found["examples"] = next(iter(each.values())).shape[-1 if task.statistic is None else -2]
         for first, second in pairs(list(each), list(encoders)):
-            found["comparisons"].append(compare(first, second, each, task.each_name))
+            found["comparisons"].append(compare(first, second, each, task))
     return found
 
 
-def mean_scores(task: Task, system: System, split: str) -> np.ndarray:
-    """float64 [n]: the score of each record, the mean over the seeds."""
+def scores_of_each(task: Task, system: System, split: str) -> np.ndarray:
+    """float64 [n]: the score of each record, the mean over the seeds; or [seeds, n, k], the terms of the statistic."""
     assert task.each is not None
     found = []
     for own in system.folders:
         records, answers = read_predictions(own, split)
         found.append(task.each(answers, records))
-    return np.mean(found, axis=0)
+    return np.mean(found, axis=0) if task.statistic is None else np.stack(found)
 
 
 def pairs(systems: Sequence[str], encoders: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -229,12 +229,12 @@ def pairs(systems: Sequence[str], encoders: Sequence[str]) -> Iterator[tuple[str
                 yield other, encoder
 
 
-def compare(first: str, second: str, each: Mapping[str, np.ndarray], score: str) -> dict[str, Any]:
+def compare(first: str, second: str, each: Mapping[str, np.ndarray], task: Task) -> dict[str, Any]:
     """The paired bootstrap of the second system against the first, on the same examples."""
-    found = paired_bootstrap.compute(each[first], each[second])
+    found = paired_bootstrap.compute(each[first], each[second], statistic=task.statistic)
     verdict = "better" if found["low"] > 0 else "worse" if found["high"] < 0 else "within noise"
     numbers = {name: found[name] for name in ("difference", "low", "high", "p")}
-    return {"first": first, "second": second, "score": score, **numbers, "verdict": verdict}
+    return {"first": first, "second": second, "score": task.each_name, **numbers, "verdict": verdict}
 
 
 def means(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

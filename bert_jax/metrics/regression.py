@@ -5,6 +5,25 @@ import numpy as np
 from bert_jax.metrics import check_finite, check_lengths, need
 from data_pipeline.errors import DataError
 
+CORRELATIONS = ("pearson", "spearman")
+
+
+def terms(targets: np.ndarray, predicted: np.ndarray, ranks: bool) -> np.ndarray:
+    """float64 [n, 5] whose means give the correlation, by `correlation`: of the ranks among all n, or of the values."""
+    need("scipy")
+    from scipy import stats
+
+    x, y = (stats.rankdata(values) if ranks else np.asarray(values, np.float64) for values in (targets, predicted))
+    x, y = ((values - values.mean()) / (values.std() or 1.0) for values in (x, y))
+    return np.stack([x, y, x * x, y * y, x * y], axis=-1)
+
+
+def correlation(means: np.ndarray) -> np.ndarray:
+    """means [..., 5] of `terms` → [...]; 0 where all values are equal."""
+    x, y, xx, yy, xy = np.moveaxis(means, -1, 0)
+    variances = (xx - x * x) * (yy - y * y)
+    return np.where(variances > 1e-20, (xy - x * y) / np.sqrt(np.maximum(variances, 1e-20)), 0.0)
+
 
 def compute(targets: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """Correlations of values, as GLUE has them for STS-B.

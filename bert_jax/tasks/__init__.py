@@ -33,9 +33,11 @@ class Task(NamedTuple):
     scores: Callable[[Outputs, Encoded, Sequence[Record]], dict[str, float]]  # metrics; higher is better
     main: str  # the primary metric
     answers: Callable[[Outputs, Encoded, Sequence[Record]], list[dict[str, Any]]]  # one a record
-    # The score of each record's answer, float [n], by which two systems are compared on the same records.
+    # The score of each record's answer, float [n], by which two systems are compared on the same records; or with
+    # `statistic` the terms, [n, k], of a figure that is a function of their means.
     each: Callable[[Sequence[Mapping[str, Any]], Sequence[Record]], np.ndarray] | None = None
-    each_name: str = ""  # what that score is
+    each_name: str = ""  # what that score, or figure, is
+    statistic: Callable[[np.ndarray], np.ndarray] | None = None  # means of terms [..., k] → the figure [...]
     encode_held_out: Callable[[Sequence[Record], Tokenizer, int, bool], Encoded] | None = None  # where it is another
 
     def encoder_of(self, split: str) -> Callable[[Sequence[Record], Tokenizer, int, bool], Encoded]:

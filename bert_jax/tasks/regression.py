@@ -80,8 +80,24 @@ def task(
     def answers(outputs: Outputs, encoded: Encoded, records: Sequence[Record]) -> list[dict[str, Any]]:
         return [{"value": float(value)} for value in values(outputs, encoded, records)]
 
-    def each(answers: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> np.ndarray:
-        return -np.abs(np.array([answer["value"] for answer in answers]) - numbers(records))
+    by_correlation = metric in regression.CORRELATIONS
 
-    find = lambda records: ()
-    return Task(columns, find, encode, outputs, "example", scores, metric, answers, each, "negative error")
+    def each(answers: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> np.ndarray:
+        found = np.array([answer["value"] for answer in answers])
+        if by_correlation:
+            return regression.terms(numbers(records), found, ranks=metric == "spearman")
+        return -np.abs(found - numbers(records))
+
+    return Task(
+        columns,
+        lambda records: (),
+        encode,
+        outputs,
+        "example",
+        scores,
+        metric,
+        answers,
+        each,
+        metric if by_correlation else "negative error",
+        statistic=regression.correlation if by_correlation else None,
+    )

@@ -18,9 +18,11 @@ from bert_jax import suite
 from bert_jax.config import Suite
 from bert_jax.formats import huggingface
 from bert_jax.modeling import bert, heads
+from bert_jax.tasks import load_task
 from configuration import flags as config_flags
-from configuration.variants import ConfigError
+from configuration.variants import ConfigError, use
 from data_pipeline.errors import DataError
+from data_pipeline.labelled import Record
 
 TASK = """
 from bert_jax.config import FineTuning, use
@@ -100,12 +102,27 @@ def test_encoders_are_compared_with_each_other_and_with_baselines() -> None:
 
 def test_differences_within_noise_are_called_so() -> None:
     scores = np.random.default_rng(0).random(50)
+    task = load_task(use("classification"))
     each = {"a": scores, "b": scores + 0.001 * np.random.default_rng(1).normal(size=50), "c": scores + 0.1}
-    found = suite.compare("a", "b", each, "accuracy")
+    found = suite.compare("a", "b", each, task)
     assert found["verdict"] == "within noise"
     assert suite.compared(found).startswith("b and a differ within noise: accuracy ")
-    assert suite.compare("a", "c", each, "accuracy")["verdict"] == "better"
-    assert suite.compare("c", "a", each, "accuracy")["verdict"] == "worse"
+    assert suite.compare("a", "c", each, task)["verdict"] == "better"
+    assert suite.compare("c", "a", each, task)["verdict"] == "worse"
+
+
+def test_correlations_are_compared_as_such() -> None:
+    """Predictions on another scale are no worse where the metric does not see it; several seeds count as their mean."""
+    rng, task = np.random.default_rng(0), load_task(use("regression", metric="pearson"))
+    records = [Record({"text": "a", "label": x}, "") for x in rng.normal(size=300)]
+    targets = np.array([record.values["label"] for record in records])
+    noisy = lambda noise, scale: scale * (targets + noise * rng.normal(size=300))
+    terms = lambda *runs: np.stack([task.each([{"value": x} for x in run], records) for run in runs])
+    first, second = [noisy(1.0, 1.0), noisy(1.1, 1.0)], [noisy(0.4, 9.0)]
+    found = suite.compare("first", "second", {"first": terms(*first), "second": terms(*second)}, task)
+    wanted = [np.mean([np.corrcoef(targets, run)[0, 1] for run in runs]) for runs in (first, second)]
+    assert found["difference"] == pytest.approx(wanted[1] - wanted[0])
+    assert (found["score"], found["verdict"]) == ("pearson", "better")
 
 
 def test_overrides_are_for_every_task_or_for_one(folder) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bert_jax.metrics import paired_bootstrap
+from bert_jax.metrics import paired_bootstrap, regression
 from configuration.variants import ConfigError
 from data_pipeline.errors import DataError
 
@@ -48,6 +48,32 @@ def test_draws_in_several_parts_are_as_good(scores, monkeypatch):
     assert paired_bootstrap.compute(*scores, samples=1000, seed=1) != whole
     monkeypatch.setattr(paired_bootstrap, "_DRAWN_AT_ONCE", 700)
     assert paired_bootstrap.compute(*scores, samples=1000) == pytest.approx(whole)
+
+
+@pytest.mark.parametrize("ranks", [False, True])
+def test_correlations_as_draws_in_a_plain_loop(ranks):
+    """Of ranks among all examples, not among those drawn."""
+    rng = np.random.default_rng(3)
+    targets = rng.normal(size=150)
+    runs = [targets + rng.normal(size=150) * noise for noise in (1.0, 1.2, 0.8)]
+    terms = [regression.terms(targets, run, ranks) for run in runs]
+    first, second = np.stack(terms[:2]), terms[2]
+    found = paired_bootstrap.compute(first, second, statistic=regression.correlation, samples=500)
+    values = [stats.rankdata(each) if ranks else each for each in (targets, *runs)]
+    own = [stats.pearsonr(values[0], run).statistic for run in values[1:]]
+    assert found["first"] == pytest.approx((own[0] + own[1]) / 2)
+    assert found["second"] == pytest.approx(own[2])
+    generator, drawn = np.random.default_rng(0), []
+    for _ in range(500):
+        picked = generator.integers(150, size=150)
+        one, two, three = (np.corrcoef(values[0][picked], run[picked])[0, 1] for run in values[1:])
+        drawn.append(three - (one + two) / 2)
+    assert (found["low"], found["high"]) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
+
+
+def test_the_correlation_of_equal_values_is_0():
+    terms = regression.terms(np.arange(9.0), np.full(9, 2.0), False)
+    assert regression.correlation(terms.mean(0)) == 0
 
 
 def test_edge_cases(scores):
