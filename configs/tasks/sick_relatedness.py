@@ -6,6 +6,8 @@
         --config.source.dev=sick2014/SICK_trial.txt \\
         --config.source.test=sick2014/SICK_test_annotated.txt
 
+    A small encoder compares the two better when it reads each by itself: --config.task.pooling=compared
+
 Source: SICK of SemEval-2014 task 1, tables with a header.
 Expected: Pearson's correlation on test 0.828 by the best system of SemEval-2014 task 1.
 """
