@@ -95,6 +95,7 @@ def training(name: str, idea: Idea, store: Store, size: str, learning_rate: floa
         model=dataclasses.replace(SIZES[size], vocab_size=store.vocab_size),
         optimizer=demo.optimizer,
         unigram_bias=True,
+        cooccurrence=demo.cooccurrence,
         checkpoints=Checkpoints(every_steps=1000, keep=1),
         evaluation=dataclasses.replace(demo.evaluation, single_mask_rows=1),
         log_every=max(1, steps // 100),

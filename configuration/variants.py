@@ -40,7 +40,7 @@ class Variant:
         object.__setattr__(self, "options", {name: _as_written(value) for name, value in self.options.items()})
 
     def __hash__(self) -> int:
-        return hash((self.name, tuple(sorted(self.options.items()))))
+        return hash((self.name, frozenset(self.options)))  # a value may be a dict, wrongly; that is said elsewhere
 
 
 def _as_written(value: Any) -> Any:

@@ -63,6 +63,7 @@ def test_values_of_the_wrong_type(option: str, value: object) -> None:
 def test_variants_are_equal_and_hashable_by_name_and_options() -> None:
     assert use("lamb", b1=0.9) == use("lamb", b1=0.9)
     assert hash(use("lamb", b1=0.9, b2=0.99)) == hash(use("lamb", b2=0.99, b1=0.9))
+    assert hash(use("lamb", b1={}, b2=[{"a": [1]}])) == hash(use("lamb", b2=[{"a": [1]}], b1={}))
     assert use("lamb", b1=0.9) != use("lamb", b1=0.8)
 
 
