@@ -339,6 +339,7 @@ def define_flags() -> None:
     """--config, --output, --downloads"""
     config_flags.config_flag()
     flags.DEFINE_string("output", None, "Folder of the store that is made.", required=True)
+    flags.register_validator("output", lambda output: output != "", "must name a folder")
     flags.DEFINE_string("downloads", None, "Folder that keeps what sources fetch; beside the output by default.")
 
 

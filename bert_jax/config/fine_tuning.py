@@ -8,6 +8,7 @@ from bert_jax.config.labelled import Beside, Transfer
 from bert_jax.config.schema import Dtype, Mesh
 from configuration.variants import Variant, require, use
 
+LONGEST_ROW = 2**20  # tokens; a longer one is a mistake, found before rows are filled
 NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)  # of one of several tasks: of a folder, and of a part of the parameters
 
 
@@ -48,7 +49,7 @@ class FineTuning:
     mesh: Mesh = field(default_factory=Mesh)
 
     def __post_init__(self) -> None:
-        require(self.length >= 8, "length", self.length, "at least 8 tokens")
+        require(8 <= self.length <= LONGEST_ROW, "length", self.length, f"8 to {LONGEST_ROW:,} tokens")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1 example")
         require(self.microbatches >= 1, "microbatches", self.microbatches, "at least 1")
         require(0 < self.epochs < 10_000, "epochs", self.epochs, "above 0")

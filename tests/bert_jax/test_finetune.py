@@ -262,11 +262,12 @@ def test_a_head_that_no_class_of_transformers_has_is_not_exported(files, tmp_pat
         ({"task": use("regression", label="label")}, "label is '(bad|good)', which is no finite number"),
         ({"init_from": ""}, "give --init_from="),
         ({"length": 100}, "phases.0.length is 100; it must be at most model.max_length=64"),
+        ({"length": 10**12}, "config.length is 1000000000000; it must be 8 to 1,048,576 tokens"),
     ],
 )
 def test_mistakes_are_one_clear_line(files, tmp_path, changes, message) -> None:
-    settings = dataclasses.replace(tuning(files), **changes)
     with pytest.raises((ConfigError, DataError), match=message):
+        settings = dataclasses.replace(tuning(files), **changes)
         finetune.config_of(settings, finetune.opened(settings, tmp_path)[0])
 
 
