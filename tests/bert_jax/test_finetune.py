@@ -266,9 +266,12 @@ def test_a_head_that_no_class_of_transformers_has_is_not_exported(files, tmp_pat
     ],
 )
 def test_mistakes_are_one_clear_line(files, tmp_path, changes, message) -> None:
-    with pytest.raises((ConfigError, DataError), match=message):
+    def configured():
         settings = dataclasses.replace(tuning(files), **changes)
-        finetune.config_of(settings, finetune.opened(settings, tmp_path)[0])
+        return finetune.config_of(settings, finetune.opened(settings, tmp_path)[0])
+
+    with pytest.raises((ConfigError, DataError), match=message):
+        configured()
 
 
 def test_other_weights_at_the_same_path_are_refused(files, tmp_path) -> None:
