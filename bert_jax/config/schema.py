@@ -58,7 +58,7 @@ class Model:
             require(1 <= value <= LARGEST, f"model.{name}", value, f"between 1 and {LARGEST:,}")
         for name in ("norm_epsilon", "init_std"):
             value = getattr(self, name)
-            require(0 <= value <= 100, f"model.{name}", value, "between 0 and 100")  # above, float32 overflows
+            require(0 <= value <= 100, f"model.{name}", value, "between 0 and 100")
         require(0 <= self.unroll <= LARGEST, "model.unroll", self.unroll, f"between 0 (by platform) and {LARGEST:,}")
         for name in ("token_types", "task_types", "embedding_width"):
             value = getattr(self, name)

@@ -78,6 +78,26 @@ def vectors(
     return pool(pooling, hidden, members)
 
 
+def vectors_of_texts(
+    model: Model, pooling: Pooling, params: dict, batch: dict[str, jax.Array], texts: int, key: jax.Array | None = None
+) -> jax.Array:
+    """The vectors of rows of examples of T texts each, every text read by itself: float32 [B, E, T, D]."""
+    examples = batch["places"].shape[1]
+    found = vectors(model, pooling, params, one_text_a_document(batch, texts), examples * texts, key)
+    return found.reshape(len(found), examples, texts, -1)
+
+
+def one_text_a_document(batch: dict[str, jax.Array], texts: int) -> dict[str, jax.Array]:
+    """A batch whose documents are examples of T texts → one whose documents are the texts, in their order.
+
+    Args:
+      batch: of each token `text_numbers`, which text of its example it is in, and `text_positions`, where in the text.
+    """
+    segments = (batch["segments"] - 1) * texts + batch["text_numbers"] + 1
+    own = {"segments": jnp.where(batch["segments"] > 0, segments, 0), "positions": batch["text_positions"]}
+    return batch | own
+
+
 def example_vectors(
     model: Model, pooling: Pooling, params: dict, batch: dict[str, jax.Array], key: jax.Array | None = None
 ) -> jax.Array:

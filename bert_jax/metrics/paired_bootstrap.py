@@ -8,9 +8,7 @@ import numpy as np
 from bert_jax.metrics import check_finite, check_lengths
 from configuration.variants import require
 
-_DRAWN_AT_ONCE = 1 << 22  # examples, 32 MB
-
-
+_DRAWN_AT_ONCE = 1 << 22  # examples, about 100 MB
 Statistic = Callable[[np.ndarray], np.ndarray]  # means of terms [..., k] → a figure [...]
 
 
@@ -47,22 +45,20 @@ def compute(
     require(samples > 0, "samples", samples, "at least 1")
     require(0 < confidence < 1, "confidence", confidence, "between 0 and 1")
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    axis = -1 if statistic is None else -2
-    check_lengths(first=np.moveaxis(first, axis, 0), second=np.moveaxis(second, axis, 0))
+    terms = [_terms(values, statistic is None) for values in (first, second)]
+    check_lengths(first=terms[0][0], second=terms[1][0])
     check_finite("first", first)
     check_finite("second", second)
     figure = functools.partial(_figure, statistic or _mean)
-    terms = [_runs_of(values, statistic is None) for values in (first, second)]
-    drawn = np.concatenate(
-        [
-            np.subtract(*(figure(_means(each, times)) for each in reversed(terms)))
-            for times in _draws(terms[0].shape[1], samples, np.random.default_rng(seed))
-        ]
-    )
+    drawn = [
+        figure(_means(terms[1], times)) - figure(_means(terms[0], times))
+        for times in _draws(terms[0].shape[1], samples, np.random.default_rng(seed))
+    ]
+    differences = np.concatenate(drawn)
     before, after = (float(figure(each.mean(1))) for each in terms)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    below, above = np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)
+    low, high = np.quantile(differences, [tail, 1 - tail])
+    below, above = np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0)
     return {
         "first": before,
         "second": after,
@@ -77,8 +73,8 @@ def _mean(means: np.ndarray) -> np.ndarray:
     return means[..., 0]
 
 
-def _runs_of(values: np.ndarray, scores: bool) -> np.ndarray:
-    """[runs, n, k]"""
+def _terms(values: np.ndarray, scores: bool) -> np.ndarray:
+    """[runs, n, k]; scores [n] are a single term."""
     values = values[:, None] if scores else values
     return values if values.ndim == 3 else values[None]
 

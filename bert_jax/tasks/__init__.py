@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
+from bert_jax.metrics.paired_bootstrap import Statistic
 from bert_jax.objectives import normalized
 from configuration.variants import ConfigError, Variant, load, module, nearest, options_of
 from data_pipeline.batches.labelled_rows import Encoded
@@ -37,7 +38,7 @@ class Task(NamedTuple):
     # `statistic` the terms, [n, k], of a figure that is a function of their means.
     each: Callable[[Sequence[Mapping[str, Any]], Sequence[Record]], np.ndarray] | None = None
     each_name: str = ""  # what that score, or figure, is
-    statistic: Callable[[np.ndarray], np.ndarray] | None = None  # means of terms [..., k] → the figure [...]
+    statistic: Statistic | None = None
     encode_held_out: Callable[[Sequence[Record], Tokenizer, int, bool], Encoded] | None = None  # where it is another
 
     def encoder_of(self, split: str) -> Callable[[Sequence[Record], Tokenizer, int, bool], Encoded]:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config import Model
+from bert_jax.embedding.pooling import make, vectors, vectors_of_texts
 from bert_jax.modeling.bert import encode
 from bert_jax.modeling.heads import layer_mix, pooler
 from configuration.variants import require
@@ -40,7 +41,7 @@ def pooling_heads(model: Model, pooling: PairPooling) -> list[str]:
     return [HEADS[pooling]] if pooling in HEADS else []
 
 
-def check(pooling: PairPooling, second: str, truncation: str) -> None:
+def check_compared(pooling: PairPooling, second: str, truncation: str) -> None:
     """Raises ConfigError where texts are to be compared that are no pair, or are not cut to their heads."""
     if pooling == COMPARED:
         require(bool(second), "task.second", second, f"the column of the text that pooling={COMPARED} compares with")
@@ -57,36 +58,11 @@ def pooled(model: Model, params: Any, batch: Batch, pooling: PairPooling, key: j
         states = encode(model, params, batch, key, every_layer=True)  # [n, B, L, D]
         firsts = jnp.take_along_axis(states, batch["places"][None, :, :, None], axis=2)  # [n, B, E, D]
         return firsts[-FOUR:].mean(0) if pooling == "last_four" else layer_mix.mixed(model, params, firsts)
-    hidden = encode(model, params, batch, key)
-    own = members(batch["segments"], batch["places"].shape[1])
-    if pooling == "mean":
-        return means(hidden, own)
-    lowest = jnp.finfo(hidden.dtype).min
-    one = lambda own: jnp.where(own[:, :, None], hidden, lowest).max(1)  # one example of each row at a time: [B, D]
-    return jnp.where(own.any(-1)[..., None], jax.lax.map(one, own.swapaxes(0, 1)).swapaxes(0, 1), 0)
+    return vectors(model, make(pooling, model), params, batch, batch["places"].shape[1], key)
 
 
 def compared(model: Model, params: Any, batch: Batch, key: jax.Array | None) -> jax.Array:
     """[B, E, 4 D] of examples of two texts."""
-    apart, examples = one_text_a_document(batch, 2), batch["places"].shape[1]
-    both = means(encode(model, params, apart, key), members(apart["segments"], 2 * examples))
-    u, v = both[:, 0::2], both[:, 1::2]
+    both = vectors_of_texts(model, make("mean", model), params, batch, 2, key)
+    u, v = both[:, :, 0], both[:, :, 1]
     return jnp.concatenate([u, v, jnp.abs(u - v), u * v], axis=-1)
-
-
-def one_text_a_document(batch: Batch, texts: int) -> Batch:
-    """A batch whose documents are examples of T texts → one whose documents are the texts, in their order."""
-    segments = (batch["segments"] - 1) * texts + batch["text_numbers"] + 1
-    own = {"segments": jnp.where(batch["segments"] > 0, segments, 0), "positions": batch["text_positions"]}
-    return batch | own
-
-
-def members(segments: jax.Array, number: int) -> jax.Array:
-    """segments [B, L] → bool [B, number, L], which tokens each document of a row has."""
-    return segments[:, None, :] == 1 + jnp.arange(number)[None, :, None]
-
-
-def means(hidden: jax.Array, own: jax.Array) -> jax.Array:
-    """hidden [B, L, D] → [B, K, D], over the tokens own [B, K, L]; 0 over none."""
-    sums = jnp.einsum("bel,bld->bed", own.astype(hidden.dtype), hidden)
-    return sums / jnp.maximum(1, own.sum(-1))[..., None].astype(hidden.dtype)

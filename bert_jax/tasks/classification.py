@@ -22,7 +22,7 @@ from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, normalized
 from bert_jax.objectives._cross_entropy import cross_entropy
 from bert_jax.tasks import Outputs, Task, _texts
-from bert_jax.tasks._pooling import COMPARED, NEEDS, VECTORS, PairPooling, check, pooled, pooling_heads
+from bert_jax.tasks._pooling import COMPARED, NEEDS, VECTORS, PairPooling, check_compared, pooled, pooling_heads
 from configuration.variants import require, use
 from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.errors import DataError
@@ -104,7 +104,7 @@ def task(
         tail (head_tail), or windows, whose probabilities are averaged.
       stride: tokens from a window to the next.
     """
-    check(pooling, second, truncation)
+    check_compared(pooling, second, truncation)
     columns = (text, second) if second else (text,)
 
     def encode(records: Sequence[Record], tokenizer: Tokenizer, length: int, labelled: bool) -> Encoded:

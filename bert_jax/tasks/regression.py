@@ -18,7 +18,7 @@ from bert_jax.modeling.layers import dropout, split_key
 from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary
 from bert_jax.tasks import Outputs, Task, _texts, shared_out
-from bert_jax.tasks._pooling import COMPARED, NEEDS, VECTORS, PairPooling, check, pooled, pooling_heads
+from bert_jax.tasks._pooling import COMPARED, NEEDS, VECTORS, PairPooling, check_compared, pooled, pooling_heads
 from configuration.variants import use
 from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.labelled import Record, number
@@ -56,7 +56,7 @@ def task(
     stride: int = 64,
 ) -> Task:
     """The task; the options are those of classification.py."""
-    check(pooling, second, truncation)
+    check_compared(pooling, second, truncation)
     columns = (text, second) if second else (text,)
 
     def numbers(records: Sequence[Record]) -> np.ndarray:
@@ -88,16 +88,6 @@ def task(
             return regression.terms(numbers(records), found, ranks=metric == "spearman")
         return -np.abs(found - numbers(records))
 
-    return Task(
-        columns,
-        lambda records: (),
-        encode,
-        outputs,
-        "example",
-        scores,
-        metric,
-        answers,
-        each,
-        metric if by_correlation else "negative error",
-        statistic=regression.correlation if by_correlation else None,
-    )
+    find = lambda records: ()
+    said, statistic = (metric, regression.correlation) if by_correlation else ("negative error", None)
+    return Task(columns, find, encode, outputs, "example", scores, metric, answers, each, said, statistic)

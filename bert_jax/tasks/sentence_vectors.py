@@ -17,13 +17,12 @@ import numpy as np
 
 from bert_jax.config import Model
 from bert_jax.embedding import losses, sts
-from bert_jax.embedding.pooling import make, normalise, vectors
+from bert_jax.embedding.pooling import make, normalise, vectors_of_texts
 from bert_jax.embedding.readout import Dense, Normalise, Readout
 from bert_jax.modeling.heads import _linear
 from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, WholeBatch, normalized
 from bert_jax.tasks import Outputs, Task
-from bert_jax.tasks._pooling import one_text_a_document
 from bert_jax.tasks._texts import SHORTEST, encode_apart
 from bert_jax.tasks.classification import find_labels, label_numbers
 from configuration import variants
@@ -182,11 +181,8 @@ def reader(model: Model, name: str, dense: int) -> Any:
     wanted = make(name, model)
 
     def read(params: Any, batch: Batch, texts: int, key: jax.Array | None) -> jax.Array:
-        examples = batch["places"].shape[1]
-        found = vectors(model, wanted, params, one_text_a_document(batch, texts), examples * texts, key)
-        if dense:
-            found = jnp.tanh(_linear.logits(model, params[PROJECTION], found))
-        return found.reshape(len(found), examples, texts, -1)
+        found = vectors_of_texts(model, wanted, params, batch, texts, key)
+        return jnp.tanh(_linear.logits(model, params[PROJECTION], found)) if dense else found
 
     return read
 

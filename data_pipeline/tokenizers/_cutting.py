@@ -1,4 +1,4 @@
-"""Lines are cut into words: where their ids can be found one by one."""
+"""Lines cut into words, whose ids are found one by one."""
 
 from collections.abc import Sequence
 
@@ -17,17 +17,17 @@ def joined(lines: Sequence[str]) -> bytes:
 
 def at_spaces(text: bytes) -> Words:
     """The text cut before each space, and before and after each END."""
-    return text, ends(between(np.frombuffer(text.translate(_CLASSES), np.uint8)))
+    return text, ends_of(last_of_words(np.frombuffer(text.translate(_CLASSES), np.uint8)))
 
 
-def between(classes: np.ndarray) -> np.ndarray:
-    """[n] classes → [n] bool, whether a word ends after each byte: before a space or END, after END and the last."""
+def last_of_words(classes: np.ndarray) -> np.ndarray:
+    """[n] classes → [n] bool, whether each byte is the last of a word: before a space or END, END itself, the last."""
     last = classes == LINE_END
     last[:-1] |= classes[1:] >= SPACE
     last[-1:] = True
     return last
 
 
-def ends(last: np.ndarray) -> np.ndarray:
-    """Where words end, int32, by whether one does after each byte."""
+def ends_of(last: np.ndarray) -> np.ndarray:
+    """Where words end, int32, by whether each byte is the last of one."""
     return (np.flatnonzero(last) + 1).astype(np.int32)

@@ -56,6 +56,6 @@ def one_after_the_other(ids: Sequence[Sequence[int]]) -> Encoded:
     return np.fromiter(itertools.chain.from_iterable(ids), np.uint32, lengths.sum()), lengths
 
 
-def of_groups(lengths: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """The sums of lengths, int64, over groups that follow each other, of so many members."""
+def sums_of_groups(lengths: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The sum of lengths, int64, over each group of `sizes` members; groups follow each other."""
     return np.diff(np.concatenate([[0], np.cumsum(lengths)])[np.cumsum(sizes)], prepend=0)

@@ -25,8 +25,8 @@ from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts, _sentencepiece_model
 from data_pipeline.tokenizers import _definition as definitions
-from data_pipeline.tokenizers._cutting import END, LINE_END, OTHER, SPACE, Words, between, ends, joined
-from data_pipeline.tokenizers._remembered import Encoded, of_groups
+from data_pipeline.tokenizers._cutting import END, LINE_END, OTHER, SPACE, Words, ends_of, joined, last_of_words
+from data_pipeline.tokenizers._remembered import Encoded, sums_of_groups
 from data_pipeline.tokenizers._training import LONGEST_WORD, check_options, words_to_learn
 
 # Written out, so that the Unicode version of a library plays no part.
@@ -94,20 +94,20 @@ def words(lines: Sequence[str], continued: Sequence[bool], backend: Any) -> Word
     del continued  # every word has its sign of a space
     text = joined(lines)
     classes = np.frombuffer(text.translate(_classes(backend)), np.uint8)
-    last = between(classes)
+    last = last_of_words(classes)
     cut = classes[:-1] + classes[1:] == _LETTER + _NO_LETTER
     if (whole := np.flatnonzero(classes == _OF_SPECIALS)).size:
-        of_words = ends(last)
-        which = np.unique(np.searchsorted(of_words, whole, "right"))
-        for first, end in zip(np.where(which > 0, of_words[which - 1], 0), of_words[which], strict=True):
+        ends = ends_of(last)
+        which = np.unique(np.searchsorted(ends, whole, "right"))
+        for first, end in zip(np.where(which > 0, ends[which - 1], 0), ends[which], strict=True):
             cut[first : end - 1] = False
     last[:-1] |= cut
-    return text, ends(last)
+    return text, ends_of(last)
 
 
 @functools.lru_cache(maxsize=4)
 def _classes(backend: Any) -> bytes:
-    """The class of each byte: for `bytes.translate`."""
+    """The class of each byte, as `bytes.translate` takes them."""
     specials = {token.content for token in backend.get_added_tokens_decoder().values()}
     pieces = backend.get_vocab(with_added_tokens=False).keys() - specials
     alone = {} if any(map(_CROSSES_RUNS.search, pieces)) else _one_by_one(_normalize(backend))
@@ -128,7 +128,7 @@ def _lead_to(wanted: set[str], normalize: Callable[[str], str]) -> list[int]:
     for character in map(chr, [*range(0x20, 0xD800), *range(0xE000, 0x10000)]):
         by_first[character.encode()[0]].append(character)
     found = [first for first, characters in by_first.items() if wanted & {*normalize(" ".join(characters))}]
-    return [*found, *range(0xF0, 0xF5)]  # those of beyond are too many to try
+    return [*found, *range(0xF0, 0xF5)]  # the characters beyond are too many to try
 
 
 def _normalize(backend: Any) -> Callable[[str], str]:
@@ -167,7 +167,8 @@ def word_encoder(backend: Any) -> Callable[[Sequence[str]], Encoded]:
         texts = list(itertools.chain.from_iterable(parts))
         encoding = model.encode(texts, is_pretokenized=True, add_special_tokens=False)
         lengths = np.bincount(np.array(encoding.word_ids, np.int64), minlength=len(texts))
-        return np.array(encoding.ids, np.uint32), of_groups(lengths, np.fromiter(map(len, parts), np.int64, len(parts)))
+        sizes = np.fromiter(map(len, parts), np.int64, len(parts))
+        return np.array(encoding.ids, np.uint32), sums_of_groups(lengths, sizes)
 
     return encode
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.tokenizers import load_tokenizer
-from data_pipeline.tokenizers._remembered import Remembered, of_groups, one_after_the_other
+from data_pipeline.tokenizers._remembered import Remembered, one_after_the_other, sums_of_groups
 from data_pipeline.tokenizers.sentencepiece import build
 
 
@@ -28,10 +28,10 @@ def test_ids_are_those_of_each_text(most: int) -> None:
     assert (len(encoded) > len(set(encoded))) == (most < 1000)
 
 
-def test_of_groups_sums_over_empty_ones_too() -> None:
+def test_sums_of_groups_sums_over_empty_ones_too() -> None:
     lengths, sizes = np.array([3, 0, 4, 1]), np.array([0, 2, 0, 1, 1, 0])
-    assert of_groups(lengths, sizes).tolist() == [0, 3, 0, 4, 1, 0]
-    assert of_groups(np.zeros(0, np.int64), np.zeros(3, np.int64)).tolist() == [0, 0, 0]
+    assert sums_of_groups(lengths, sizes).tolist() == [0, 3, 0, 4, 1, 0]
+    assert sums_of_groups(np.zeros(0, np.int64), np.zeros(3, np.int64)).tolist() == [0, 0, 0]
 
 
 def test_a_corpus_has_the_ids_of_its_lines_when_words_are_forgotten(tmp_path, monkeypatch) -> None:

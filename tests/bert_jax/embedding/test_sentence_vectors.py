@@ -18,13 +18,13 @@ import bert_jax
 from bert_jax import finetune, predict
 from bert_jax.checkpoints.manager import restore_params
 from bert_jax.config import FineTuning, Mesh, use
+from bert_jax.embedding.pooling import one_text_a_document
 from bert_jax.encoder import Encoder
 from bert_jax.evaluators import task_scores
 from bert_jax.formats import folder, huggingface, native
 from bert_jax.modeling import bert, layers
 from bert_jax.objectives import Vocabulary
 from bert_jax.runtime import sharding
-from bert_jax.tasks.sentence_vectors import one_text_a_document
 from bert_jax.training.state import abstract_state, init_state
 from bert_jax.training.step import DROPOUT, jit_train_step
 from configuration.variants import ConfigError, Variant, load
