@@ -39,7 +39,8 @@ def test_majority() -> None:
 
 def test_mean() -> None:
     train = records([{"text": "x", "score": score} for score in ("1", "2", "6")])
-    scores, said, each = answers("mean", use("regression", label="score"), train, train)
+    task = use("regression", label="score", metric="negative_error")
+    scores, said, each = answers("mean", task, train, train)
     assert (scores["pearson"], scores["negative_error"]) == (0, -2)
     assert [answer["value"] for answer in said] == [3, 3, 3]
     assert each.tolist() == [-2, -1, -3]
