@@ -6,6 +6,7 @@
 Each run draws new cases from the seed. A command must end without a traceback and without hanging; where it did not do
 its work, with an exit code that says so and one line that names the thing; it writes nothing outside of its folder; and
 what it found is what it finds unattacked, unless it says otherwise. Fails if a case fails; all of them are listed.
+Needs the extra finetune.
 """
 
 import argparse

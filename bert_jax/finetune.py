@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
+from bert_jax import metrics
 from bert_jax.checkpoints.manager import restore_params
 from bert_jax.config import Beside, Checkpoints, Config, FineTuning, Labelled, Phase, use
 from bert_jax.evaluators import task_scores
@@ -71,6 +72,7 @@ def finetune(tuning: FineTuning, workdir: Path, seeds: int = 1) -> dict[str, Any
     Raises:
       ConfigError, DataError: something that the configuration names is missing or does not fit.
     """
+    metrics.need(*metrics.PACKAGES)  # now, not after an epoch
     data, said = opened(tuning, workdir)
     main = data.main
     asked = {"tuning": config_flags.to_dict(tuning), "records": records_hash(data)}

@@ -11,15 +11,18 @@ import numpy as np
 from configuration.variants import ConfigError
 from data_pipeline.errors import DataError
 
+PACKAGES = ("sklearn", "scipy", "seqeval")
 
-def need(package: str) -> None:
-    """Says how a package that a metric needs is installed.
+
+def need(*packages: str) -> None:
+    """Says how packages that metrics need are installed.
 
     Raises:
-      ConfigError: it is not installed.
+      ConfigError: one is not installed.
     """
-    if importlib.util.find_spec(package) is None:
-        raise ConfigError(f"these metrics need {package}: pip install 'bert_jax[finetune]'")
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(f"these metrics need {package}: pip install 'bert_jax[finetune]'")
 
 
 def check_lengths(**columns: object) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib.util
 import json
 import os
 import shutil
@@ -272,6 +273,16 @@ def test_mistakes_are_one_clear_line(files, tmp_path, changes, message) -> None:
 
     with pytest.raises((ConfigError, DataError), match=message):
         configured()
+
+
+def test_a_missing_package_of_the_metrics_is_said_before_training(files, tmp_path, monkeypatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "seqeval" else find(name, *more)
+    )
+    with pytest.raises(ConfigError, match=r"need seqeval: pip install 'bert_jax\[finetune\]'"):
+        finetune.finetune(tuning(files), tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 def test_other_weights_at_the_same_path_are_refused(files, tmp_path) -> None:
