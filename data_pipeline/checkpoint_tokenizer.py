@@ -9,7 +9,7 @@ from typing import Any
 
 from configuration import foreign
 from configuration.foreign import FormatError
-from configuration.variants import Variant, use
+from configuration.variants import Variant
 from data_pipeline.tokenizers import Specials, Tokenizer, load_tokenizer, wordpiece
 from data_pipeline.tokenizers._definition import check_words, completed
 
@@ -112,10 +112,13 @@ def store_of(workdir: Path, named: str, asked: str = "") -> Path:
     return Path(named)
 
 
-def adopted(path: Path, store: str = "") -> Variant | None:
-    """The configuration of the tokenizer that goes with the encoder in `path`, or None where there is none.
+def adopted(path: Path, named: Variant, store: str = "") -> dict[str, str]:
+    """Overrides of a configuration, dotted field → text, that give it the tokenizer of the encoder in `path`.
+
+    None where there is no tokenizer.
 
     Args:
+      named: the configuration's own tokenizer: if it is a checkpoint's already, its other options stay.
       store: the user's own, whose tokenizer is taken where the one in `path` is in a store outside that folder.
 
     Raises:
@@ -129,7 +132,10 @@ def adopted(path: Path, store: str = "") -> Variant | None:
         if not store:
             raise
         folder = Path(store)
-    return use("checkpoint", folder=str(folder)) if read(folder) is not None else None
+    if read(folder) is None:
+        return {}
+    kind = {} if named.name == "checkpoint" else {"data.tokenizer": "checkpoint"}
+    return kind | {"data.tokenizer.folder": json.dumps(str(folder))}
 
 
 def given(file: Path, names: Specials) -> Tokenizer:

@@ -345,11 +345,13 @@ def define_flags() -> None:
 
 def data_from_flags() -> Data:
     """What the command line's configuration says of the text, with the tokenizer of `init_from` if it has one."""
-    config = config_flags.from_flags()
-    named = any(name.startswith("data.tokenizer") for name in config_flags.given())
-    source = config.init_from
-    words = checkpoint_tokenizer.adopted(Path(source), config.data.store) if source and not named else None
-    return config.data if words is None else dataclasses.replace(config.data, tokenizer=words)
+    config, overrides = config_flags.read(flags.FLAGS.config), config_flags.given()
+    source = overrides.get("init_from", config.init_from)
+    adopted: dict[str, str] = {}
+    if source and "data.tokenizer" not in overrides:
+        store = overrides.get("data.store", config.data.store)
+        adopted = checkpoint_tokenizer.adopted(Path(source), config.data.tokenizer, store)
+    return config_flags.override(config, adopted | overrides).data
 
 
 def main() -> dict[str, Any]:

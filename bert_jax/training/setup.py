@@ -88,8 +88,8 @@ def open_store(config: Config, workdir: Path) -> Store:
 
 def check_trained_vocabulary(config: Config) -> None:
     """Raises ConfigError if the tokenizer to be trained will not have the model's number of pieces."""
-    size = trained_size(config.data.tokenizer)
-    if size is not None and size != config.model.vocab_size and not config.init_from:
+    size = None if config.init_from else trained_size(config.data.tokenizer)
+    if size is not None and size != config.model.vocab_size:
         raise ConfigError(
             f"config.model.vocab_size is {config.model.vocab_size}, but config.data.tokenizer will have {size} pieces: "
             f"set --config.model.vocab_size={size}, or --config.data.tokenizer.vocab_size"

@@ -25,6 +25,7 @@ from bert_jax.config import Config, Model
 from bert_jax.formats import family, folder
 from bert_jax.runtime import distributed
 from bert_jax.runtime.trees import flatten
+from bert_jax.training import new_pieces
 from bert_jax.training.state import State, abstract_state, init_state
 from configuration import flags as config_flags
 from configuration.variants import ConfigError, Variant
@@ -130,13 +131,17 @@ def from_encoder(config: Config, store: Store, mesh: jax.sharding.Mesh) -> tuple
     """A state at step 0 with the weights of `config.init_from`, and the parts of it that are not trained."""
     opened = folder.read(Path(config.init_from))
     check_architecture(config, opened.model)
-    if opened.tokenizer is not None:
-        check_vocabulary(config, store, opened.tokenizer.pieces(range(opened.tokenizer.vocab_size)))
+    params, said = opened.params, f"starting from the weights of {config.init_from}"
+    pieces = opened.tokenizer.pieces(range(opened.tokenizer.vocab_size)) if opened.tokenizer is not None else []
+    new = check_vocabulary(config, store, pieces) if pieces else 0
+    check_embeddings(config, store, max(opened.model.vocab_size, len(pieces) + new))
+    if new:
+        params = new_pieces.extended(config, opened.model, params, store.tokenizer, len(pieces))
+        said += f", with {new:,} new pieces"
     wanted = abstract_state(config, mesh)["params"]
-    taken = {name: part for name, part in opened.params.items() if name in wanted}
+    taken = {name: part for name, part in params.items() if name in wanted}
     state = init_state(config, mesh, store.token_counts, taken)
-    said = f"starting from the weights of {config.init_from}"
-    untrained = {name: part for name, part in opened.params.items() if name not in wanted}
+    untrained = {name: part for name, part in params.items() if name not in wanted}
     for what, parts in (("fresh", wanted.keys() - taken), ("kept as they are", untrained.keys())):
         said += f"; {what}: {', '.join(sorted(parts))}" if parts else ""
     return Start(state, 0, said), untrained
@@ -168,12 +173,13 @@ def adopt(config: Config, source: str, overrides: Mapping[str, str]) -> Config:
     adopted = {"init_from": source, "model.init": "normal"}
     for name, value in fields.items():
         adopted |= as_text(f"model.{name}", value)
-    words = checkpoint_tokenizer.adopted(Path(source), overrides.get("data.store", config.data.store))
-    if words is not None:
-        adopted |= as_text("data.tokenizer", words)
+    store = overrides.get("data.store", config.data.store)
+    adopted |= checkpoint_tokenizer.adopted(Path(source), config.data.tokenizer, store)
     # The options of a variant that is named on the command line are not those of the adopted one.
     adopted = {name: text for name, text in adopted.items() if not any(name.startswith(f"{o}.") for o in overrides)}
     config = config_flags.override(config, adopted | dict(overrides))
+    if "model.vocab_size" not in overrides:
+        config = dataclasses.replace(config, model=new_pieces.with_room(config.model, config.data.tokenizer))
     check_architecture(config, theirs)
     return config
 
@@ -191,25 +197,40 @@ def differences(ours: Model, theirs: Model) -> dict[str, tuple[Any, Any]]:
 
 
 def check_architecture(config: Config, theirs: Model) -> None:
-    """Raises ConfigError unless the model is the encoder of `config.init_from`."""
+    """Raises ConfigError unless the model is the encoder of `config.init_from`, but for pieces that come to it."""
     for name, (ours, other) in differences(config.model, theirs).items():
+        if name == "vocab_size" and ours > other:
+            continue
         raise ConfigError(
             f"config.model.{name} is {ours!r}, but the encoder in {config.init_from} has {other!r}: "
             "it must be the same (given by a flag, leave the flag out)"
         )
 
 
-def check_vocabulary(config: Config, store: Store, pieces: list[str]) -> None:
-    """Raises ConfigError unless the store's ids stand for the pieces of `config.init_from`."""
+def check_vocabulary(config: Config, store: Store, pieces: list[str]) -> int:
+    """The number of pieces that the store's tokenizer has beside those of the encoder in `config.init_from`.
+
+    Raises:
+      ConfigError: the store's ids stand for other pieces.
+    """
     ours = store.tokenizer.pieces(range(store.vocab_size))
-    if ours == pieces:
-        return
-    if len(ours) != len(pieces):
+    if ours[: len(pieces)] == pieces:
+        return len(ours) - len(pieces)
+    different = [i for i, (a, b) in enumerate(zip(ours, pieces, strict=False)) if a != b]
+    if len(ours) < len(pieces) or not different:
         how = f"it has {len(ours)} pieces instead of {len(pieces)}"
     else:
-        number = next(i for i, (a, b) in enumerate(zip(ours, pieces, strict=True)) if a != b)
-        how = f"its piece {number} is {ours[number]!r} instead of {pieces[number]!r}"
+        how = f"its piece {different[0]} is {ours[different[0]]!r} instead of {pieces[different[0]]!r}"
     raise ConfigError(
         f"the store {store.path} has another tokenizer than the encoder in {config.init_from}: {how}; "
         "leave config.data.store and config.data.tokenizer out, and the store is made with the right one"
     )
+
+
+def check_embeddings(config: Config, store: Store, size: int) -> None:
+    """Raises ConfigError unless the model has `size` embeddings, those of `config.init_from` and of new pieces."""
+    if config.model.vocab_size != size:
+        raise ConfigError(
+            f"config.model.vocab_size is {config.model.vocab_size}, but the encoder in {config.init_from} with the "
+            f"tokenizer of the store {store.path} needs {size}: leave it out, or set --config.model.vocab_size={size}"
+        )

@@ -11,6 +11,7 @@ and, where the package's own do not fit,
     words(lines, continued, backend) -> Words       lines cut where the ids can be cut, with the word END after each
     GIVEN = "…"                                     where it trains, to `vocab_size` pieces: the option that names a
                                                     file to read instead
+    size(*, …options) -> int | None                 where it may extend another: the number of pieces, if it does
     SENTENCES_ALONE = True                          where a sentence's ids never depend on what stands before it
     word_encoder(backend) -> (words -> Encoded)     what the backend gives for such words
 
@@ -268,13 +269,15 @@ def word_encoder(backend: Any) -> Callable[[Sequence[str]], Encoded]:
 
 
 def trained_size(variant: Variant) -> int | None:
-    """The number of pieces of a tokenizer that is to be trained; None for one that is read.
+    """The number of pieces of a tokenizer that is to be trained or extended; None for one that is read.
 
     Raises:
       ConfigError: no such kind of tokenizer, or an option that it does not have.
     """
     variants.load("data_pipeline.tokenizers", variant)
     file = variants.module("data_pipeline.tokenizers", variant.name)
+    if hasattr(file, "size"):
+        return variants.load("data_pipeline.tokenizers", variant, "size")()
     options = variants.options_of(file.build) | variants.check_types(file.build, variant)
     return options["vocab_size"] if hasattr(file, "GIVEN") and not options[file.GIVEN] else None
 

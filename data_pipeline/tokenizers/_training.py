@@ -3,6 +3,7 @@
 import collections
 import hashlib
 import itertools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,9 @@ MOST_PIECES = 1 << 24
 LONGEST_WORD = 500  # characters; longer ones are cut for training
 _TRAINING_CHARACTERS = 4_000_000  # of different words, the commonest first: more changes little and costs minutes
 _WEIGHTED_CHARACTERS = 40_000_000  # of all words: trainers see a word as often as it counts, at 13 bytes each
-_LONGEST_PIECE = 48  # characters, or bytes
-_LEAST_COUNT = 2  # of a pair that is joined to a piece
+LONGEST_PIECE = 48  # characters, or bytes
+LEAST_COUNT = 2  # of a pair that is joined to a piece
+CROSSES_RUNS = re.compile(r"[A-Za-z][!-@\[-`{-~]|[!-@\[-`{-~][A-Za-z]")  # a letter beside another character, in ASCII
 
 
 def check_options(vocab_size: int, coverage: float = 1.0) -> None:
@@ -80,10 +82,10 @@ def learn_bpe(
         raise DataError(f"{option} is less than the text's characters need; the smallest that works is {least}")
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - others,
-        min_frequency=_LEAST_COUNT,
+        min_frequency=LEAST_COUNT,
         special_tokens=list(specials),
         initial_alphabet=needed,
-        max_token_length=_LONGEST_PIECE,
+        max_token_length=LONGEST_PIECE,
         show_progress=False,
     )
     backend.train_from_iterator(([word] * count for word, count in words), trainer)

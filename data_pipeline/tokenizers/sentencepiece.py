@@ -27,7 +27,7 @@ from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts, _sentencep
 from data_pipeline.tokenizers import _definition as definitions
 from data_pipeline.tokenizers._cutting import END, LINE_END, OTHER, SPACE, Words, ends_of, joined, last_of_words
 from data_pipeline.tokenizers._remembered import Encoded, sums_of_groups
-from data_pipeline.tokenizers._training import LONGEST_WORD, check_options, words_to_learn
+from data_pipeline.tokenizers._training import CROSSES_RUNS, LONGEST_WORD, check_options, words_to_learn
 
 # Written out, so that the Unicode version of a library plays no part.
 _INVISIBLE = (
@@ -40,7 +40,6 @@ _SPACES = (
 )
 GIVEN = "model"  # the option that names a file
 _SPACE_SIGN = "▁"
-_CROSSES_RUNS = re.compile(r"[A-Za-z][!-@\[-`{-~]|[!-@\[-`{-~][A-Za-z]")
 _LETTER, _NO_LETTER, _OF_SPECIALS = 1, 2, 8  # classes of bytes, beside those of words between spaces
 _SEEDS_PER_PIECE = 10  # candidates that unigram training starts from
 _LEAST_SEEDS = 100_000  # a text with so many supports any vocabulary that asks for fewer
@@ -110,7 +109,7 @@ def _classes(backend: Any) -> bytes:
     """The class of each byte, as `bytes.translate` takes them."""
     specials = {token.content for token in backend.get_added_tokens_decoder().values()}
     pieces = backend.get_vocab(with_added_tokens=False).keys() - specials
-    alone = {} if any(map(_CROSSES_RUNS.search, pieces)) else _one_by_one(_normalize(backend))
+    alone = {} if any(map(CROSSES_RUNS.search, pieces)) else _one_by_one(_normalize(backend))
     classes = {ord(" "): SPACE, ord(END): LINE_END}
     for character, normal in alone.items():
         if normal and normal.isascii() and pieces.issuperset(normal) and normal.isalpha() == character.isalpha():
