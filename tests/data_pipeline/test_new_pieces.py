@@ -3,7 +3,12 @@
 import collections
 import itertools
 import json
+import os
 import random
+import string
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,8 +18,10 @@ from configuration.foreign import FormatError
 from configuration.variants import ConfigError, load, use
 from data_pipeline import new_pieces
 from data_pipeline.errors import DataError
+from data_pipeline.store import Store
 from data_pipeline.tokenizers import Tokenizer, trained_size
 
+ROOT = Path(__file__).parents[2]
 GENERAL = dict(collections.Counter(" ".join(hostile.EXAMPLES * 3).split()))
 SPECIAL = {
     "myocardial": 31,
@@ -171,3 +178,19 @@ def test_special_tokens_outside_a_unigram_vocabulary() -> None:
     assert outside.mask_id == len(scored)
     with pytest.raises(FormatError, match="lacks some of its special tokens"):
         new_pieces.extended(outside, lambda: SPECIAL, 3)
+
+
+def test_the_command_extends_the_tokenizer_of_the_encoder(tmp_path) -> None:
+    letters = [*string.ascii_lowercase, *(f"##{letter}" for letter in string.ascii_lowercase)]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *letters]
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    (tmp_path / "text.txt").write_text("\n\n".join(f"A mill{'s' * i} by the sea." for i in range(300)))
+    options = ["init_from=encoder", "data.tokenizer.new_pieces=3", "data.sources=text_files"]
+    command = [sys.executable, "-m", "data_pipeline.prepare", f"--config={ROOT}/configs/demo.py", "--output=store"]
+    command += [f"--config.{option}" for option in [*options, "data.sources.0.paths=text.txt"]]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = Store.open(tmp_path / "store").tokenizer
+    assert found.pieces(range(found.vocab_size)) == [*pieces, "##ss", "##ssss", "##ssssssss"]
