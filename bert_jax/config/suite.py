@@ -27,6 +27,7 @@ class Suite:
         use("frequent_tag"),
         use("nearest_choice"),
         use("tfidf"),
+        use("latent_semantic"),
     )
     untrained: bool = True  # also fine-tune each encoder with fresh weights
 

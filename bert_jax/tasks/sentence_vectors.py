@@ -19,6 +19,7 @@ from bert_jax.config import Model
 from bert_jax.embedding import losses, sts
 from bert_jax.embedding.pooling import make, normalise, vectors_of_texts
 from bert_jax.embedding.readout import Dense, Normalise, Readout
+from bert_jax.metrics import regression
 from bert_jax.modeling.heads import _linear
 from bert_jax.modeling.parts import Parts
 from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary, WholeBatch, normalized
@@ -161,10 +162,16 @@ def task(
         u, v = outputs["vectors"][:, 0], outputs["vectors"][:, 1]
         return [{"cosine": float(value)} for value in sts.cosine(u, v)]
 
+    def each(answers: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> np.ndarray:
+        given = np.array([number(record, score) for record in records])
+        return regression.terms(given, np.array([answer["cosine"] for answer in answers]), ranks=True)
+
     def find(records: Sequence[Record]) -> tuple[str, ...]:
         return find_labels(records, label, labels) if classes else ()
 
-    return Task(tuple(pair), find, encode, outputs, "example", scores, metric, answers, encode_held_out=encode_pairs)
+    compared = each if metric == "spearman" else None
+    found = Task(tuple(pair), find, encode, outputs, "example", scores, metric, answers, compared, metric)
+    return found._replace(statistic=regression.correlation, encode_held_out=encode_pairs)
 
 
 def readout(model: Model, params: Mapping[str, Any], *, pooling: str = "mean", dense: int = 0) -> Readout:

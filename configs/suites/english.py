@@ -1,4 +1,4 @@
-"""English tasks of files and packages: sentiment, topics, entailment, likeness, chunks.
+"""English tasks of files and packages: sentiment, topics, entailment, likeness, vectors, chunks.
 
     python -m bert_jax.suite --config=configs/suites/english.py --init_from=runs/demo --workdir=runs/english
 
@@ -16,6 +16,7 @@ TASKS = (
     "newsgroups",
     "sick_entailment",
     "sick_relatedness",
+    "sbert_sick",
     "sts",
     "conll2000",
 )

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from bert_jax import baselines
+from bert_jax.metrics import regression
 from bert_jax.tasks import load_task, with_labels
 from configuration.variants import load, use
 from data_pipeline.labelled import Record
@@ -168,3 +170,25 @@ def test_nearest_choice_of_lists_of_any_length() -> None:
     scores, said, _ = answers("nearest_choice", use("multiple_choice"), records(rows), records(rows))
     assert scores["accuracy"] == 1
     assert [len(answer["probabilities"]) for answer in said] == [2, 3]
+
+
+def test_latent_semantic() -> None:
+    """In all dimensions its cosines are those of TF-IDF; one text may have no known word."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = [" ".join(RNG.choice(WORDS, size=RNG.integers(1, 6))) for _ in range(60)]
+    train = records([{"text": text} for text in texts[:40]])
+    halves = enumerate(zip(texts[::2], texts[1::2], strict=True))
+    pairs = [{"first": a, "second": b, "score": i % 5} for i, (a, b) in halves]
+    others = records([*pairs, {"first": "unknown", "second": "film", "score": 1}])
+    task = use("sentence_vectors", texts=["text", "text"], loss="multiple_negatives")
+    scores, said, terms = answers("latent_semantic", task, train, others, dimensions=99)
+    known = TfidfVectorizer(sublinear_tf=True).fit(texts[:40])
+    u, v = (known.transform([each.values[name] for each in others]).toarray() for name in ("first", "second"))
+    wanted = (u * v).sum(-1)
+    assert [answer["cosine"] for answer in said] == pytest.approx(wanted.tolist(), abs=1e-6)
+    found = stats.spearmanr([answer["cosine"] for answer in said], [each.values["score"] for each in others])
+    assert scores["spearman"] == pytest.approx(found.statistic, abs=1e-9)
+    assert regression.correlation(terms.mean(0)) == pytest.approx(scores["spearman"], abs=1e-9)
+    few, _, _ = answers("latent_semantic", task, train, others, dimensions=2)
+    assert few["spearman"] != scores["spearman"]
