@@ -113,6 +113,18 @@ def test_bpe_gives_what_was_learnt(given_one, extended) -> None:
     assert sum(len(pieces) * count for pieces, count in new_pieces.cut_words(extended, SPECIAL)) == text.total
 
 
+def test_merges_written_as_text(given_one, extended) -> None:
+    definition = json.loads(given_one.definition)
+    if definition["model"]["type"] != "BPE":
+        pytest.skip("it has no merges")
+    definition["model"]["merges"] = [" ".join(pair) for pair in definition["model"]["merges"]]  # as RoBERTa's file
+    written = Tokenizer(given_one.kind, json.dumps(definition), given_one.specials)
+    again = new_pieces.extended(written, lambda: SPECIAL, NEW)
+    merges = json.loads(extended.definition)["model"]["merges"]
+    assert json.loads(again.definition)["model"]["merges"] == [" ".join(pair) for pair in merges]
+    assert [again.encode(text) for text in SPECIAL] == [extended.encode(text) for text in SPECIAL]
+
+
 def naive(words, vocabulary, number):
     """The same, counting all pairs again after each new piece."""
     words, known, found, refused = [(list(word), count) for word, count in words], set(vocabulary), [], set()
