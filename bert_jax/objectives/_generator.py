@@ -19,6 +19,8 @@ from bert_jax.objectives import Batch
 from bert_jax.objectives._cross_entropy import cross_entropy
 from configuration.variants import ConfigError
 
+BLOCK = 128  # pieces drawn from at once; the padded vocabulary is a multiple
+
 
 class Guesses(NamedTuple):
     """What the generator makes of a batch."""
@@ -104,6 +106,25 @@ def put(rows: jax.Array, places: jax.Array, new: jax.Array) -> jax.Array:
 
 
 def sample(logits: jax.Array, keys: jax.Array) -> jax.Array:
-    """logits [B, P, V], keys [B, 2] → int32 [B, P], drawn from the softmax (Gumbel's trick); no gradient passes."""
-    noise = jax.vmap(lambda key: jax.random.gumbel(jax.random.wrap_key_data(key), logits.shape[1:]))(keys)
-    return jnp.argmax(jax.lax.stop_gradient(logits) + noise, axis=-1).astype(jnp.int32)
+    """logits [B, P, V], keys [B, 2] → int32 [B, P], drawn from the softmax by Gumbel's trick; no gradient passes.
+
+    First a block of the vocabulary is drawn, then a piece of it: so few random numbers are needed, not V a place.
+    """
+    rows, places, size = logits.shape
+    padded = jnp.pad(jax.lax.stop_gradient(logits), ((0, 0), (0, 0), (0, -size % BLOCK)), constant_values=-jnp.inf)
+    blocks = padded.reshape(rows, places, -1, BLOCK)
+    block_keys, piece_keys = jnp.moveaxis(jax.vmap(lambda key: row_keys(wrapped(key), 2))(keys), 1, 0)
+    block = drawn(jax.nn.logsumexp(blocks, axis=-1), block_keys)
+    pieces = jnp.take_along_axis(blocks, block[..., None, None], axis=2)[..., 0, :]
+    return block * BLOCK + drawn(pieces, piece_keys)
+
+
+def drawn(logits: jax.Array, keys: jax.Array) -> jax.Array:
+    """logits [B, P, n], keys [B, 2] → int32 [B, P]"""
+    noise = jax.vmap(lambda key: jax.random.gumbel(wrapped(key), logits.shape[1:]))(keys)
+    return jnp.argmax(logits + noise, axis=-1).astype(jnp.int32)
+
+
+def wrapped(key: jax.Array) -> jax.Array:
+    """A random key as the others are, from its two numbers."""
+    return jax.random.wrap_key_data(key)
