@@ -46,6 +46,15 @@ def test_it_can_stop_the_run_which_then_goes_on(store, tmp_path) -> None:
     assert noted(tmp_path)[4:] == ["5 5", "7 7 last"]
 
 
+def test_a_signal_during_the_last_step_is_not_lost_on_what_comes_after_training(store, tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, store, use("plugins.note", every=1, stop=7))
+    assert noted(tmp_path)[-1] == "7 7 last"
+    assert (tmp_path / "checkpoints" / "7").exists()
+    assert run(tmp_path, store, use("plugins.note", every=1))["steps"] == 7
+    assert noted(tmp_path)[-1] == "7 7 last"
+
+
 def test_a_time_limit_leaves_a_checkpoint(store, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, store, use("time_limit", hours=1e-9, every=2))
