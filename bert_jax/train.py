@@ -115,8 +115,8 @@ def train(config: Config, workdir: Path, accept_changes: bool = False, data: Any
                     for hook in hooks:
                         hook.go_back(step)
             checkpoints.wait()
-    alone = jax.process_count() == 1  # else the others, who were not asked, go on to what comes after training
-    if (stop.asked and alone) or (step < config.steps and not ended_early(held_out)):
+    asked = distributed.any_process(stop.asked)  # during the last step too, so that nothing starts after training
+    if asked or (step < config.steps and not ended_early(held_out)):
         print(f"stopped at step {step} of {config.steps}; the checkpoint is in {workdir}", file=sys.stderr)
         raise KeyboardInterrupt
     return {"steps": step, **progress.last}

@@ -4,12 +4,13 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from configuration import foreign
 from configuration.foreign import FormatError
-from configuration.variants import Variant
+from data_pipeline.config import Data
 from data_pipeline.tokenizers import Specials, Tokenizer, load_tokenizer, wordpiece
 from data_pipeline.tokenizers._definition import check_words, completed
 
@@ -112,29 +113,33 @@ def store_of(workdir: Path, named: str, asked: str = "") -> Path:
     return Path(named)
 
 
-def adopted(path: Path, named: Variant, store: str = "") -> dict[str, str]:
-    """Overrides of a configuration, dotted field → text, that give it the tokenizer of the encoder in `path`.
+def adopted(path: Path, data: Data, overrides: Mapping[str, str]) -> dict[str, str]:
+    """Overrides that give a configuration the tokenizer of the encoder in `path`, dotted field → text.
 
-    None where there is no tokenizer.
+    Empty where there is no tokenizer, or `overrides` name another. If the configuration's tokenizer is a checkpoint's
+    already, its other options stay. The tokenizer of the user's own store is taken where that of the encoder is in a
+    store outside its folder.
 
     Args:
-      named: the configuration's own tokenizer: if it is a checkpoint's already, its other options stay.
-      store: the user's own, whose tokenizer is taken where the one in `path` is in a store outside that folder.
+      data: of the configuration, without the overrides.
+      overrides: the user's.
 
     Raises:
       FormatError: as `read` and `folder_of`, or `path` is no folder.
     """
     if not path.is_dir():
         raise FormatError(f"{path} is no folder")
+    if "data.tokenizer" in overrides:
+        return {}
     try:
         folder = folder_of(path)
     except OutsideError:
-        if not store:
+        if not (store := overrides.get("data.store", data.store)):
             raise
         folder = Path(store)
     if read(folder) is None:
         return {}
-    kind = {} if named.name == "checkpoint" else {"data.tokenizer": "checkpoint"}
+    kind = {} if data.tokenizer.name == "checkpoint" else {"data.tokenizer": "checkpoint"}
     return kind | {"data.tokenizer.folder": json.dumps(str(folder))}
 
 

@@ -16,7 +16,8 @@ class Data:
         use("sentencepiece", vocab_size=32000)   any language, also without spaces; model="….model" for a given one
         use("wordpiece", vocab_size=30522)       as BERT has it, lowercase=True as its uncased models; vocab="vocab.txt"
         use("byte_level", vocab_size=50265)      as RoBERTa has it: no text is unknown; file="tokenizer.json"
-        use("existing", folder="stores/a/tokenizer"), use("checkpoint", folder="…")   that of a store or an encoder
+        use("existing", folder="stores/a/tokenizer"), use("checkpoint", folder="…")   that of a store or an encoder,
+                                                 whose tokenizer can learn more: new_pieces=2000
     """
 
     store: str = ""  # folder of the prepared store, local or remote; empty for `store` in the work folder

@@ -1,9 +1,10 @@
 """Pieces that a tokenizer learns beside its own, from a text of another kind than it was made for; its ids stay.
 
-Pieces that stand next to each other most often in the text become one, again and again, as if BPE went on: with BPE
-each is one more merge. (Whole words that are appended instead can be out of its reach, since no merges lead to them:
-Purason et al. 2025, arXiv 2512.03989.) WordPiece takes a new piece where it is the longest; in a unigram model it has
-its share of the text's pieces as trained ones have, and always more than the two that it replaces.
+Training continues as in BPE, whatever the kind of tokenizer: the most frequent pair of neighbouring pieces is merged
+into a new piece, again and again. In BPE itself each new piece is one more merge; whole words that are appended
+instead may never be used, because no merges lead to them (Purason et al. 2025, arXiv 2512.03989). WordPiece uses a new
+piece where it is the longest match. In a unigram model its score is the logarithm of its share of the text's pieces,
+and at least a little above the sum of the two that it replaces.
 """
 
 import collections
@@ -25,12 +26,12 @@ Pair = tuple[str, str]
 _LEAST_MORE = 1e-3  # nat, by which a piece of a unigram model is above the two that it replaces
 
 
-class Joined(NamedTuple):
+class Merge(NamedTuple):
     """A new piece."""
 
     piece: str
-    parts: Pair
-    share: float  # of all pieces of the text, when it was learnt
+    pair: Pair  # that it is made of
+    share: float  # of the text's pieces, when it was learnt
 
 
 def extended(tokenizer: Tokenizer, word_counts: WordCounts, number: int) -> Tokenizer:
@@ -41,65 +42,61 @@ def extended(tokenizer: Tokenizer, word_counts: WordCounts, number: int) -> Toke
       FormatError: a unigram model whose special tokens are no part of its vocabulary.
     """
     definition = json.loads(tokenizer.definition)
-    found = learn(cut_words(tokenizer, word_counts()), _vocabulary(tokenizer), number, continues(definition))
+    mark = continuation(definition)
+    found = learn(cut_words(tokenizer, word_counts(), mark), tokenizer.vocabulary, number, mark)
     if len(found) < number:
         option = f"config.data.tokenizer.options.new_pieces={number}"
         raise DataError(f"{option} is more than the text supports; the largest that works is {len(found)}")
-    _add(definition["model"], found, _vocabulary(tokenizer))
+    _add(definition["model"], found, tokenizer.vocabulary)
     return Tokenizer(tokenizer.kind, json.dumps(definition, ensure_ascii=False), tokenizer.specials)
 
 
-def continues(definition: Mapping[str, Any]) -> str:
-    """How a tokenizer marks pieces that go on within a word, "##" in WordPiece; "" where it does not."""
+def continuation(definition: Mapping[str, Any]) -> str:
+    """The prefix of pieces that continue a word, "##" in WordPiece; "" where a tokenizer has none."""
     return definition["model"].get("continuing_subword_prefix") or ""
 
 
-def _vocabulary(tokenizer: Tokenizer) -> list[str]:
-    return tokenizer.pieces(range(tokenizer.vocab_size))
-
-
-def cut_words(tokenizer: Tokenizer, counts: Mapping[str, int]) -> list[tuple[list[str], int]]:
-    """The words of a text as pieces, and how often each occurs; without those that have an unknown character."""
+def cut_words(tokenizer: Tokenizer, counts: Mapping[str, int], mark: str) -> list[tuple[list[str], int]]:
+    """The words of a text as pieces, and how often each occurs; words with an unknown character are left out."""
     import tokenizers
 
     backend = tokenizers.Tokenizer.from_str(tokenizer.definition)
     normalize = backend.normalizer.normalize_str if backend.normalizer else str
     cut, tokenize = backend.pre_tokenizer.pre_tokenize_str, backend.model.tokenize
     learnt = words_to_learn(counts, lambda word: [part for part, _ in cut(normalize(f" {word}"))])
-    mark = continues(json.loads(tokenizer.definition))
     found = []
     for word, count in learnt:
         tokens = tokenize(word)
         written = "".join(token.value.removeprefix(mark) for token in tokens)
-        if written == word and all(token.id != tokenizer.unk_id for token in tokens):  # bytes are written otherwise
+        if written == word and all(token.id != tokenizer.unk_id for token in tokens):  # pieces of single bytes are not
             found.append(([token.value for token in tokens], count))
     return found
 
 
-def learn(words: Sequence[tuple[list[str], int]], vocabulary: Iterable[str], number: int, mark: str) -> list[Joined]:
-    """At most `number` new pieces, the first learnt first.
+def learn(words: Sequence[tuple[list[str], int]], vocabulary: Iterable[str], number: int, mark: str) -> list[Merge]:
+    """At most `number` new pieces, in the order in which they are learnt.
 
     Args:
       words: pieces of each word, and how often it occurs.
-      vocabulary: what is a piece already.
-      mark: of pieces that go on within a word.
+      vocabulary: the pieces that there are.
+      mark: the prefix of pieces that continue a word.
     """
     text = _Text(words)
-    known, found = set(vocabulary), list[Joined]()
-    while len(found) < number and (best := text.commonest()):
+    known, found = set(vocabulary), list[Merge]()
+    while len(found) < number and (best := text.most_frequent_pair()):
         pair, count = best
-        piece = pair[0] + pair[1].removeprefix(mark)
-        crosses = CROSSES_RUNS.search(pair[0][-1] + pair[1].removeprefix(mark)[:1])
-        if piece in known or crosses or len(piece) > LONGEST_PIECE:
+        first, second = pair[0], pair[1].removeprefix(mark)
+        piece = first + second
+        if piece in known or CROSSES_RUNS.search(first[-1] + second[:1]) or len(piece) > LONGEST_PIECE:
             continue
         known.add(piece)
-        found.append(Joined(piece, pair, count / text.total))
-        text.join(pair, piece)
+        found.append(Merge(piece, pair, count / text.total))
+        text.merge(pair, piece)
     return found
 
 
 class _Text:
-    """Words as pieces, of which pairs are joined."""
+    """Words as pieces, and the counts of neighbouring pairs, which merging keeps up to date."""
 
     def __init__(self, words: Sequence[tuple[list[str], int]]):
         self._words = [pieces for pieces, _ in words]
@@ -112,21 +109,21 @@ class _Text:
         self._waiting = [(-count, pair) for pair, count in self._pairs.items() if count >= LEAST_COUNT]
         heapq.heapify(self._waiting)
 
-    def commonest(self) -> tuple[Pair, int] | None:
-        """The pair that occurs most often of those not asked for yet, and how often; of equals the first by name."""
+    def most_frequent_pair(self) -> tuple[Pair, int] | None:
+        """The most frequent pair not returned yet, and its count; of equals the first in alphabetical order."""
         while self._waiting:
             count, pair = heapq.heappop(self._waiting)
             if -count == self._pairs[pair]:  # else its count has changed, and it waits with the new one too
                 return pair, -count
         return None
 
-    def join(self, pair: Pair, piece: str) -> None:
-        """Makes one piece of the pair wherever it stands."""
+    def merge(self, pair: Pair, piece: str) -> None:
+        """Replaces the pair by the piece in all words."""
         changed: set[Pair] = set()
         for i in self._where.pop(pair):
             changed |= self._count(i, -1)
             before = len(self._words[i])
-            self._words[i] = joined(self._words[i], pair, piece)
+            self._words[i] = merged(self._words[i], pair, piece)
             self.total -= (before - len(self._words[i])) * self._counts[i]
             changed |= self._count(i, 1)
         for other in changed - {pair}:
@@ -134,7 +131,7 @@ class _Text:
                 heapq.heappush(self._waiting, (-self._pairs[other], other))
 
     def _count(self, i: int, sign: int) -> set[Pair]:
-        """Adds the pairs of a word to the counts, or takes them off; which these are."""
+        """Adds the pairs of word number i to the counts, or subtracts them; returns these pairs."""
         pairs = list(itertools.pairwise(self._words[i]))
         for pair in pairs:
             self._pairs[pair] += sign * self._counts[i]
@@ -143,8 +140,8 @@ class _Text:
         return set(pairs)
 
 
-def joined(word: Sequence[str], pair: Pair, piece: str) -> list[str]:
-    """A word's pieces, each such pair as one."""
+def merged(word: Sequence[str], pair: Pair, piece: str) -> list[str]:
+    """A word's pieces, with the piece in place of each such pair."""
     made: list[str] = []
     for each in word:
         if made and (made[-1], each) == pair:
@@ -154,7 +151,7 @@ def joined(word: Sequence[str], pair: Pair, piece: str) -> list[str]:
     return made
 
 
-def _add(model: dict[str, Any], found: Sequence[Joined], vocabulary: Sequence[str]) -> None:
+def _add(model: dict[str, Any], found: Sequence[Merge], vocabulary: Sequence[str]) -> None:
     """Adds the pieces to the model of a `tokenizer.json`.
 
     Raises:
@@ -167,10 +164,10 @@ def _add(model: dict[str, Any], found: Sequence[Joined], vocabulary: Sequence[st
     model["vocab"] = {piece: i for i, piece in enumerate([*vocabulary, *(each.piece for each in found)])}
     if model["type"] == "BPE":
         in_one = bool(model["merges"]) and isinstance(model["merges"][0], str)
-        model["merges"] += [" ".join(each.parts) if in_one else list(each.parts) for each in found]
+        model["merges"] += [" ".join(each.pair) if in_one else list(each.pair) for each in found]
 
 
-def _add_scored(scored: list[list[Any]], found: Sequence[Joined], size: int) -> None:
+def _add_scored(scored: list[list[Any]], found: Sequence[Merge], size: int) -> None:
     if len(scored) < size:
         raise FormatError(
             "new pieces cannot follow a unigram vocabulary that lacks some of its special tokens; leave "
@@ -178,31 +175,30 @@ def _add_scored(scored: list[list[Any]], found: Sequence[Joined], size: int) -> 
         )
     scores = dict(scored)
     least = min(scores.values())  # that of unknown characters depends on it
-    for piece, parts, share in found:
-        above = sum(scores[part] for part in parts) + _LEAST_MORE
+    for piece, pair, share in found:
+        above = sum(scores[part] for part in pair) + _LEAST_MORE
         scores[piece] = float(np.float32(max(math.log(share), above, least)))
         scored.append([piece, scores[piece]])
 
 
 def replaced(tokenizer: Tokenizer, first: int) -> list[list[int]]:
-    """The pieces that each new one stands for, as ids: the fewest of those before `first` that are written like it.
+    """The ids that each new piece replaces: the fewest pieces before `first` that spell it.
 
     Args:
       first: the id of the first new piece.
     """
-    mark = continues(json.loads(tokenizer.definition))
-    pieces = _vocabulary(tokenizer)
-    known = {piece: i for i, piece in enumerate(pieces[:first])}
-    return [_fewest(piece, known, mark) for piece in pieces[first:]]
+    mark = continuation(json.loads(tokenizer.definition))
+    known = {piece: i for i, piece in enumerate(tokenizer.vocabulary[:first])}
+    return [_fewest(piece, known, mark) for piece in tokenizer.vocabulary[first:]]
 
 
 def _fewest(piece: str, known: Mapping[str, int], mark: str) -> list[int]:
-    """The fewest known pieces that make up another, of equally many the longest first."""
-    going_on = bool(mark) and piece.startswith(mark)
-    text = piece.removeprefix(mark) if going_on else piece
-    best: list[list[int] | None] = [*[None] * len(text), []]  # of each rest of the text
+    """The fewest known pieces that spell another, those with the longest first piece of equally many; none: []."""
+    inside = bool(mark) and piece.startswith(mark)
+    text = piece.removeprefix(mark) if inside else piece
+    best: list[list[int] | None] = [*[None] * len(text), []]  # for the text from each character on
     for start in reversed(range(len(text))):
-        before = mark if start or going_on else ""
+        before = mark if start or inside else ""
         ends = range(len(text), start, -1)
         ways = [(known.get(before + text[start:end]), best[end]) for end in ends]
         whole = [[first, *rest] for first, rest in ways if first is not None and rest is not None]

@@ -347,10 +347,7 @@ def data_from_flags() -> Data:
     """What the command line's configuration says of the text, with the tokenizer of `init_from` if it has one."""
     config, overrides = config_flags.read(flags.FLAGS.config), config_flags.given()
     source = overrides.get("init_from", config.init_from)
-    adopted: dict[str, str] = {}
-    if source and "data.tokenizer" not in overrides:
-        store = overrides.get("data.store", config.data.store)
-        adopted = checkpoint_tokenizer.adopted(Path(source), config.data.tokenizer, store)
+    adopted = checkpoint_tokenizer.adopted(Path(source), config.data, overrides) if source else {}
     return config_flags.override(config, adopted | overrides).data
 
 

@@ -16,7 +16,7 @@ def build(*, unit: tfidf.Unit = "auto", longest: int = 1, dimensions: int = 300)
 
     Args:
       unit, longest: as in tfidf.py.
-      dimensions: of the vectors at most; a few texts have fewer.
+      dimensions: of the vectors at most; fewer where there are fewer texts or words.
     """
     require(longest >= 1, "latent_semantic.longest", longest, "at least 1")
     require(dimensions >= 1, "latent_semantic.dimensions", dimensions, "at least 1")

@@ -106,25 +106,19 @@ def put(rows: jax.Array, places: jax.Array, new: jax.Array) -> jax.Array:
 
 
 def sample(logits: jax.Array, keys: jax.Array) -> jax.Array:
-    """logits [B, P, V], keys [B, 2] → int32 [B, P], drawn from the softmax by Gumbel's trick; no gradient passes.
+    """logits [B, P, V], keys [B, 2] → int32 [B, P], drawn from the softmax; no gradient passes.
 
-    First a block of the vocabulary is drawn, then a piece of it: so few random numbers are needed, not V a place.
+    A block of the vocabulary is drawn first, then a piece of it: that takes V / BLOCK + BLOCK random numbers per
+    place, where drawing from all pieces takes V.
     """
-    rows, places, size = logits.shape
-    padded = jnp.pad(jax.lax.stop_gradient(logits), ((0, 0), (0, 0), (0, -size % BLOCK)), constant_values=-jnp.inf)
-    blocks = padded.reshape(rows, places, -1, BLOCK)
-    block_keys, piece_keys = jnp.moveaxis(jax.vmap(lambda key: row_keys(wrapped(key), 2))(keys), 1, 0)
-    block = drawn(jax.nn.logsumexp(blocks, axis=-1), block_keys)
-    pieces = jnp.take_along_axis(blocks, block[..., None, None], axis=2)[..., 0, :]
-    return block * BLOCK + drawn(pieces, piece_keys)
+    return jax.vmap(sample_row)(jax.lax.stop_gradient(logits), jax.random.wrap_key_data(keys))
 
 
-def drawn(logits: jax.Array, keys: jax.Array) -> jax.Array:
-    """logits [B, P, n], keys [B, 2] → int32 [B, P]"""
-    noise = jax.vmap(lambda key: jax.random.gumbel(wrapped(key), logits.shape[1:]))(keys)
-    return jnp.argmax(logits + noise, axis=-1).astype(jnp.int32)
-
-
-def wrapped(key: jax.Array) -> jax.Array:
-    """A random key as the others are, from its two numbers."""
-    return jax.random.wrap_key_data(key)
+def sample_row(logits: jax.Array, key: jax.Array) -> jax.Array:
+    """logits [P, V] → int32 [P]"""
+    padded = jnp.pad(logits, ((0, 0), (0, -logits.shape[1] % BLOCK)), constant_values=-jnp.inf)
+    blocks = padded.reshape(len(logits), -1, BLOCK)
+    block_key, piece_key = jax.random.split(key)
+    block = jax.random.categorical(block_key, jax.nn.logsumexp(blocks, axis=-1))
+    pieces = jnp.take_along_axis(blocks, block[:, None, None], axis=1)[:, 0]
+    return block * BLOCK + jax.random.categorical(piece_key, pieces)

@@ -152,26 +152,38 @@ def task(
     def outputs(model: Model, params: Any, batch: Batch) -> dict[str, jax.Array]:
         return {"vectors": normalise(reader(model, pooling, dense)(params, batch, 2, None))}
 
+    def given_scores(records: Sequence[Record]) -> np.ndarray:
+        return np.array([number(record, score) for record in records])
+
     def scores(outputs: Outputs, encoded: Encoded, records: Sequence[Record]) -> dict[str, float]:
-        given = np.array([number(record, score) for record in records])
         files = [record.where.rpartition(":")[0] for record in records]
         documents = [check_text(record, pair[1]) for record in records]
-        return sts.pairs(outputs["vectors"], given, documents, files, positive_from)
+        return sts.pairs(outputs["vectors"], given_scores(records), documents, files, positive_from)
 
     def answers(outputs: Outputs, encoded: Encoded, records: Sequence[Record]) -> list[dict[str, Any]]:
         u, v = outputs["vectors"][:, 0], outputs["vectors"][:, 1]
         return [{"cosine": float(value)} for value in sts.cosine(u, v)]
 
     def each(answers: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> np.ndarray:
-        given = np.array([number(record, score) for record in records])
-        return regression.terms(given, np.array([answer["cosine"] for answer in answers]), ranks=True)
+        return regression.terms(given_scores(records), np.array([answer["cosine"] for answer in answers]), ranks=True)
 
     def find(records: Sequence[Record]) -> tuple[str, ...]:
         return find_labels(records, label, labels) if classes else ()
 
-    compared = each if metric == "spearman" else None
-    found = Task(tuple(pair), find, encode, outputs, "example", scores, metric, answers, compared, metric)
-    return found._replace(statistic=regression.correlation, encode_held_out=encode_pairs)
+    return Task(
+        tuple(pair),
+        find,
+        encode,
+        outputs,
+        "example",
+        scores,
+        metric,
+        answers,
+        each if metric == "spearman" else None,
+        metric,
+        regression.correlation,
+        encode_pairs,
+    )
 
 
 def readout(model: Model, params: Mapping[str, Any], *, pooling: str = "mean", dense: int = 0) -> Readout:

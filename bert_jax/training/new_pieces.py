@@ -30,8 +30,8 @@ def extended(config: Config, given: Model, params: Mapping[str, Any], tokenizer:
       tokenizer: with the new pieces.
       first: the id of the first of them.
     """
-    kept = heads.parts(config.model, "mlm_head")  # the one head with rows, if the run does not train it
-    axes = flatten(bert.parameter_axes(config.model, {**kept, **parts_of(config)}), is_leaf=is_axes)
+    kept = heads.parts(config.model, "mlm_head")  # the one head with such rows, also where the run does not train it
+    axes = flatten(bert.parameter_axes(config.model, {**kept, **parts_of(config)}))
     rows = replaced(tokenizer, first)
     grown = flatten(params)
     for name, x in grown.items():
@@ -40,10 +40,6 @@ def extended(config: Config, given: Model, params: Mapping[str, Any], tokenizer:
             new = with_rows(old, first, rows, config.model.padded_vocab_size)
             grown[name] = np.moveaxis(new, 0, axes[name].index("vocab"))
     return unflatten(grown)
-
-
-def is_axes(x: Any) -> bool:
-    return isinstance(x, tuple)
 
 
 def with_rows(old: np.ndarray, first: int, rows: Sequence[Sequence[int]], size: int) -> np.ndarray:

@@ -132,7 +132,7 @@ def from_encoder(config: Config, store: Store, mesh: jax.sharding.Mesh) -> tuple
     opened = folder.read(Path(config.init_from))
     check_architecture(config, opened.model)
     params, said = opened.params, f"starting from the weights of {config.init_from}"
-    pieces = opened.tokenizer.pieces(range(opened.tokenizer.vocab_size)) if opened.tokenizer is not None else []
+    pieces = opened.tokenizer.vocabulary if opened.tokenizer is not None else []
     new = check_vocabulary(config, store, pieces) if pieces else 0
     check_embeddings(config, store, max(opened.model.vocab_size, len(pieces) + new))
     if new:
@@ -173,8 +173,7 @@ def adopt(config: Config, source: str, overrides: Mapping[str, str]) -> Config:
     adopted = {"init_from": source, "model.init": "normal"}
     for name, value in fields.items():
         adopted |= as_text(f"model.{name}", value)
-    store = overrides.get("data.store", config.data.store)
-    adopted |= checkpoint_tokenizer.adopted(Path(source), config.data.tokenizer, store)
+    adopted |= checkpoint_tokenizer.adopted(Path(source), config.data, overrides)
     # The options of a variant that is named on the command line are not those of the adopted one.
     adopted = {name: text for name, text in adopted.items() if not any(name.startswith(f"{o}.") for o in overrides)}
     config = config_flags.override(config, adopted | dict(overrides))
@@ -197,10 +196,9 @@ def differences(ours: Model, theirs: Model) -> dict[str, tuple[Any, Any]]:
 
 
 def check_architecture(config: Config, theirs: Model) -> None:
-    """Raises ConfigError unless the model is the encoder of `config.init_from`, but for pieces that come to it."""
-    for name, (ours, other) in differences(config.model, theirs).items():
-        if name == "vocab_size" and ours > other:
-            continue
+    """Raises ConfigError unless the model is the encoder of `config.init_from`, which may get more embeddings."""
+    larger = dataclasses.replace(theirs, vocab_size=max(theirs.vocab_size, config.model.vocab_size))
+    for name, (ours, other) in differences(config.model, larger).items():
         raise ConfigError(
             f"config.model.{name} is {ours!r}, but the encoder in {config.init_from} has {other!r}: "
             "it must be the same (given by a flag, leave the flag out)"
@@ -208,19 +206,19 @@ def check_architecture(config: Config, theirs: Model) -> None:
 
 
 def check_vocabulary(config: Config, store: Store, pieces: list[str]) -> int:
-    """The number of pieces that the store's tokenizer has beside those of the encoder in `config.init_from`.
+    """The number of pieces that the store's tokenizer has after those of the encoder in `config.init_from`.
 
     Raises:
       ConfigError: the store's ids stand for other pieces.
     """
-    ours = store.tokenizer.pieces(range(store.vocab_size))
+    ours = store.tokenizer.vocabulary
     if ours[: len(pieces)] == pieces:
         return len(ours) - len(pieces)
-    different = [i for i, (a, b) in enumerate(zip(ours, pieces, strict=False)) if a != b]
-    if len(ours) < len(pieces) or not different:
+    number = next((i for i, (a, b) in enumerate(zip(ours, pieces, strict=False)) if a != b), None)
+    if number is None:
         how = f"it has {len(ours)} pieces instead of {len(pieces)}"
     else:
-        how = f"its piece {different[0]} is {ours[different[0]]!r} instead of {pieces[different[0]]!r}"
+        how = f"its piece {number} is {ours[number]!r} instead of {pieces[number]!r}"
     raise ConfigError(
         f"the store {store.path} has another tokenizer than the encoder in {config.init_from}: {how}; "
         "leave config.data.store and config.data.tokenizer out, and the store is made with the right one"

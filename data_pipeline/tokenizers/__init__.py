@@ -181,9 +181,14 @@ class Tokenizer:
         return [cast(str, self._backend.id_to_token(int(i))) for i in ids]
 
     @functools.cached_property
+    def vocabulary(self) -> list[str]:
+        """[V] each piece as it is written."""
+        return self.pieces(range(self.vocab_size))
+
+    @functools.cached_property
     def word_start(self) -> np.ndarray:
         """[V] bool: which ids start a word; [CLS], [SEP], [PAD] and [MASK] stand alone, so they do."""
-        table = np.array([self._file.starts_word(piece) for piece in self.pieces(range(self.vocab_size))], bool)
+        table = np.array([self._file.starts_word(piece) for piece in self.vocabulary], bool)
         table[[self.pad_id, self.cls_id, self.sep_id, self.mask_id]] = True
         return table
 
@@ -191,8 +196,7 @@ class Tokenizer:
     def surfaces(self) -> list[bytes]:
         """[V] the text of each piece; of special tokens the replacement character alone."""
         specials = set(dataclasses.astuple(self.specials))
-        pieces = self.pieces(range(self.vocab_size))
-        return [" \ufffd ".encode() if piece in specials else self._file.surface(piece) for piece in pieces]
+        return [" \ufffd ".encode() if piece in specials else self._file.surface(piece) for piece in self.vocabulary]
 
     @property
     def fingerprint(self) -> str:

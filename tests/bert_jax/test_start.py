@@ -182,7 +182,7 @@ def test_a_flag_that_contradicts_the_checkpoint(source, overrides, message) -> N
 
 def test_a_store_of_another_tokenizer(source, store, tmp_path) -> None:
     config = dataclasses.replace(TINY, init_from=str(source))
-    pieces = store.tokenizer.pieces(range(store.vocab_size))
+    pieces = store.tokenizer.vocabulary
     assert start.check_vocabulary(config, store, pieces) == 0
     assert start.check_vocabulary(config, store, pieces[:-3]) == 3
     with pytest.raises(ConfigError, match="its piece 7 is '▁w2' instead of 'else'"):

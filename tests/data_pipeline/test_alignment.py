@@ -8,6 +8,7 @@ import tokenizers as library
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.data_pipeline import hostile
+from tests.data_pipeline.exported import in_transformers
 from tests.data_pipeline.test_tokenizers_wordpiece import vocabulary
 
 from configuration import variants
@@ -62,10 +63,7 @@ def tokenizer(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(tokenizer, tmp_path_factory):
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("exported")
-    tokenizer.export_huggingface(folder, max_length=64)
-    return transformers.AutoTokenizer.from_pretrained(folder)
+    return in_transformers(tokenizer, tmp_path_factory.mktemp("exported"))
 
 
 @settings(max_examples=200, deadline=None)

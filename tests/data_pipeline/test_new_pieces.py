@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from tests.data_pipeline import hostile
+from tests.data_pipeline.exported import in_transformers
 
 from configuration.foreign import FormatError
 from configuration.variants import ConfigError, load, use
@@ -60,10 +61,7 @@ def extended(given_one) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def exported(extended, tmp_path_factory):
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("exported")
-    extended.export_huggingface(folder, max_length=100_000)
-    return transformers.AutoTokenizer.from_pretrained(folder)
+    return in_transformers(extended, tmp_path_factory.mktemp("exported"))
 
 
 def length(tokenizer: Tokenizer) -> int:
@@ -73,9 +71,9 @@ def length(tokenizer: Tokenizer) -> int:
 def test_old_ids_stay_and_new_ones_follow(given_one, extended) -> None:
     size = given_one.vocab_size
     assert extended.vocab_size == size + NEW
-    assert extended.pieces(range(size)) == given_one.pieces(range(size))
+    assert extended.vocabulary[:size] == given_one.vocabulary
     assert extended.specials == given_one.specials
-    assert len(set(extended.pieces(range(size + NEW)))) == size + NEW
+    assert len(set(extended.vocabulary)) == size + NEW
 
 
 def test_the_text_gets_shorter_and_stays_the_same_text(given_one, extended) -> None:
@@ -106,11 +104,10 @@ def test_transformers_gives_the_same_ids(extended, exported, text) -> None:
 def test_bpe_gives_what_was_learnt(given_one, extended) -> None:
     if json.loads(given_one.definition)["model"]["type"] != "BPE":
         pytest.skip("it takes the longest or the likeliest pieces, not those of the merges")
-    words = new_pieces.cut_words(given_one, SPECIAL)
-    text = new_pieces._Text(words)
-    for each in new_pieces.learn(words, given_one.pieces(range(given_one.vocab_size)), NEW, ""):
-        text.join(each.parts, each.piece)
-    assert sum(len(pieces) * count for pieces, count in new_pieces.cut_words(extended, SPECIAL)) == text.total
+    words = new_pieces.cut_words(given_one, SPECIAL, "")
+    for each in new_pieces.learn(words, given_one.vocabulary, NEW, ""):
+        words = [(new_pieces.merged(word, each.pair, each.piece), count) for word, count in words]
+    assert new_pieces.cut_words(extended, SPECIAL, "") == words
 
 
 def test_merges_written_as_text(given_one, extended) -> None:
@@ -142,7 +139,7 @@ def naive(words, vocabulary, number):
             continue
         known.add(piece)
         found.append((piece, pair, -count / sum(len(word) * count for word, count in words)))
-        words = [(new_pieces.joined(word, pair, piece), count) for word, count in words]
+        words = [(new_pieces.merged(word, pair, piece), count) for word, count in words]
     return found
 
 
@@ -205,4 +202,4 @@ def test_the_command_extends_the_tokenizer_of_the_encoder(tmp_path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = Store.open(tmp_path / "store").tokenizer
-    assert found.pieces(range(found.vocab_size)) == [*pieces, "##ss", "##ssss", "##ssssssss"]
+    assert found.vocabulary == [*pieces, "##ss", "##ssss", "##ssssssss"]

@@ -6,6 +6,7 @@ import pytest
 import tokenizers
 from hypothesis import given, settings
 from tests.data_pipeline import hostile
+from tests.data_pipeline.exported import in_transformers
 
 from configuration.foreign import FormatError
 from data_pipeline import checkpoint_tokenizer
@@ -39,10 +40,7 @@ def tokenizer(file):
 
 @pytest.fixture(scope="module")
 def exported(tokenizer, tmp_path_factory):
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("exported")
-    tokenizer.export_huggingface(folder, max_length=64)
-    return transformers.AutoTokenizer.from_pretrained(folder)
+    return in_transformers(tokenizer, tmp_path_factory.mktemp("exported"))
 
 
 @settings(max_examples=300, deadline=None)

@@ -11,6 +11,7 @@ import tokenizers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.data_pipeline import hostile
+from tests.data_pipeline.exported import in_transformers
 
 from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
@@ -36,10 +37,7 @@ def tokenizer(request):
 
 @pytest.fixture(scope="module")
 def exported(tokenizer, tmp_path_factory):
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("exported")
-    tokenizer.export_huggingface(folder, max_length=128)
-    return transformers.AutoTokenizer.from_pretrained(folder)
+    return in_transformers(tokenizer, tmp_path_factory.mktemp("exported"), max_length=128)
 
 
 def test_special_tokens_come_first(tokenizer):

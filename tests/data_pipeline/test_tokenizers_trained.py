@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from tests.data_pipeline import hostile
+from tests.data_pipeline.exported import in_transformers
 
 from bert_jax.config import Data
 from configuration.variants import ConfigError, load, use
@@ -42,10 +43,7 @@ def tokenizer(kind):
 
 @pytest.fixture(scope="module")
 def exported(tokenizer, tmp_path_factory):
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("exported")
-    tokenizer.export_huggingface(folder, max_length=100_000)
-    return transformers.AutoTokenizer.from_pretrained(folder)
+    return in_transformers(tokenizer, tmp_path_factory.mktemp("exported"))
 
 
 def test_it_has_the_size_and_the_special_tokens_first(kind, tokenizer):

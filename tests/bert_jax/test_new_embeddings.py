@@ -1,18 +1,17 @@
 """An encoder goes on with new pieces: old rows stay, each new one is the mean of what it replaces."""
 
 import dataclasses
-import string
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-import runs
 from test_pretrain import pretrain, write_text
+from test_start import ENCODER, PIECES
 
 import bert_jax
 from bert_jax.checkpoints.manager import Checkpointer
-from bert_jax.config import Config, Data, Mesh, Model, Phase
+from bert_jax.config import Config, Data, Mesh, Phase
 from bert_jax.formats import huggingface
 from bert_jax.modeling import bert, heads
 from bert_jax.runtime import sharding
@@ -22,17 +21,7 @@ from bert_jax.training.setup import open_store
 from configuration.variants import ConfigError, use
 from data_pipeline.prepare import prepare
 
-PIECES = [*runs.SPECIALS, ".", *string.ascii_lowercase, *(f"##{letter}" for letter in string.ascii_lowercase)]
 NEW = 9
-ENCODER = Model(
-    vocab_size=len(PIECES) + 2,  # two embeddings that no piece has
-    layers=2,
-    width=24,
-    heads=3,
-    mlp_width=20,
-    max_length=40,
-    norm_epsilon=1e-5,
-)
 TINY = Config(
     "tiny",
     (Phase(steps=3, length=24, batch_size=4, learning_rate=1e-9),),
@@ -57,7 +46,7 @@ def source(tmp_path_factory) -> Path:
 def means(rows: np.ndarray, tokenizer) -> np.ndarray:
     """What the new rows should be, by the letters of each new piece."""
     found = []
-    for piece in tokenizer.pieces(range(len(PIECES), tokenizer.vocab_size)):
+    for piece in tokenizer.vocabulary[len(PIECES) :]:
         letters = piece.removeprefix("##")
         inner = [PIECES.index(f"##{letter}") for letter in letters]
         first = inner[0] if piece.startswith("##") else PIECES.index(letters[0])
@@ -129,5 +118,5 @@ def test_the_whole_command(source, tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     for folder in ("run", "run/huggingface"):
         encoder = bert_jax.load(tmp_path / folder)
-        assert encoder.tokenizer.pieces(range(len(PIECES))) == PIECES
+        assert encoder.tokenizer.vocabulary[: len(PIECES)] == PIECES
         assert encoder.tokenizer.vocab_size == encoder.config.vocab_size == len(PIECES) + NEW
