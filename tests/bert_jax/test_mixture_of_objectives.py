@@ -229,7 +229,7 @@ def test_a_mixture_in_json_and_on_the_command_line():
     assert config_flags.from_dict(Config, config_flags.to_dict(config)) == config
     given = {
         "objective": "mixture",
-        "objective.objectives": '["mlm", "electra"]',
+        "objective.objectives": "mlm,electra",
         "objective.objectives.0.masking": "spans",
         "objective.objectives.0.masking.p": "0.3",
         "objective.objectives.1.generator_size": "0.5",

@@ -28,6 +28,7 @@ FILES = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
         ("optimizer.options.b1", "0.8", lambda c: c.optimizer == use("lamb", b1=0.8)),
         ("model.positions", "functional_relative", lambda c: c.model.positions == use("functional_relative")),
         ("data.weights", "[3, 1]", lambda c: c.data.weights == (3.0, 1.0)),
+        ("data.weights", "3,1", lambda c: c.data.weights == (3.0, 1.0)),
         ("examples", '["a [MASK]"]', lambda c: c.examples == ("a [MASK]",)),
     ],
 )

@@ -1,6 +1,7 @@
 """Variants are found by file name, and their options are checked against the signature."""
 
 import sys
+from collections.abc import Sequence
 
 import pytest
 
@@ -8,9 +9,19 @@ from configuration.variants import ConfigError, check_types, load, module, names
 
 
 def build(
-    first, *, rate: float = 0.1, size: int | None = None, kind: str = "a", on: bool = False, many: tuple[str, ...] = ()
+    first,
+    *,
+    rate: float = 0.1,
+    size: int | None = None,
+    kind: str = "a",
+    on: bool = False,
+    many: tuple[str, ...] = (),
+    columns: Sequence[str] = (),
+    shares: tuple[int, ...] = (),
+    weights: Sequence[float] = (),
+    file: str | tuple[str, ...] = "",
 ):
-    return first, rate, size, kind, on, many
+    return first, rate, size, kind, on, many, columns, shares, weights, file
 
 
 def test_every_file_of_a_folder_is_a_variant() -> None:
@@ -43,6 +54,12 @@ def test_required_arguments_are_no_options() -> None:
         ("kind", "b", "b"),
         ("on", True, True),
         ("many", ["x"], ("x",)),
+        ("many", "x,y", ("x", "y")),
+        ("many", "3", ("3",)),
+        ("columns", "first,second", ("first", "second")),
+        ("shares", "40,30", (40, 30)),
+        ("weights", "1,0.5", (1.0, 0.5)),
+        ("file", "a,b", "a,b"),
     ],
 )
 def test_values_of_the_right_type(option: str, value: object, kept: object) -> None:
@@ -53,7 +70,7 @@ def test_values_of_the_right_type(option: str, value: object, kept: object) -> N
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("rate", "high"), ("rate", True), ("size", 2.5), ("size", True), ("kind", 1), ("on", 1), ("many", "x")],
+    [("rate", "high"), ("rate", True), ("size", 2.5), ("size", True), ("kind", 1), ("on", 1), ("many", 3)],
 )
 def test_values_of_the_wrong_type(option: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"variant.{option}={value!r}"):
