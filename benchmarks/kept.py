@@ -1,5 +1,6 @@
 """What benchmarks of hours share: what is measured is kept, and work is done in a process of its own; not a command."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -7,35 +8,56 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from configuration import cli
+from configuration import cli, locks
 from configuration.variants import ConfigError
 from data_pipeline.errors import DataError
 
 T = TypeVar("T")
 
 
-def measured(path: Path, asked: Mapping[str, Any], work: Callable[..., Mapping[str, Any]], *given: Any) -> dict:
+class Busy(Exception):
+    """Another process measures this now."""
+
+
+def measured(
+    path: Path, asked: Mapping[str, Any], work: Callable[..., Mapping[str, Any]], *given: Any, wait: bool = True
+) -> dict:
     """The figures of a piece of work, with `asked` and its `seconds`; read where they are there.
 
     Args:
       path: the file that keeps them.
       asked: JSON of everything that they depend on: if that has changed, the work is done again.
       work: called with `given`.
+      wait: for another process that is at it; else Busy is raised.
     """
-    if path.exists():
-        found = json.loads(path.read_text())
-        if all(found.get(name) == value for name, value in asked.items()):
-            return found
-    print(f"── {path.stem}", file=sys.stderr, flush=True)
-    began = time.monotonic()
-    figures = work(*given)
-    found = {**asked, "seconds": time.monotonic() - began, **figures}
-    cli.write_json(path, found)
-    return found
+    lock = locks.hold(path.with_suffix(".lock"), wait)
+    if lock is None:
+        raise Busy
+    try:
+        if path.exists():
+            found = json.loads(path.read_text())
+            if all(found.get(name) == value for name, value in asked.items()):
+                return found
+        print(f"── {path.stem}", file=sys.stderr, flush=True)
+        began = time.monotonic()
+        figures = work(*given)
+        found = {**asked, "seconds": time.monotonic() - began, **figures}
+        cli.write_json(path, found)
+        return found
+    finally:
+        os.close(lock)
+
+
+def shared(jobs: Sequence[Callable[..., T]]) -> list[T]:
+    """What jobs give that end in `measured` and take its `wait`: those that another process is at come last."""
+    for job in jobs:
+        with contextlib.suppress(Busy):
+            job(wait=False)
+    return [job(wait=True) for job in jobs]
 
 
 def in_own_process(work: Callable[..., T], *given: Any) -> T:

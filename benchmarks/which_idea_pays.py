@@ -16,9 +16,12 @@ and the paired bootstrap over the task's examples says the same; else it is call
 
 --chinese_store adds Chinese, with --chinese_tasks. --config.TASK.FIELD changes a task, --config.FIELD all of them. Each
 training is one process, one after the other, kept in --folder and not done again: stop at any moment, and run again.
+Where FLOPs are counted, start it twice, under `taskset -c 0` and `taskset -c 1`: the two share the trainings, and two
+small ones on a core each take less time than one after the other on both.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -26,7 +29,7 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,12 +40,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts, trainings
 from benchmarks.ideas import BASELINE, SIZES, Idea, Lists, check, ideas, step_flops, training
-from benchmarks.kept import in_own_process, measured
+from benchmarks.kept import in_own_process, measured, shared
 from bert_jax import suite
 from bert_jax.config import Config, FineTuning, Member, Suite
 from bert_jax.runtime import compilation_cache
 from bert_jax.tasks import load_task
-from configuration import cli
+from configuration import cli, locks
 from configuration import flags as config_flags
 from configuration.variants import ConfigError
 from data_pipeline.store import Store
@@ -132,17 +135,23 @@ def opened() -> list[Language]:
 
 def make_similar(store: Store, path: Path) -> None:
     """Writes the table of similar words of a store, if it is not there."""
+    lock = locks.hold(path.with_suffix(".lock"), wait=True)
+    assert lock is not None
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "data_pipeline.similar_words", f"--store={store.path}", f"--output={path}"]
         if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
             raise ConfigError(f"{path} could not be made; give a table by --similar=, or leave macbert out of --ideas")
+    os.close(lock)
 
 
 def judged(language: Language) -> dict[str, Any]:
     """Everything that is asked for, measured where it is not there yet."""
     configs = {name: budgeted(language, name, idea) for name, idea in language.chosen.items()}
-    runs = {name: [pretrained(language, configs[name], seed) for seed in range(FLAGS.seeds)] for name in configs}
+    every = [(name, seed) for name in configs for seed in range(FLAGS.seeds)]
+    done = shared([functools.partial(pretrained, language, configs[name], seed) for name, seed in every])
+    runs = {name: [run for run, (of, _) in zip(done, every, strict=True) if of == name] for name in configs}
+    tasks = language.tasks.values()
+    shared([job for task in tasks for own in tunings(language, task, runs).values() for job in own])
     systems: dict[str, Any] = {
         name: {
             "steps": configs[name].steps,
@@ -154,7 +163,7 @@ def judged(language: Language) -> dict[str, Any]:
         for name, idea in language.chosen.items()
     }
     add_held_out(systems, runs)
-    for task in language.tasks.values():
+    for task in tasks:
         add_task(systems, language, task, runs)
     return {
         "seeds": FLAGS.seeds,
@@ -183,12 +192,12 @@ def budgeted(language: Language, name: str, idea: Idea) -> Config:
     return one(name, idea, round(FLAGS.steps * times))
 
 
-def pretrained(language: Language, config: Config, seed: int) -> dict[str, Any]:
+def pretrained(language: Language, config: Config, seed: int, wait: bool) -> dict[str, Any]:
     """What one pretraining found, and its work folder."""
     config = dataclasses.replace(config, seed=seed)
     asked = {"config": config_flags.to_dict(config), "store": language.store.fingerprint}
     workdir = folder_for(language.folder / f"{config.name}-{seed}", asked)
-    found = measured(workdir.with_suffix(".json"), asked, in_own_process, pretrain, config, workdir)
+    found = measured(workdir.with_suffix(".json"), asked, in_own_process, pretrain, config, workdir, wait=wait)
     return found | {"workdir": str(workdir)}
 
 
@@ -214,13 +223,24 @@ def pretrain(config: Config, workdir: Path) -> dict[str, Any]:
     return figures | evaluator.evaluate(restore_params(workdir)[1])
 
 
-def tuned(language: Language, task: FineTuning, run: Mapping[str, Any], seed: int, untrained: bool) -> dict[str, Any]:
+def tunings(
+    language: Language, task: FineTuning, runs: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, list[Callable[..., dict[str, Any]]]]:
+    """`tuned` of each encoder and seed, by idea, and of the encoder untrained."""
+    of = lambda run, seed, untrained: functools.partial(tuned, language, task, run, seed, untrained)
+    found = {name: [of(run, seed, False) for seed, run in enumerate(own)] for name, own in runs.items()}
+    return found | {UNTRAINED: [of(run, seed, True) for seed, run in enumerate(runs[BASELINE])]}
+
+
+def tuned(
+    language: Language, task: FineTuning, run: Mapping[str, Any], seed: int, untrained: bool, wait: bool
+) -> dict[str, Any]:
     """What `bert_jax.finetune` found of one encoder, and the folder with its predictions."""
     of = f"{UNTRAINED}-{seed}" if untrained else Path(run["workdir"]).name
     task = dataclasses.replace(task, init_from=run["workdir"], seed=seed, untrained=untrained)
     asked = {"task": config_flags.to_dict(task)}
     workdir = folder_for(language.folder / "tuned" / f"{of}-{task.name}", asked)
-    found = measured(workdir.with_suffix(".json"), asked, in_own_process, finetuned, task, workdir)
+    found = measured(workdir.with_suffix(".json"), asked, in_own_process, finetuned, task, workdir, wait=wait)
     return found | {"workdir": str(workdir)}
 
 
@@ -256,8 +276,7 @@ def add_task(
 ) -> None:
     """The scores on a task: of each idea, of the encoder untrained, and of baselines without one."""
     known = load_task(task.task)
-    tuned_by = {name: [tuned(language, task, run, i, False) for i, run in enumerate(own)] for name, own in runs.items()}
-    tuned_by[UNTRAINED] = [tuned(language, task, run, i, True) for i, run in enumerate(runs[BASELINE])]
+    tuned_by = {name: shared(own) for name, own in tunings(language, task, runs).items()}
     measured_on = [
         suite.System(name, [run["found"] for run in own], [Path(run["workdir"]) for run in own])
         for name, own in tuned_by.items()

@@ -15,6 +15,7 @@ import tokenizers
 from benchmarks import ideas, kept
 from benchmarks.which_idea_pays import beside, describe
 from bert_jax.analysis import flops
+from configuration import locks
 from configuration.variants import ConfigError, load
 from data_pipeline.store import Store
 from data_pipeline.store.writer import write_store
@@ -123,6 +124,22 @@ def test_what_is_measured_is_kept_until_something_else_is_asked(tmp_path: Path) 
     assert (first["asked"], first["process"]) == ([1], 1)
     assert first == kept.measured(path, {"asked": [1]}, dict, {"process": 2})
     assert kept.measured(path, {"asked": [2]}, dict, {"process": 3})["process"] == 3
+
+
+def test_what_another_process_measures_comes_last(tmp_path: Path) -> None:
+    held = locks.hold(tmp_path / "a.lock", wait=False)
+    order = []
+
+    def work(name: str) -> dict[str, str]:
+        order.append(name)
+        if name == "b":
+            os.close(held)
+        return {"name": name}
+
+    job = lambda name: lambda wait: kept.measured(tmp_path / f"{name}.json", {}, work, name, wait=wait)
+    found = kept.shared([job("a"), job("b"), job("c")])
+    assert order == ["b", "c", "a"]
+    assert [figures["name"] for figures in found] == ["a", "b", "c"]
 
 
 def test_work_ends_with_what_began_it(tmp_path: Path) -> None:
