@@ -229,14 +229,16 @@ def cycle(steps: Sequence[Callable], x: jax.Array, items: Any, unroll: int = 1) 
     """
     number = len(jax.tree.leaves(items)[0])
     cycles, rest = divmod(number, len(steps))
+    alone = len(steps) == 1  # then nothing is reshaped: XLA's CPU compiler copies the weights that a loop has reshaped
 
     def once(x: jax.Array, items: Any) -> tuple[jax.Array, None]:
         for i, step in enumerate(steps):
-            x = step(x, _at(items, i))
+            x = step(x, items if alone else _at(items, i))
         return x, None
 
     if cycles:
-        stacked = jax.tree.map(lambda p: p.reshape(cycles, len(steps), *p.shape[1:]), _at(items, slice(number - rest)))
+        in_cycles = lambda p: p[: number - rest].reshape(cycles, len(steps), *p.shape[1:])
+        stacked = items if alone else jax.tree.map(in_cycles, items)
         x, _ = jax.lax.scan(once, x, stacked, unroll=max(1, unroll // len(steps)))
     for i in range(rest):
         x = steps[i](x, _at(items, number - rest + i))

@@ -141,3 +141,12 @@ def test_compiled_size_does_not_grow_with_depth() -> None:
         return lowered.as_text().count("\n")
 
     assert instructions(24) == instructions(3)
+
+
+def test_the_loop_over_layers_takes_the_stacked_weights_as_they_are() -> None:
+    """Reshaped to [layers, 1, …] they would be copied for each batch, by XLA's CPU compiler of today."""
+    model = dataclasses.replace(MODEL, layers=5)
+    params, encode = encoder(model)
+    program = encode.lower(params, make_batch()).as_text()
+    assert params["layers"]["mlp"]["up"]["kernel"].shape == (5, 24, 40)
+    assert "tensor<5x24x40xf32>" in program and "tensor<5x1x24x40xf32>" not in program
