@@ -91,7 +91,7 @@ def train(config: Config, workdir: Path, accept_changes: bool = False, data: Any
         # -------------------------------------------------------- loop
         begin = lambda: start.init_or_resume(config, store, mesh, checkpoints, accept_changes)
         with Progress(config, workdir, step) as progress:
-            computed = precision.explain(config.model.dtype)
+            computed = precision.explain(config)
             for line in (begun, computed, *kernels(config, mesh), *(evaluators.listed(config)[1] if evaluate else [])):
                 progress.log.say(line)
             watch = Watch(config.guard, at=[config.checkpoints.every_steps, config.eval_every])

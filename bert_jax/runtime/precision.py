@@ -50,10 +50,11 @@ def fastest(platform: str = "", cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[
     return "bfloat16", f"{platform.upper()}s have units for them"
 
 
-def explain(dtype: str) -> str:
+def explain(config: Config) -> str:
     """One line for the log: the dtype of matrix products, and why it is or is not the fastest."""
-    best, why = fastest()
+    dtype, (best, why) = config.model.dtype, fastest()
     if dtype == best:
         return f"matrix products in {dtype}: {why}"
-    faster = f"; {best} is faster: {why} (--config.model.dtype=auto)" if best == "bfloat16" else f", though {why}"
+    flag = "--config.dtype=auto" if config.labelled else "--config.model.dtype=auto"  # of finetune, or of pretrain
+    faster = f"; {best} is faster: {why} ({flag})" if best == "bfloat16" else f", though {why}"
     return f"matrix products in {dtype}, as the configuration says{faster}"

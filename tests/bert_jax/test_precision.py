@@ -7,7 +7,7 @@ import pytest
 import runs
 
 from bert_jax.checkpoints.manager import read_config
-from bert_jax.config import Config, Model, Phase
+from bert_jax.config import Config, Labelled, Model, Phase, use
 from bert_jax.runtime import precision
 from bert_jax.train import train
 from configuration.flags import override, read
@@ -51,12 +51,22 @@ def test_a_run_stays_with_what_it_began_with(tmp_path):
         precision.settled(AUTO, tmp_path)
 
 
-def test_the_log_says_what_and_why():
-    best, why = precision.fastest()
-    assert precision.explain(best) == f"matrix products in {best}: {why}"
-    other = precision.explain({"float32": "bfloat16", "bfloat16": "float32"}[best])
-    assert "as the configuration says" in other
-    assert why in other
+@pytest.mark.parametrize(("best", "there"), [("bfloat16", "amx_bf16"), ("float32", "avx2")])
+def test_the_log_says_what_and_why(monkeypatch, tmp_path, best, there):
+    (tmp_path / "cpuinfo").write_text(f"flags\t: {there}\n")
+    found = precision.fastest("cpu", tmp_path / "cpuinfo")
+    monkeypatch.setattr(precision, "fastest", lambda: found)
+    in_ = lambda dtype: dataclasses.replace(AUTO, model=dataclasses.replace(AUTO.model, dtype=dtype))
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[best]
+    assert found[0] == best
+    assert precision.explain(in_(best)) == f"matrix products in {best}: {found[1]}"
+    pretraining = precision.explain(in_(other))
+    labelled = Labelled(use("json_lines"), use("classification"))
+    tuning = precision.explain(dataclasses.replace(in_(other), labelled=labelled))
+    for line, flag in ((pretraining, "(--config.model.dtype=auto)"), (tuning, "(--config.dtype=auto)")):
+        assert line.startswith(f"matrix products in {other}, as the configuration says")
+        assert found[1] in line
+        assert line.endswith(flag) == (best == "bfloat16")
 
 
 def test_what_a_run_settled_is_kept_with_it(tmp_path, capsys):
