@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,18 @@ class Busy(Exception):
     """Another process measures this now."""
 
 
+@contextlib.contextmanager
+def alone(path: Path, wait: bool = True) -> Iterator[None]:
+    """Keeps other processes from making this file at the same time; raises Busy if one is and `wait` is false."""
+    lock = locks.hold(path.with_suffix(".lock"), wait)
+    if lock is None:
+        raise Busy
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
 def measured(
     path: Path, asked: Mapping[str, Any], work: Callable[..., Mapping[str, Any]], *given: Any, wait: bool = True
 ) -> dict:
@@ -32,12 +44,9 @@ def measured(
       path: the file that keeps them.
       asked: JSON of everything that they depend on: if that has changed, the work is done again.
       work: called with `given`.
-      wait: for another process that is at it; else Busy is raised.
+      wait: for another process that does this work; if false, Busy is raised then.
     """
-    lock = locks.hold(path.with_suffix(".lock"), wait)
-    if lock is None:
-        raise Busy
-    try:
+    with alone(path, wait):
         if path.exists():
             found = json.loads(path.read_text())
             if all(found.get(name) == value for name, value in asked.items()):
@@ -48,12 +57,10 @@ def measured(
         found = {**asked, "seconds": time.monotonic() - began, **figures}
         cli.write_json(path, found)
         return found
-    finally:
-        os.close(lock)
 
 
 def shared(jobs: Sequence[Callable[..., T]]) -> list[T]:
-    """What jobs give that end in `measured` and take its `wait`: those that another process is at come last."""
+    """The results of jobs that call `measured` and take its `wait`; jobs that another process does now come last."""
     for job in jobs:
         with contextlib.suppress(Busy):
             job(wait=False)

@@ -56,7 +56,7 @@ def main() -> dict[str, Any]:
     workdir.mkdir(parents=True, exist_ok=True)
     same_run(workdir / "asked.json")
     texts, sets = training_texts(workdir), test_sets()
-    recipes(texts)
+    recipes(texts)  # a wrong field is said before hours of work
     for row in FLAGS.rows:
         for seed in range(FLAGS.seeds if row in AFTER else 1):
             done = workdir / f"{row}-{seed}.json"

@@ -16,8 +16,7 @@ and the paired bootstrap over the task's examples says the same; else it is call
 
 --chinese_store adds Chinese, with --chinese_tasks. --config.TASK.FIELD changes a task, --config.FIELD all of them. Each
 training is one process, one after the other, kept in --folder and not done again: stop at any moment, and run again.
-Where FLOPs are counted, start it twice, under `taskset -c 0` and `taskset -c 1`: the two share the trainings, and two
-small ones on a core each take less time than one after the other on both.
+Where FLOPs are counted, start it twice, under `taskset -c 0` and `taskset -c 1`: the two share the trainings.
 """
 
 import dataclasses
@@ -40,12 +39,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts, trainings
 from benchmarks.ideas import BASELINE, SIZES, Idea, Lists, check, ideas, step_flops, training
-from benchmarks.kept import in_own_process, measured, shared
+from benchmarks.kept import alone, in_own_process, measured, shared
 from bert_jax import suite
 from bert_jax.config import Config, FineTuning, Member, Suite
 from bert_jax.runtime import compilation_cache
 from bert_jax.tasks import load_task
-from configuration import cli, locks
+from configuration import cli
 from configuration import flags as config_flags
 from configuration.variants import ConfigError
 from data_pipeline.store import Store
@@ -135,13 +134,12 @@ def opened() -> list[Language]:
 
 def make_similar(store: Store, path: Path) -> None:
     """Writes the table of similar words of a store, if it is not there."""
-    lock = locks.hold(path.with_suffix(".lock"), wait=True)
-    assert lock is not None
-    if not path.exists():
+    with alone(path):
+        if path.exists():
+            return
         command = [sys.executable, "-m", "data_pipeline.similar_words", f"--store={store.path}", f"--output={path}"]
         if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
             raise ConfigError(f"{path} could not be made; give a table by --similar=, or leave macbert out of --ideas")
-    os.close(lock)
 
 
 def judged(language: Language) -> dict[str, Any]:
@@ -192,7 +190,7 @@ def budgeted(language: Language, name: str, idea: Idea) -> Config:
     return one(name, idea, round(FLAGS.steps * times))
 
 
-def pretrained(language: Language, config: Config, seed: int, wait: bool) -> dict[str, Any]:
+def pretrained(language: Language, config: Config, seed: int, wait: bool = True) -> dict[str, Any]:
     """What one pretraining found, and its work folder."""
     config = dataclasses.replace(config, seed=seed)
     asked = {"config": config_flags.to_dict(config), "store": language.store.fingerprint}
@@ -233,7 +231,7 @@ def tunings(
 
 
 def tuned(
-    language: Language, task: FineTuning, run: Mapping[str, Any], seed: int, untrained: bool, wait: bool
+    language: Language, task: FineTuning, run: Mapping[str, Any], seed: int, untrained: bool, wait: bool = True
 ) -> dict[str, Any]:
     """What `bert_jax.finetune` found of one encoder, and the folder with its predictions."""
     of = f"{UNTRAINED}-{seed}" if untrained else Path(run["workdir"]).name
@@ -276,7 +274,7 @@ def add_task(
 ) -> None:
     """The scores on a task: of each idea, of the encoder untrained, and of baselines without one."""
     known = load_task(task.task)
-    tuned_by = {name: shared(own) for name, own in tunings(language, task, runs).items()}
+    tuned_by = {name: [job() for job in own] for name, own in tunings(language, task, runs).items()}
     measured_on = [
         suite.System(name, [run["found"] for run in own], [Path(run["workdir"]) for run in own])
         for name, own in tuned_by.items()

@@ -181,8 +181,8 @@ def task(
         answers,
         each if metric == "spearman" else None,
         metric,
-        regression.correlation,
-        encode_pairs,
+        statistic=regression.correlation,
+        encode_held_out=encode_pairs,
     )
 
 
