@@ -24,8 +24,8 @@ from typing import Any
 import jax
 from absl import flags
 
-from bert_jax.analysis.flops import abstract_rows, matmul_flops
-from bert_jax.analysis.hlo import COLLECTIVES, Program
+from bert_jax.analysis.flops import abstract_rows, kernels_without_estimate, matmul_flops
+from bert_jax.analysis.hlo import COLLECTIVES, KernelCall, Program
 from bert_jax.config import BatchWarmup, Config
 from bert_jax.objectives import Vocabulary
 from bert_jax.runtime import precision, sharding
@@ -164,6 +164,7 @@ def examine(config: Config, topology: str, phase: int = -1, batch_size: int = 0)
     except jax.errors.JaxRuntimeError as error:
         raise in_words(error) from None
     program = Program(compiled.as_text(), mesh.size)
+    kernels = [*program.kernel_calls, *kernels_without_estimate(traced.jaxpr.jaxpr)]
     return {
         "topology": topology,
         "chips": mesh.size,
@@ -172,7 +173,7 @@ def examine(config: Config, topology: str, phase: int = -1, batch_size: int = 0)
         "length": config.phases[0].length,
         "fits": True,
         "memory": memory(compiled, chip) | {"state_bytes": local_bytes(state)},
-        **speed(program, chip, config, matmul_flops(traced.jaxpr.jaxpr) / mesh.size),
+        **speed(program, kernels, chip, config, matmul_flops(traced.jaxpr.jaxpr) / mesh.size),
     }
 
 
@@ -227,10 +228,10 @@ def local_bytes(tree: Any) -> int:
     return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def speed(program: Program, chip: Chip, config: Config, flops: float) -> dict[str, Any]:
+def speed(program: Program, calls: Sequence[KernelCall], chip: Chip, config: Config, flops: float) -> dict[str, Any]:
     """Work, collectives and projected times of a step."""
     of_kind = {kind: [c for c in program.collectives if c.kind == kind] for kind in COLLECTIVES}
-    kernels = sum(c.times * max(c.flops / chip.flops, c.bytes / chip.traffic) for c in program.kernel_calls)
+    kernels = sum(c.times * max(c.flops / chip.flops, c.bytes / chip.traffic) for c in calls)
     computing = program.cycles / chip.clock + kernels
     exchanging = sum(c.wire_bytes for c in program.collectives) / chip.link
     quickest, slowest = max(computing, exchanging), computing + exchanging

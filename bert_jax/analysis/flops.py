@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from bert_jax.analysis.hlo import KernelCall
 from bert_jax.config import Config, Model
 from bert_jax.modeling import bert
 from bert_jax.objectives import Objective, Vocabulary, mixture, own_parts
@@ -123,6 +124,23 @@ def repeats(name: str, params: Any) -> int:
     if name == "shard_map":  # inside it shapes are those of one device
         return params["mesh"].size
     return 1
+
+
+def kernels_without_estimate(jaxpr: Any, times: int = 1) -> Iterator[KernelCall]:
+    """The calls of Pallas kernels that come without an estimate of their own, such as splash's, on one device.
+
+    Their products are counted over the grid; of the memory traffic, each array once, which is the least.
+    """
+    for equation in jaxpr.eqns:
+        name, params = equation.primitive.name, equation.params
+        if name == "pallas_call":
+            if params["cost_estimate"] is None:
+                moved = sum(math.prod(x.aval.shape) * x.aval.dtype.itemsize for x in equation.invars + equation.outvars)
+                yield KernelCall(round(of_equation(equation)), moved, times)
+            continue
+        turns = times * params["length"] if name == "scan" else times
+        for inner in jaxprs_in(params.values()):
+            yield from kernels_without_estimate(inner, turns)
 
 
 def jaxprs_in(values: Any) -> Iterator[Any]:

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.experimental import pallas as pl
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from bert_jax.analysis import flops
@@ -136,6 +137,26 @@ class TestFlops:
         assert self.count(scan, (5, 7), (7, 7)) == 11 * 2 * 5 * 7 * 7
         branch = lambda x, w: jax.lax.cond(x[0, 0] > 0, lambda: x @ w, lambda: x)
         assert self.count(branch, (5, 7), (7, 7)) == 2 * 5 * 7 * 7
+
+
+@pytest.mark.parametrize("estimate", [None, pl.CostEstimate(flops=1, transcendentals=0, bytes_accessed=1)])
+def test_kernels_without_an_estimate_count_as_often_as_they_run(estimate) -> None:
+    def multiply(x, w, y):
+        y[...] = x[...] @ w[...]
+
+    of_block = pl.BlockSpec((8, 7), lambda i: (i, 0))
+    call = pl.pallas_call(
+        multiply,
+        grid=(5,),
+        in_specs=[of_block, pl.BlockSpec((7, 7), lambda i: (0, 0))],
+        out_specs=of_block,
+        out_shape=jax.ShapeDtypeStruct((40, 7), jnp.float32),
+        cost_estimate=estimate,
+    )
+    loop = lambda x, w: jax.lax.scan(lambda x, _: (call(x, w), None), x, None, length=11)[0]
+    jaxpr = jax.make_jaxpr(loop)(jnp.zeros((40, 7)), jnp.zeros((7, 7))).jaxpr
+    known = KernelCall(flops=2 * 40 * 7 * 7, bytes=4 * (40 * 7 + 7 * 7 + 40 * 7), times=11)
+    assert list(flops.kernels_without_estimate(jaxpr)) == ([known] if estimate is None else [])
 
 
 @pytest.mark.parametrize(("window", "every"), [(3, 2), (5, 3), (40, 2), (4, 0)])

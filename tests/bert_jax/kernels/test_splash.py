@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from bert_jax.analysis.flops import kernels_without_estimate
 from bert_jax.config import Mesh
 from bert_jax.modeling.kernels import Request, splash
 from bert_jax.modeling.visibility import within
@@ -21,7 +22,7 @@ seeing = functools.partial(splash.attend, scale=SCALE, interpret=True)
 attend = lambda q, k, v, segments: seeing(q, k, v, within(segments))
 
 
-@pytest.mark.parametrize(("length", "value_size"), [(37, 5), (300, 11)])  # one block, and three of 128
+@pytest.mark.parametrize(("length", "value_size"), [(37, 5), (300, 11), (700, 5)])  # one block; two, with two kernels
 def test_values_and_gradients(length, value_size):
     checks.equal_to_the_definition(attend, reference.inputs(0, length, value_size=value_size), SCALE)
 
@@ -41,9 +42,27 @@ def test_only_the_window_counts(window, length):
 
 def test_windows_of_longer_rows():
     """More than one block, so that whole blocks are left out."""
-    q, k, v, _, segments = reference.inputs(7, 700)
+    q, k, v, gradient, segments = reference.inputs(7, 700)
     seen = (segments[:, :, None] == segments[:, None, :]) & (np.abs(np.subtract.outer(*[np.arange(700)] * 2)) <= 9)
-    reference.close(seeing(q, k, v, within(segments, 9)), reference.attend(q, k, v, seen, SCALE), 1e-5)
+    run = checks.values_and_gradients(lambda q, k, v, segments: seeing(q, k, v, within(segments, 9)))
+    out, *gradients = run(q, k, v, segments, gradient)
+    reference.close(out, reference.attend(q, k, v, seen, SCALE), 1e-5)
+    for actual, exact in zip(gradients, reference.gradients(q, k, v, gradient, seen, SCALE), strict=True):
+        reference.close(actual, exact, 1e-5)
+
+
+@pytest.mark.parametrize("window", [None, 64])
+def test_no_kernel_writes_more_than_the_row_is_long(window):
+    """O(L) memory in the backward pass too, and products within the window alone."""
+    heads = jax.ShapeDtypeStruct((1, 8192, 3, 64), jnp.bfloat16)
+    segments = jax.ShapeDtypeStruct((1, 8192), jnp.int32)
+    run = checks.values_and_gradients(lambda q, k, v, s: seeing(q, k, v, within(s, window)))
+    calls = list(kernels_without_estimate(jax.make_jaxpr(run)(heads, heads, heads, segments, heads).jaxpr))
+    assert len(calls) == 3  # values, the queries' gradient, that of keys and values
+    each = 8192 * 3 * 64 * 2  # bytes of q
+    assert all(call.bytes < 20 * each for call in calls)
+    products = 2 * 8192 * 64 * 3 * sum((2, 3, 4))  # for each key of a query
+    assert sum(call.flops for call in calls) == products * (8192 if window is None else 3 * 512)
 
 
 def test_padding():
