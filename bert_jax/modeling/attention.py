@@ -23,6 +23,7 @@ class Context(NamedTuple):
     tables: Any  # the form's own, for this length
     kernel: Kernel
     places: jax.Array | None = None  # int [B, P]: compute the layer's output there only
+    kernel_takes_places: bool = True  # else it takes the queries of all positions
 
     def at_places(self, x: jax.Array) -> jax.Array:
         """x [B, L, ...] → [B, P, ...], or x for all positions."""
@@ -48,7 +49,8 @@ class Attention(nnx.Module):
     def __call__(self, x: jax.Array, context: Context, key: jax.Array | None) -> jax.Array:
         """x [B, L, D] → [B, L, D], or [B, P, D] at the context's positions."""
         form, tables, visibility = context.form, context.tables, context.visibility
-        if context.places is None:
+        fewer = context.places is not None and context.kernel_takes_places
+        if not fewer:
             q, k, v = project((self.query, self.key, self.value), x)
         else:
             tables, visibility = form.select_queries(tables, context.places), visibility.at(context.places)
@@ -57,7 +59,8 @@ class Attention(nnx.Module):
         q, k, v = form.transform_qkv(q, k, v, tables, self.position)
         addition = form.addition(tables, self.position)
         out = context.kernel.attend(q, k, v, visibility, scale=self.scale, addition=addition, rate=self.rate, key=key)
-        return self.output(form.transform_output(out, tables))
+        out = form.transform_output(out, tables)
+        return self.output(out if fewer else context.at_places(out))
 
 
 def project(layers: tuple[Dense, ...], x: jax.Array) -> list[jax.Array]:

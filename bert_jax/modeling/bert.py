@@ -135,8 +135,8 @@ def encode(
     Args:
       batch: tokens, segments, positions and token_types, int [B, L]; with `model.task_types`, task_types too, or all 0.
       key: of dropout; None for none.
-      places: int [B, P], positions of the hidden states that are wanted; None for all. If the kernel supports it, the
-        last layer then computes only keys and values for the other positions.
+      places: int [B, P], positions of the hidden states that are wanted; None for all. The last layer then computes
+        only keys and values for the other positions, and where its kernel takes no fewer queries, these and attention.
       visibility: what each token sees; None for its own segment (`isolate_documents`) or everything but padding, whose
         segment is 0.
       every_layer: the states after each layer, first to last; not with places. Only the last has a pre-LN encoder's
@@ -170,13 +170,12 @@ def encode(
         states = jnp.zeros((model.layers, *x.shape), x.dtype)
         x, states = run_layers(model, [storing(step) for step in steps], None, (x, states), params["layers"], keys)
         return states.at[-1].set(normalise(x)) if model.norm == "pre" else states
-    last = model.is_local(model.layers - 1)
-    at_places = contexts[last]._replace(places=places)
-    fewer = dataclasses.replace(chosen[last].request, elsewhere=True)
-    if places is not None and chosen[last].kernel.unsupported(fewer) is None:
-        x = run_layers(model, steps, functools.partial(layer, at_places), x, params["layers"], keys)
-    else:
-        x = at_places.at_places(run_layers(model, steps, None, x, params["layers"], keys))
+    last = None
+    if places is not None:
+        local = model.is_local(model.layers - 1)
+        fewer = chosen[local].kernel.unsupported(dataclasses.replace(chosen[local].request, elsewhere=True)) is None
+        last = functools.partial(layer, contexts[local]._replace(places=places, kernel_takes_places=fewer))
+    x = run_layers(model, steps, last, x, params["layers"], keys)
     return normalise(x) if model.norm == "pre" else x
 
 

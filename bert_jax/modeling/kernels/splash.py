@@ -12,8 +12,11 @@ from bert_jax.modeling.kernels._mesh import over_mesh
 from bert_jax.modeling.visibility import Visibility
 
 LANES = 128  # blocks are multiples of this; rows of other lengths are padded with segments of their own
-LARGEST_BLOCK = 1024  # a quarter fewer cycles than 512 for each pair, on rows of 8,192 tokens
-LARGEST_NARROW_BLOCK = 512  # within windows, where a larger one computes more that nothing sees, and for v4's memory
+LARGEST_BLOCK = 1024
+LARGEST_WIDE_BLOCK = 512  # of float32 and of heads of more than LANES, so that v4's 16 MiB on the chip suffice
+# What a pair of blocks costs beside its products, in pairs of a query and a key: half of it by the instruction words
+# that the compiler schedules on v5e for blocks of 256, 512 and 1,024, half for starting the step.
+START = 400**2
 
 
 def build(*, interpret: bool = False) -> Kernel:
@@ -99,9 +102,11 @@ def block_sizes(
     The one computes the probabilities once, but writes the queries' gradient for each block of keys, whole, whatever
     the window: O(L²) memory and traffic.
     """
-    narrow = window is not None or jnp.dtype(dtype).itemsize > 2 or head_size > LANES
-    largest = LARGEST_NARROW_BLOCK if narrow else LARGEST_BLOCK
-    q, kv = _block(queries, largest), _block(keys, largest)
+    largest = LARGEST_WIDE_BLOCK if jnp.dtype(dtype).itemsize > 2 or head_size > LANES else LARGEST_BLOCK
+    if window is None:
+        q, kv = _sizes(queries, largest)[-1], _sizes(keys, largest)[-1]
+    else:
+        q = kv = min(_sizes(keys, largest), key=lambda size: _cost(keys, size, window))
     single = kv == keys
     return splash.BlockSizes(
         block_q=q,
@@ -116,6 +121,14 @@ def block_sizes(
     )
 
 
-def _block(length: int, largest: int) -> int:
-    """The largest multiple of LANES up to `largest` that divides `length`."""
-    return max(size for size in range(LANES, largest + 1, LANES) if length % size == 0)
+def _sizes(length: int, largest: int) -> list[int]:
+    """The multiples of LANES up to `largest` that divide `length`."""
+    return [size for size in range(LANES, largest + 1, LANES) if length % size == 0]
+
+
+def _cost(length: int, size: int, window: int) -> float:
+    """Of attention within a window in blocks of `size`, forward and backward, in pairs of a query and a key."""
+    blocks, beside = length // size, (window + size - 1) // size  # and blocks that a window reaches to one side
+    pairs = blocks + 2 * sum(blocks - distance for distance in range(1, min(beside, blocks - 1) + 1))
+    products = 7 if blocks == 1 else 9  # of two backward kernels, each computes the scores
+    return pairs * products * (size**2 + START)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bert_jax.analysis.flops import matmul_flops
 from bert_jax.config import Model
 from bert_jax.modeling import bert, heads
 from configuration.variants import Variant, use
@@ -18,6 +19,7 @@ SCHEMES = [
     use("rotary"),
     use("functional_relative"),
     use("functional_relative", max_distance=5),
+    use("bucketed", buckets=8, max_distance=20),
     use("disentangled", buckets=6, max_distance=20),
 ]
 
@@ -53,6 +55,17 @@ def test_hidden_at_places_is_hidden_everywhere_looked_up(positions: Variant, nor
     places = np.random.default_rng(1).integers(0, 37, (2, 7))
     everywhere = encode(params, batch)
     close(encode(params, batch, places=places), jnp.take_along_axis(everywhere, places[..., None], axis=1))
+
+
+@pytest.mark.parametrize("positions", SCHEMES, ids=str)
+def test_most_of_the_last_layer_is_computed_at_the_places_alone(positions: Variant) -> None:
+    """Whether or not the kernel takes fewer queries."""
+    model = dataclasses.replace(MODEL, positions=positions)
+    count = lambda run: matmul_flops(jax.make_jaxpr(run)(bert.abstract_params(model), make_batch()).jaxpr)
+    everywhere = count(lambda params, batch: bert.encode(model, params, batch))
+    some = count(lambda params, batch: bert.encode(model, params, batch, places=jnp.zeros((2, 7), jnp.int32)))
+    output_and_mlp = model.width**2 + 2 * model.width * model.mlp_width
+    assert everywhere - some >= 2 * (37 - 7) * 2 * output_and_mlp
 
 
 @pytest.mark.parametrize("positions", SCHEMES, ids=str)
