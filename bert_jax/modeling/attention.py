@@ -25,6 +25,11 @@ class Context(NamedTuple):
     places: jax.Array | None = None  # int [B, P]: compute the layer's output there only
     kernel_takes_places: bool = True  # else it takes the queries of all positions
 
+    @property
+    def query_places(self) -> jax.Array | None:
+        """The positions whose queries the kernel is given; None for all."""
+        return self.places if self.kernel_takes_places else None
+
     def at_places(self, x: jax.Array) -> jax.Array:
         """x [B, L, ...] → [B, P, ...], or x for all positions."""
         if self.places is None:
@@ -49,18 +54,18 @@ class Attention(nnx.Module):
     def __call__(self, x: jax.Array, context: Context, key: jax.Array | None) -> jax.Array:
         """x [B, L, D] → [B, L, D], or [B, P, D] at the context's positions."""
         form, tables, visibility = context.form, context.tables, context.visibility
-        fewer = context.places is not None and context.kernel_takes_places
-        if not fewer:
+        places = context.query_places
+        if places is None:
             q, k, v = project((self.query, self.key, self.value), x)
         else:
-            tables, visibility = form.select_queries(tables, context.places), visibility.at(context.places)
+            tables, visibility = form.select_queries(tables, places), visibility.at(places)
             (q,), (k, v) = project((self.query,), context.at_places(x)), project((self.key, self.value), x)
         tables = form.of_layer(tables, self.query, self.key)
         q, k, v = form.transform_qkv(q, k, v, tables, self.position)
         addition = form.addition(tables, self.position)
         out = context.kernel.attend(q, k, v, visibility, scale=self.scale, addition=addition, rate=self.rate, key=key)
         out = form.transform_output(out, tables)
-        return self.output(out if fewer else context.at_places(out))
+        return self.output(context.at_places(out) if places is None else out)
 
 
 def project(layers: tuple[Dense, ...], x: jax.Array) -> list[jax.Array]:
