@@ -77,11 +77,12 @@ def explain(model: Model, request: Request) -> str:
 
 
 def request_for(
-    model: Model, length: int, dropout: bool, visibility: Visibility | None = None, local: bool = False
+    model: Model, length: int, training: bool, visibility: Visibility | None = None, local: bool = False
 ) -> Request:
     """What `model` asks of a kernel for rows of `length` tokens, on the mesh in use or else this process's devices.
 
     Args:
+      training: gradients are taken, with dropout if the model has any.
       visibility: of a global layer; None for both directions within a segment.
       local: for the layers that attend within `model.window`.
     """
@@ -91,7 +92,8 @@ def request_for(
         length=length,
         head_size=model.head_size,
         dtype=model.dtype,
-        dropout=dropout and model.attention_dropout > 0,
+        training=training,
+        dropout=training and model.attention_dropout > 0,
         ranks=visibility is not None and visibility.ranked,
         window=min((window for window in windows if window is not None), default=None),
         local=local,

@@ -59,7 +59,7 @@ def kernels(config: Config, mesh: jax.sharding.Mesh) -> list[str]:
     Raises:
       ConfigError: the named kernel cannot.
     """
-    asked = sharding.on_mesh(mesh, lambda length, local: request_for(config.model, length, dropout=True, local=local))
+    asked = sharding.on_mesh(mesh, lambda length, local: request_for(config.model, length, training=True, local=local))
     said: list[str] = []
     for local in sorted(set(config.model.pattern)):
         lines = {phase.length: explain(config.model, asked(phase.length, local)) for phase in config.phases}

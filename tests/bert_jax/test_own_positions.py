@@ -100,4 +100,4 @@ def test_the_kernel_in_the_encoder() -> None:
     reach = 2 * model.layers  # two tokens a layer
     np.testing.assert_array_equal(ours[:, reach + 1 :], after[:, reach + 1 :])
     with pytest.raises(ConfigError, match=r"'plugins.near', which cannot do this: near is for windows"):
-        choose(model, request_for(model, 37, dropout=False))
+        choose(model, request_for(model, 37, training=False))

@@ -61,6 +61,7 @@ class Request:
     length: int  # L
     head_size: int  # H of the queries and keys, in the kernel's input
     dtype: str
+    training: bool = False  # gradients are taken
     dropout: bool = False  # on the attention probabilities
     needs: Needs = "nothing"
     ranks: bool = False  # keys have ranks and queries limits

@@ -151,7 +151,7 @@ def test_what_the_reference_kernel_takes_instead():
         (use("absolute"), 512, "Form", 64),
     ):
         model = Model(positions=positions)
-        chosen = choose(model, request_for(model, length, dropout=False))
+        chosen = choose(model, request_for(model, length, training=False))
         assert (type(chosen.form).__name__, chosen.request.head_size) == (form, size)
 
 

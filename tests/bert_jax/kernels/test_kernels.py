@@ -16,7 +16,14 @@ BASE = {"length": 512, "head_size": 64, "dtype": "bfloat16"}
 @pytest.mark.parametrize(
     ("platform", "positions", "asked", "kernel"),
     [
-        ("cpu", "absolute", {}, "xla"),
+        ("cpu", "absolute", {}, "chunked"),
+        ("cpu", "absolute", {"length": 256}, "xla"),
+        ("cpu", "absolute", {"length": 64, "dtype": "float32"}, "chunked"),
+        ("cpu", "absolute", {"length": 2047, "training": True, "dtype": "float32"}, "xla"),
+        ("cpu", "absolute", {"length": 2048, "training": True}, "chunked"),
+        ("cpu", "absolute", {"length": 2048, "training": True, "dropout": True}, "xla"),
+        ("cpu", UNCLIPPED, {"ranks": True, "elsewhere": True}, "chunked"),
+        ("cpu", CLIPPED, {}, "xla"),
         ("cpu", "absolute", {"window": 64}, "blocks"),
         ("cpu", "rotary", {"window": 64, "dropout": True, "elsewhere": True}, "blocks"),
         ("cpu", "absolute", {"window": 128}, "xla"),
@@ -83,13 +90,13 @@ def test_the_platform_is_that_of_the_mesh_in_use():
     assert platform() == jax.default_backend()
     with jax.set_mesh(sharding.make_mesh(Mesh())):
         assert platform() == jax.default_backend()
-        assert request_for(Model(), 128, dropout=True) == Request(
-            platform=jax.default_backend(), length=128, head_size=64, dtype="float32", dropout=True
+        assert request_for(Model(), 128, training=True) == Request(
+            platform=jax.default_backend(), length=128, head_size=64, dtype="float32", training=True, dropout=True
         )
-    assert request_for(Model(attention_dropout=0.0), 128, dropout=True).dropout is False
+    assert request_for(Model(attention_dropout=0.0), 128, training=True).dropout is False
 
 
 @pytest.mark.tpu_compile
 def test_a_slice_that_is_only_compiled_for_is_a_tpu(v5e_mesh):
     with jax.set_mesh(v5e_mesh()):
-        assert choose(Model(), request_for(Model(), 512, dropout=False)).name == "splash"
+        assert choose(Model(), request_for(Model(), 512, training=False)).name == "splash"

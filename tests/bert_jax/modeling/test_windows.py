@@ -51,7 +51,7 @@ def test_a_window_that_leaves_nothing_out_is_none() -> None:
 @pytest.mark.parametrize("change", [{"global_every": 3}, {"global_every": 0}], ids=str)
 def test_the_kernel_of_blocks_serves_long_rows_and_says_the_same(change: dict) -> None:
     model = dataclasses.replace(BASE, window=16, positions=use("rotary", local_base=500.0), **change)
-    request = request_for(model, 300, dropout=False, local=True)
+    request = request_for(model, 300, training=False, local=True)
     assert choose(model, request).name == "blocks"
     rng = np.random.default_rng(0)
     batch = {

@@ -80,11 +80,11 @@ def test_each_term_tells_left_from_right(term):
 
 
 def test_the_reference_kernel_alone_takes_it():
-    request = request_for(MODEL, 37, dropout=True)
+    request = request_for(MODEL, 37, training=True)
     assert choose(MODEL, request).name == "xla"
     for platform, kernel in (("tpu", "splash"), ("gpu", "cudnn")):
         model = dataclasses.replace(MODEL, kernel=use(kernel), dtype="bfloat16", width=24 * 8, attention_dropout=0.0)
-        asked = dataclasses.replace(request_for(model, 38, dropout=False), platform=platform)
+        asked = dataclasses.replace(request_for(model, 38, training=False), platform=platform)
         with pytest.raises(ConfigError, match=f"{kernel} takes no products by distance, which these positions need"):
             choose(model, asked)
 

@@ -1,0 +1,103 @@
+"""Attention head by head in plain XLA, queries in blocks, each against all keys: O(L · block) memory, float32 products.
+
+The backward pass computes a block's scores again (Rabe and Staats 2021, arXiv 2112.05682), which on a CPU costs no more
+than to write and read O(L²) numbers. There single products of a block also run faster than batches of them.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from bert_jax.modeling.kernels import Addition, Kernel, Request
+from bert_jax.modeling.kernels._mesh import over_mesh
+from bert_jax.modeling.visibility import Visibility
+
+BLOCK = 512
+# Rows from which on it is at least as quick as all scores at once, measured on a CPU with freed memory kept. Where the
+# system takes it back after each step, it is twice as quick from 64 tokens on.
+SHORTEST_TRAINING = 2048
+SHORTEST = {"float32": 64}  # of other dtypes 512
+
+
+def build(*, block: int = BLOCK, shortest: int = 0) -> Kernel:
+    """The kernel.
+
+    Args:
+      block: queries in a block.
+      shortest: rows that it takes; 0 for those where it is quick. It always saves memory.
+    """
+    return Kernel(
+        functools.partial(unsupported, shortest=shortest),
+        functools.partial(attend, block=block),
+        preference={"cpu": 1},
+    )
+
+
+def unsupported(request: Request, *, shortest: int = 0) -> str | None:
+    """None, or why not."""
+    if request.dropout:
+        return "chunked has no dropout on the attention probabilities (config.model.attention_dropout=0 turns it off)"
+    if request.window is not None:
+        return "chunked takes no windows"
+    if request.needs != "nothing":
+        return f"chunked takes no {request.needs} by distance, which these positions need"
+    shortest = shortest or (SHORTEST_TRAINING if request.training else SHORTEST.get(request.dtype, 512))
+    if request.length < shortest:
+        return f"chunked takes rows of at least {shortest} tokens, not of {request.length}"
+    return None
+
+
+def attend(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    visibility: Visibility,
+    *,
+    scale: float,
+    addition: Addition = None,
+    rate: float = 0.0,
+    key: jax.Array | None = None,
+    block: int = BLOCK,
+) -> jax.Array:
+    """q [B, P, N, H], k [B, L, N, H], v [B, L, N, G] → [B, P, N, G]; see `unsupported` for its limits."""
+    assert addition is None
+    assert rate == 0 or key is None
+    return over_mesh(functools.partial(_attend, scale=scale, block=block))(q, k, v, visibility)
+
+
+def _attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility, *, scale: float, block: int) -> jax.Array:
+    """As `attend`, on one device."""
+    queries = q.shape[1]
+    number = -(-queries // block)
+    block = -(-queries // number)  # even, so that the last has hardly less to do
+    places = jnp.minimum(jnp.arange(number * block), queries - 1).reshape(number, block)  # the last one fills the end
+
+    def row(of: tuple[jax.Array, jax.Array, jax.Array, Visibility]) -> jax.Array:
+        """[P, N, H], [L, N, H], [L, N, G] → [P, N, G]."""
+        *arrays, visibility = of
+        alone = jax.tree.map(lambda x: x[None], visibility)
+        of_heads = jax.lax.map(functools.partial(head, alone), tuple(jnp.swapaxes(x, 0, 1) for x in arrays))
+        return jnp.swapaxes(of_heads, 0, 1)
+
+    def head(visibility: Visibility, of: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        """[P, H], [L, H], [L, G] → [P, G]."""
+        q, k, v = (x.astype(jnp.float32) for x in of)
+        padded = jnp.pad(q, ((0, number * block - queries), (0, 0)))
+
+        @functools.partial(jax.checkpoint, prevent_cse=False)
+        def some(of: tuple[jax.Array, jax.Array]) -> jax.Array:
+            """Some queries [block, H] and their places → [block, G]."""
+            # A mask that only hangs on its place would be kept for all heads: O(L²) bytes.
+            queries, places = jax.lax.optimization_barrier(of)
+            scores = scale * jnp.einsum("lh,mh->lm", queries, k)
+            seen = visibility.at(places[None]).mask()[0]
+            probabilities = jax.nn.softmax(jnp.where(seen, scores, jnp.finfo(jnp.float32).min), axis=-1)
+            if visibility.ranked:  # there may be queries that see nothing
+                probabilities = jnp.where(seen, probabilities, 0)
+            return jnp.einsum("lm,mg->lg", probabilities, v)
+
+        out = jax.lax.map(some, (padded.reshape(number, block, -1), places)).reshape(number * block, -1)[:queries]
+        return out.astype(of[2].dtype)
+
+    return jax.lax.map(row, (q, k, v, visibility))
