@@ -15,7 +15,7 @@ from bert_jax.modeling.visibility import Visibility
 
 BLOCK = 512
 # Rows from which on it is at least as quick as all scores at once, measured on a CPU with freed memory kept. Where the
-# system takes it back after each step, it is twice as quick from 64 tokens on.
+# system takes it back after each step, it is quicker from 64 tokens on.
 SHORTEST_TRAINING = 2048
 SHORTEST = {"float32": 64}  # of other dtypes 512
 
