@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,12 +155,21 @@ def words(kernel: str, positions: str, dropout: float) -> list[int]:
 
 
 def in_fresh_process(case: dict[str, Any], **environment: str) -> dict[str, Any]:
-    """One case in a process of its own: the compiler reads its settings from the environment once."""
+    """One case in a process of its own."""
+    return in_own_process(__file__, ("model", "topology", "length", "rows"), case, **environment)
+
+
+def in_own_process(script: str, own: Sequence[str], case: dict[str, Any], **environment: str) -> dict[str, Any]:
+    """What `script --case=…` finds, in a process of its own: the compiler reads its settings from the environment once.
+
+    Args:
+      own: names of the script's flags that it is given as they are here.
+    """
     settings = {"TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "JAX_PLATFORMS": "cpu"}
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "case.json"
-        own = [f"--{name}={getattr(FLAGS, name)}" for name in ("model", "topology", "length", "rows")]
-        command = [sys.executable, __file__, *own, f"--case={json.dumps(case)}", f"--json={figures}"]
+        given = [f"--{name}={getattr(FLAGS, name)}" for name in own]
+        command = [sys.executable, script, *given, f"--case={json.dumps(case)}", f"--json={figures}"]
         done = subprocess.run(command, env=os.environ | settings | environment, capture_output=True, text=True)
         if figures.exists():
             return json.loads(figures.read_text())

@@ -17,8 +17,6 @@ A case that the file of --json has is not compiled again.
 """
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -29,7 +27,7 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import charts
-from benchmarks.kernels_tpu import scheduled_words
+from benchmarks.kernels_tpu import in_own_process, scheduled_words
 from bert_jax.config import Config, Model, Phase
 from configuration import cli
 from configuration.variants import use
@@ -119,16 +117,8 @@ def of_one_layer(topology: str, length: int, window: int) -> dict[str, Any]:
 
 
 def in_fresh_process(case: dict[str, Any], **environment: str) -> dict[str, Any]:
-    """One case in a process of its own: the compiler reads its settings from the environment once."""
-    with tempfile.TemporaryDirectory() as folder:
-        figures = Path(folder) / "case.json"
-        command = [sys.executable, __file__, f"--case={json.dumps(case)}", f"--json={figures}"]
-        command.append(f"--tokens={FLAGS.tokens}")
-        settings = {"JAX_PLATFORMS": "cpu"}
-        done = subprocess.run(command, env=os.environ | settings | environment, capture_output=True, text=True)
-        if figures.exists():
-            return json.loads(figures.read_text())
-        return {"error": next((x for x in done.stderr.splitlines()[::-1] if "rror" in x), "failed")[:200]}
+    """One case in a process of its own."""
+    return in_own_process(__file__, ("tokens",), case, **environment)
 
 
 def windows(window: int) -> dict[str, int]:
@@ -185,15 +175,8 @@ def words(topology: str, length: int, window: int, dump: str) -> dict[str, Any]:
     of_call = {call: scheduled_words(Path(dump), call) for call in (FORWARD, KEYS)}
     if not blocks.use_fused_bwd_kernel:
         of_call[QUERIES] = scheduled_words(Path(dump), QUERIES)
-    steps = HEADS * steps_within(window, length, blocks.block_q, blocks.block_kv)
+    steps = HEADS * splash.pairs_of_blocks(length, blocks.block_q, window or length)
     return {"words": of_call, "steps": steps, "cycles": steps * sum(of_call.values())}
-
-
-def steps_within(window: int, length: int, queries: int, keys: int) -> int:
-    """Pairs of a block of queries and one of keys in which a query sees a key; without a window, all."""
-    reach = window or length
-    pairs = ((q, k) for q in range(0, length, queries) for k in range(0, length, keys))
-    return sum(k - (q + queries - 1) <= reach and q - (k + keys - 1) <= reach for q, k in pairs)
 
 
 if __name__ == "__main__":

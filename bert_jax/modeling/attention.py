@@ -23,7 +23,7 @@ class Context(NamedTuple):
     tables: Any  # the form's own, for this length
     kernel: Kernel
     places: jax.Array | None = None  # int [B, P]: compute the layer's output there only
-    kernel_takes_places: bool = True  # else it takes the queries of all positions
+    kernel_takes_places: bool = True  # False: the kernel needs the queries of all positions
 
     @property
     def query_places(self) -> jax.Array | None:

@@ -135,8 +135,8 @@ def encode(
     Args:
       batch: tokens, segments, positions and token_types, int [B, L]; with `model.task_types`, task_types too, or all 0.
       key: of dropout; None for none.
-      places: int [B, P], positions of the hidden states that are wanted; None for all. The last layer then computes
-        only keys and values for the other positions, and where its kernel takes no fewer queries, these and attention.
+      places: int [B, P], positions of the hidden states that are wanted; None for all. For the other positions the last
+        layer then computes keys and values alone, and queries and attention if its kernel needs all queries.
       visibility: what each token sees; None for its own segment (`isolate_documents`) or everything but padding, whose
         segment is 0.
       every_layer: the states after each layer, first to last; not with places. Only the last has a pre-LN encoder's

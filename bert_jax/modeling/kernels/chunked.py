@@ -1,7 +1,7 @@
 """Attention head by head in plain XLA, queries in blocks, each against all keys: O(L · block) memory, float32 products.
 
-The backward pass computes a block's scores again (Rabe and Staats 2021, arXiv 2112.05682), which on a CPU costs no more
-than to write and read O(L²) numbers. There single products of a block also run faster than batches of them.
+The backward pass computes a block's scores again (Rabe and Staats 2021, arXiv 2112.05682). On a CPU that costs no more
+than writing and reading O(L²) numbers, and a product of one head runs faster than a batch of products.
 """
 
 import functools
@@ -14,10 +14,11 @@ from bert_jax.modeling.kernels._mesh import over_mesh
 from bert_jax.modeling.visibility import Visibility
 
 BLOCK = 512
-# Rows from which on it is at least as quick as all scores at once, measured on a CPU with freed memory kept. Where the
-# system takes it back after each step, it is quicker from 64 tokens on.
+# Rows of at least this many tokens take no longer than with all scores at once, on a CPU and with freed memory kept by
+# the process. Without that, float32 rows from 64 tokens on are quicker in training too.
 SHORTEST_TRAINING = 2048
-SHORTEST = {"float32": 64}  # of other dtypes 512
+SHORTEST_FLOAT32 = 64
+SHORTEST = 512
 
 
 def build(*, block: int = BLOCK, shortest: int = 0) -> Kernel:
@@ -25,7 +26,7 @@ def build(*, block: int = BLOCK, shortest: int = 0) -> Kernel:
 
     Args:
       block: queries in a block.
-      shortest: rows that it takes; 0 for those where it is quick. It always saves memory.
+      shortest: tokens of the shortest rows that it takes, to save memory; 0 for `shortest_quick`.
     """
     return Kernel(
         functools.partial(unsupported, shortest=shortest),
@@ -42,10 +43,17 @@ def unsupported(request: Request, *, shortest: int = 0) -> str | None:
         return "chunked takes no windows"
     if request.needs != "nothing":
         return f"chunked takes no {request.needs} by distance, which these positions need"
-    shortest = shortest or (SHORTEST_TRAINING if request.training else SHORTEST.get(request.dtype, 512))
+    shortest = shortest or shortest_quick(request)
     if request.length < shortest:
         return f"chunked takes rows of at least {shortest} tokens, not of {request.length}"
     return None
+
+
+def shortest_quick(request: Request) -> int:
+    """Tokens of the shortest rows that take no longer than with all scores at once."""
+    if request.training:
+        return SHORTEST_TRAINING
+    return SHORTEST_FLOAT32 if request.dtype == "float32" else SHORTEST
 
 
 def attend(
@@ -88,7 +96,7 @@ def _attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility, *,
         @functools.partial(jax.checkpoint, prevent_cse=False)
         def some(of: tuple[jax.Array, jax.Array]) -> jax.Array:
             """Some queries [block, H] and their places → [block, G]."""
-            # A mask that only hangs on its place would be kept for all heads: O(L²) bytes.
+            # Without the barrier the masks of all blocks, O(L²) bytes, are computed once, before the loop over heads.
             queries, places = jax.lax.optimization_barrier(of)
             scores = scale * jnp.einsum("lh,mh->lm", queries, k)
             seen = visibility.at(places[None]).mask()[0]

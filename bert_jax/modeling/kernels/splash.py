@@ -14,8 +14,8 @@ from bert_jax.modeling.visibility import Visibility
 LANES = 128  # blocks are multiples of this; rows of other lengths are padded with segments of their own
 LARGEST_BLOCK = 1024
 LARGEST_WIDE_BLOCK = 512  # of float32 and of heads of more than LANES, so that v4's 16 MiB on the chip suffice
-# What a pair of blocks costs beside its products, in pairs of a query and a key: half of it by the instruction words
-# that the compiler schedules on v5e for blocks of 256, 512 and 1,024, half for starting the step.
+# The fixed cost of a step of the kernel, in pairs of a query and a key: about 300² by the instruction words that the
+# compiler schedules on v5e for blocks of 256, 512 and 1,024; the rest is the start of a step, which they leave out.
 START = 400**2
 
 
@@ -127,8 +127,12 @@ def _sizes(length: int, largest: int) -> list[int]:
 
 
 def _cost(length: int, size: int, window: int) -> float:
-    """Of attention within a window in blocks of `size`, forward and backward, in pairs of a query and a key."""
-    blocks, beside = length // size, (window + size - 1) // size  # and blocks that a window reaches to one side
-    pairs = blocks + 2 * sum(blocks - distance for distance in range(1, min(beside, blocks - 1) + 1))
-    products = 7 if blocks == 1 else 9  # of two backward kernels, each computes the scores
-    return pairs * products * (size**2 + START)
+    """Cost of attention within a window in blocks of `size`, forward and backward, in pairs of a query and a key."""
+    products = 7 if size == length else 9  # of two backward kernels, each computes the scores
+    return pairs_of_blocks(length, size, window) * products * (size**2 + START)
+
+
+def pairs_of_blocks(length: int, size: int, window: int) -> int:
+    """Pairs of a block of queries and a block of keys, both of `size`, in which a query sees a key."""
+    blocks, beside = length // size, (window + size - 1) // size  # and blocks that the window reaches to one side
+    return blocks + 2 * sum(blocks - distance for distance in range(1, min(beside, blocks - 1) + 1))
