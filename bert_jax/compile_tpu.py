@@ -190,7 +190,7 @@ def one_phase(config: Config, phase: int, batch_size: int) -> Config:
 def make_objective(config: Config) -> Any:
     """The objective on a vocabulary that takes no tokenizer: ids change nothing in the compiled step."""
     vocabulary = Vocabulary(size=config.model.vocab_size, pad=0, cls=2, sep=3, mask=4)
-    return load("bert_jax.objectives", config.objectives[-1])(config.model, vocabulary)
+    return load("bert_jax.objectives", config.objectives[-1])(config.models[-1], vocabulary)
 
 
 def abstract_batch(config: Config, mesh: jax.sharding.Mesh) -> dict[str, jax.ShapeDtypeStruct]:

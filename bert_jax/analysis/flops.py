@@ -59,7 +59,7 @@ def step_flops(config: Config, phase: int) -> float:
     """What an update of a phase needs on average, where a batch has grown to its size."""
     of = config.phases[phase]
     turns = mixture.turns_of(config.objectives[phase])
-    return of.batch_size * sum(share * row_flops(each, config.model, of.length) for share, each in turns)
+    return of.batch_size * sum(share * row_flops(each, config.models[phase], of.length) for share, each in turns)
 
 
 def row_flops(objective: Variant, model: Model, length: int) -> float:

@@ -222,6 +222,7 @@ def restore_params(workdir: Path, which: str = "", checkpoints: str | None = Non
     """Configuration, parameters (on this process's first device) and step of a checkpoint of a folder.
 
     The parameters are those to evaluate and export: what the run's transforms make of the weights (config.transforms).
+    The configuration's model reads them: it is that of the phase they come from.
 
     Args:
       which: the step, or "best" for the best by the held-out evaluations during training; if not given, the newest
@@ -249,7 +250,7 @@ def restore_params(workdir: Path, which: str = "", checkpoints: str | None = Non
     step, run, tree = found
     config = from_dict(configs.Config, run["config"])
     params = transforms.apply(transforms.transforms_of(config), tree["params"], tree.get("transforms", {}))
-    return config, params, step
+    return config.as_of(step), params, step
 
 
 def written_in(workdir: Path, checkpoints: str | None = None) -> tuple[epath.Path, list[int]]:

@@ -5,6 +5,7 @@ A config file assigns a `Config` to the name `config`; flags override any field
 """
 
 import dataclasses
+import itertools
 import math
 from dataclasses import field
 from typing import Literal
@@ -117,7 +118,7 @@ class BatchWarmup:
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A stretch of training at one length, batch size, learning-rate schedule and objective."""
+    """A stretch of training at one length of rows, batch size, learning-rate schedule and objective."""
 
     steps: int  # optimizer updates
     length: int  # L, tokens in a row
@@ -127,6 +128,7 @@ class Phase:
     microbatches: int = 1  # gradients of this many parts of the batch are summed before an update
     batch_warmup: BatchWarmup = field(default_factory=BatchWarmup)  # microbatches keep their size
     objective: Variant = use("")  # without a name: config.objective with these options
+    positions: Variant = use("")  # config.model.positions with these options: rotary's base grows with the rows
 
     def __post_init__(self) -> None:
         require(self.steps >= 1, "phases.steps", self.steps, "at least 1")
@@ -287,6 +289,9 @@ class Config:
         require(self.patience >= 0, "patience", self.patience, "0 (never) or more")
         require(not self.patience or self.eval_every > 0, "patience", self.patience, "0, or eval_every be above 0")
         for i, phase in enumerate(self.phases):
+            scheme, own = self.model.positions.name, phase.positions.name
+            wanted = f"options of config.model.positions={scheme}, in every phase (phases.{i}.positions.OPTION)"
+            require(own in ("", scheme), f"phases.{i}.positions", own, wanted)
             require(
                 phase.length <= self.model.max_length,
                 f"phases.{i}.length",
@@ -306,6 +311,20 @@ class Config:
         common = self.objective
         over = lambda own: Variant(common.name, {**common.options, **own.options})
         return tuple(phase.objective if phase.objective.name else over(phase.objective) for phase in self.phases)
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The encoder of each phase: the same arrays, read with the positions of the phase."""
+        common = self.model.positions
+        over = lambda own: Variant(common.name, {**common.options, **own.options})
+        return tuple(dataclasses.replace(self.model, positions=over(phase.positions)) for phase in self.phases)
+
+    def as_of(self, step: int) -> "Config":
+        """The run as its weights after `step` updates are read: the model is that of the phase that made the last."""
+        ends = itertools.accumulate(phase.steps for phase in self.phases[:-1])
+        model = self.models[sum(end < step for end in ends)]
+        phases = tuple(dataclasses.replace(phase, positions=use("")) for phase in self.phases)
+        return dataclasses.replace(self, model=model, phases=phases)
 
     @property
     def evaluation_length(self) -> int:

@@ -7,6 +7,7 @@ cannot serve a run.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -58,22 +59,32 @@ def build(config: Config, store: Store, mesh: jax.sharding.Mesh | None = None) -
     return {variant.name: load(PACKAGE, variant)(config, store, mesh) for variant in listed(config)[0]}
 
 
-def during_training(config: Config, store: Store, mesh: jax.sharding.Mesh) -> tuple[Callable[[Any], Figures], str]:
+def during_training(config: Config, store: Store, mesh: jax.sharding.Mesh) -> tuple[Callable[[Any, int], Figures], str]:
     """The cheap evaluators together, on `config.eval_rows` rows, and the first one's main figure.
+
+    The function takes parameters and the number of updates that made them, whose phase says how they are read.
 
     Raises:
       ConfigError: none of them is cheap.
     """
     rows = dataclasses.replace(config.evaluation, max_rows=config.eval_rows)
-    found = build(dataclasses.replace(config, evaluation=rows), store, mesh)
-    cheap = [each for each in found.values() if each.cheap]
-    if not cheap:
+    run = dataclasses.replace(config, evaluation=rows)
+
+    @functools.cache
+    def cheap(run: Config) -> list[Evaluator]:
+        return [each for each in build(run, store, mesh).values() if each.cheap]
+
+    if not cheap(run.as_of(0)):
+        named = ", ".join(variant.name for variant in listed(run)[0])
         raise ConfigError(
-            f"config.eval_every is {config.eval_every}, but none of config.evaluators ({', '.join(found)}) is cheap "
+            f"config.eval_every is {config.eval_every}, but none of config.evaluators ({named}) is cheap "
             "enough to run during training: add held_out_loss, or set it to 0"
         )
-    together = lambda params: {name: value for each in cheap for name, value in each.evaluate(params).items()}
-    return together, cheap[0].main
+
+    def together(params: Any, step: int) -> Figures:
+        return {name: value for each in cheap(run.as_of(step)) for name, value in each.evaluate(params).items()}
+
+    return together, cheap(run.as_of(0))[0].main
 
 
 def describe(name: str, figures: Mapping[str, Any]) -> str:

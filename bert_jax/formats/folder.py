@@ -83,7 +83,7 @@ def read_model(path: Path) -> config.Model:
       FormatError: as `read`, of what can be seen without the weights.
     """
     if (path / "checkpoints").is_dir():
-        return read_config(path).model
+        return read_run_model(path)
     path = sentence_transformers.encoder_folder(path)
     if (path / native.PARAMS).exists():
         return native.read_model(path)
@@ -105,11 +105,11 @@ def read_tokenizer(path: Path) -> Tokenizer | None:
     return checkpoint_tokenizer.read(checkpoint_tokenizer.folder_of(path))
 
 
-def read_config(path: Path) -> config.Config:
-    """The configuration of a work folder."""
-    from bert_jax.checkpoints import manager as checkpoint  # Orbax takes seconds to import
+def read_run_model(path: Path) -> config.Model:
+    """The encoder of a work folder's newest checkpoint."""
+    from bert_jax.checkpoints.manager import read_config, written_in  # Orbax takes seconds to import
 
-    return checkpoint.read_config(path)
+    return read_config(path).as_of(max(written_in(path, "")[1], default=0)).model
 
 
 def read_workdir(path: Path, step: str = "", store: str = "", checkpoints: str = "") -> Opened:

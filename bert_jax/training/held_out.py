@@ -38,14 +38,14 @@ class HeldOut(Hook):
         config: Config,
         workdir: Path,
         mesh: jax.sharding.Mesh,
-        evaluate: Callable[[Any], Figures],
+        evaluate: Callable[[Any, int], Figures],
         main: str,
         say: Callable[[str], None],
     ):
         """Expects the log to hold no steps after the one that the run starts from.
 
         Args:
-          evaluate: figures of parameters on the mesh, the same on every process.
+          evaluate: figures of parameters on the mesh after so many updates, the same on every process.
           main: the figure that `config.best_metric` means if it is empty.
           say: writes a line.
         """
@@ -68,7 +68,7 @@ class HeldOut(Hook):
             return
         jax.block_until_ready(update.metrics["loss"])
         begin = time.perf_counter()
-        update.figures = self._evaluate(self._transformed(update.state))
+        update.figures = self._evaluate(self._transformed(update.state), update.step)
         update.aside = time.perf_counter() - begin
         if self._metric not in update.figures:
             raise ConfigError(

@@ -10,8 +10,9 @@ import numpy as np
 
 from bert_jax.checkpoints import changes
 from bert_jax.config import Config, Phase
+from bert_jax.modeling import bert
 from bert_jax.modeling.choice import explain, request_for
-from bert_jax.objectives import Objective, Vocabulary, distinct
+from bert_jax.objectives import Objective, Vocabulary
 from bert_jax.reporting import loggers
 from bert_jax.runtime import distributed, sharding
 from bert_jax.training import labelled, state_sharding, transfer
@@ -39,8 +40,9 @@ def check(config: Config) -> jax.sharding.Mesh:
     abstract_state(config, mesh)
     if config.statistics_every:
         statistics_of(config)
-    for objective in distinct(config.objectives):
-        load("bert_jax.objectives", objective)(config.model, Vocabulary(config.model.vocab_size, 0, 0, 0, 0))
+    check_positions(config)
+    for objective, model in set(zip(config.objectives, config.models, strict=True)):
+        load("bert_jax.objectives", objective)(model, Vocabulary(model.vocab_size, 0, 0, 0, 0))
     loggers.check(config.loggers)
     for length in {config.evaluation_length, *(phase.length for phase in config.phases)}:
         load("data_pipeline.rows", config.data.rows)(length, config.model.isolate_documents)
@@ -51,6 +53,24 @@ def check(config: Config) -> jax.sharding.Mesh:
     return mesh
 
 
+def check_positions(config: Config) -> None:
+    """Raises ConfigError unless the positions of every phase leave the encoder its arrays."""
+    arrays = bert.abstract_params(config.model)
+    for number, model in enumerate(config.models):
+        where = f"config.phases.{number}.positions"
+        try:
+            same = bert.abstract_params(model) == arrays
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+        if not same:
+            options = config.phases[number].positions.options
+            changed = ", ".join(f"{name}={value!r}" for name, value in options.items())
+            raise ConfigError(
+                f"{where} has {changed}, which gives the encoder other arrays than config.model.positions: set it "
+                "there, for every phase"
+            )
+
+
 def kernels(config: Config, mesh: jax.sharding.Mesh) -> list[str]:
     """Which attention kernel serves and why: a line for global layers and one for local ones, where there are any.
 
@@ -59,10 +79,11 @@ def kernels(config: Config, mesh: jax.sharding.Mesh) -> list[str]:
     Raises:
       ConfigError: the named kernel cannot.
     """
-    asked = sharding.on_mesh(mesh, lambda length, local: request_for(config.model, length, training=True, local=local))
+    asked = sharding.on_mesh(mesh, lambda model, length, local: request_for(model, length, training=True, local=local))
+    phases = list(zip([phase.length for phase in config.phases], config.models, strict=True))
     said: list[str] = []
     for local in sorted(set(config.model.pattern)):
-        lines = {phase.length: explain(config.model, asked(phase.length, local)) for phase in config.phases}
+        lines = {length: explain(model, asked(model, length, local)) for length, model in phases}
         alike = len(set(lines.values())) == 1
         said += list(lines.values())[:1] if alike else [f"rows of {n} tokens: {line}" for n, line in lines.items()]
     return said
@@ -112,12 +133,13 @@ def check_processes(config: Config, store: Store) -> None:
 
 def make_objective(config: Config, store: Store, phase: int = -1) -> Objective:
     """A phase's objective on the store's vocabulary; that of the last phase is the one that a run is evaluated by."""
-    return load("bert_jax.objectives", config.objectives[phase])(config.model, vocabulary_of(store))
+    return load("bert_jax.objectives", config.objectives[phase])(config.models[phase], vocabulary_of(store))
 
 
 def make_objectives(config: Config, store: Store) -> list[Objective]:
-    """The objective of each phase; phases of the same one share it, and its constants."""
-    firsts = [config.objectives.index(objective) for objective in config.objectives]
+    """The objective of each phase on its encoder; phases of the same ones share it, and its constants."""
+    pairs = list(zip(config.objectives, config.models, strict=True))
+    firsts = [pairs.index(pair) for pair in pairs]
     made = {first: make_objective(config, store, first) for first in sorted(set(firsts))}
     return [made[first] for first in firsts]
 

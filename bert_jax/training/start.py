@@ -28,7 +28,7 @@ from bert_jax.runtime.trees import flatten
 from bert_jax.training import new_pieces
 from bert_jax.training.state import State, abstract_state, init_state
 from configuration import flags as config_flags
-from configuration.variants import ConfigError, Variant
+from configuration.variants import ConfigError, Variant, load
 from data_pipeline import checkpoint_tokenizer, cooccurrence
 from data_pipeline.store import Store
 
@@ -196,12 +196,18 @@ def differences(ours: Model, theirs: Model) -> dict[str, tuple[Any, Any]]:
 
 
 def check_architecture(config: Config, theirs: Model) -> None:
-    """Raises ConfigError unless the model is the encoder of `config.init_from`, which may get more embeddings."""
+    """Raises ConfigError unless the model is the encoder of `config.init_from`.
+
+    It may get more embeddings and, where nothing in it is of a fixed length, longer rows.
+    """
     larger = dataclasses.replace(theirs, vocab_size=max(theirs.vocab_size, config.model.vocab_size))
+    if load("bert_jax.modeling.positions", theirs.positions)(theirs).longest is None:  # no table of positions
+        larger = dataclasses.replace(larger, max_length=max(theirs.max_length, config.model.max_length))
     for name, (ours, other) in differences(config.model, larger).items():
+        changing = ", or change its options in a phase: --config.phases.0.positions.OPTION=VALUE"
         raise ConfigError(
             f"config.model.{name} is {ours!r}, but the encoder in {config.init_from} has {other!r}: "
-            "it must be the same (given by a flag, leave the flag out)"
+            f"it must be the same (given by a flag, leave the flag out{changing if name == 'positions' else ''})"
         )
 
 

@@ -13,9 +13,10 @@ import test_train_step as tiny
 from etils import epath
 
 from bert_jax import train
-from bert_jax.checkpoints.manager import read_run
+from bert_jax.checkpoints.manager import read_run, restore_params
 from bert_jax.config import Checkpoints, Config, Data, Model, Phase
-from bert_jax.evaluators import held_out_loss
+from bert_jax.evaluators import held_out_loss, masked_language
+from bert_jax.formats import folder as folder_format
 from bert_jax.modeling import bert
 from bert_jax.objectives import encoders_of, exported_names, parts_of
 from bert_jax.runtime import sharding
@@ -201,3 +202,98 @@ def test_the_moment_of_a_step() -> None:
     assert places == [(0, 0), (4, 4), (5, 0), (9, 4)]
     assert moment(config, jnp.int32(3)).steps == 10
     assert moment(config, jnp.int32(3)).key == moment(config, jnp.int32(8)).key
+
+
+# ---------------------------------------------------------------------- positions that change with the length of rows
+
+BASES = (100.0, 5000.0)  # far enough apart that a small encoder reads otherwise
+LENGTHENED = dataclasses.replace(
+    CONFIG,
+    name="lengthened",
+    phases=(
+        dataclasses.replace(PHASE, length=11),
+        dataclasses.replace(PHASE, length=37, positions=use("", base=BASES[1])),
+    ),
+    model=dataclasses.replace(
+        CONFIG.model, heads=3, max_length=37, positions=use("rotary", base=BASES[0]), init_std=0.3, dropout=0.0
+    ),
+    checkpoints=Checkpoints(every_steps=STEPS, keep=9),
+    eval_every=STEPS,
+)
+
+
+@pytest.fixture(scope="module")
+def lengthened(tmp_path_factory, store):
+    folder = tmp_path_factory.mktemp("lengthened")
+    with pytest.MonkeyPatch.context() as patch:
+        run(patch, folder, store, config=LENGTHENED)
+    return folder
+
+
+def test_each_phase_has_its_positions() -> None:
+    assert [model.positions.options["base"] for model in LENGTHENED.models] == list(BASES)
+    flags = {"phases.0.positions.base": "7", "phases.1.positions.local_base": "9", "model.window": "5"}
+    changed = config_flags.override(LENGTHENED, flags | {"model.global_every": "2"})
+    assert [model.positions for model in changed.models] == [
+        use("rotary", base=7.0),
+        use("rotary", base=BASES[1], local_base=9.0),
+    ]
+    read = lambda step: LENGTHENED.as_of(step).model.positions.options["base"]
+    assert [read(step) for step in (0, 1, STEPS, STEPS + 1, 2 * STEPS)] == [BASES[0]] * 3 + [BASES[1]] * 2
+    assert LENGTHENED.as_of(STEPS).models == (LENGTHENED.models[0],) * 2
+
+
+def test_the_second_phase_computes_with_its_base(lengthened, store, tmp_path, monkeypatch) -> None:
+    """The first losses are those of a run that has the first base throughout, the later ones not."""
+    plain = tuple(dataclasses.replace(phase, positions=use("")) for phase in LENGTHENED.phases)
+    run(monkeypatch, tmp_path, store, config=dataclasses.replace(LENGTHENED, phases=plain))
+    losses = [[line["loss"] for line in logged(folder) if "loss" in line] for folder in (lengthened, tmp_path)]
+    assert losses[0][:STEPS] == losses[1][:STEPS]
+    assert all(a != b for a, b in zip(losses[0][STEPS:], losses[1][STEPS:], strict=True))
+
+
+def test_a_checkpoint_is_read_with_the_positions_of_its_phase(lengthened) -> None:
+    """By evaluation and whatever else opens it, export too; evaluation during training reads as evaluation after it."""
+    during = {line["step"]: line["mask_loss"] for line in logged(lengthened) if "mask_loss" in line}
+    for step, base in zip((STEPS, 2 * STEPS), BASES, strict=True):
+        config, params, _ = restore_params(lengthened, str(step))
+        assert config.model.positions == use("rotary", base=base)
+        assert folder_format.read(lengthened, str(step)).model == config.model
+        figure = lambda config, params=params: masked_language.build(
+            config, open_store(config, epath.Path("/")), None
+        ).evaluate(params)["mask_loss"]
+        rows = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, max_rows=config.eval_rows))
+        assert figure(rows) == pytest.approx(during[step], rel=1e-6)
+        other = dataclasses.replace(config.model, positions=use("rotary", base=BASES[base == BASES[0]]))
+        assert abs(figure(dataclasses.replace(rows, model=other)) - during[step]) > 1e-5
+    assert folder_format.read_model(lengthened).positions == use("rotary", base=BASES[1])
+
+
+@pytest.mark.parametrize("kill", [STEPS, STEPS + 1])
+def test_killed_where_rows_grow_it_ends_as_the_run_left_alone(kill, lengthened, store, tmp_path, monkeypatch):
+    with pytest.raises(test_rollback.Killed):
+        run(monkeypatch, tmp_path, store, kill, LENGTHENED)
+    run(monkeypatch, tmp_path, store, config=LENGTHENED)
+    assert weights(tmp_path) == weights(lengthened)
+
+
+@pytest.mark.parametrize(
+    ("positions", "message"),
+    [
+        (use("", base=0.5), r"config.phases.1.positions: .*base is 0.5; it must be above 1"),
+        (use("", bse=7.0), r"config.phases.1.positions: .*rotary has no option 'bse'; did you mean 'base'"),
+    ],
+)
+def test_a_wrong_option_is_found_before_training(positions, message) -> None:
+    phases = (PHASE, dataclasses.replace(PHASE, positions=positions))
+    with pytest.raises(ConfigError, match=message):
+        check(dataclasses.replace(LENGTHENED, phases=phases))
+
+
+def test_the_arrays_stay() -> None:
+    with pytest.raises(ConfigError, match=r"config.phases.0.positions is 'absolute'; it must be options of config.mod"):
+        dataclasses.replace(LENGTHENED, phases=(dataclasses.replace(PHASE, positions=use("absolute")),))
+    model = dataclasses.replace(LENGTHENED.model, positions=use("bucketed"))
+    phases = (PHASE, dataclasses.replace(PHASE, positions=use("", buckets=8)))
+    with pytest.raises(ConfigError, match=r"config.phases.1.positions has buckets=8, which gives the encoder other ar"):
+        check(dataclasses.replace(LENGTHENED, model=model, phases=phases))

@@ -180,6 +180,18 @@ def test_a_flag_that_contradicts_the_checkpoint(source, overrides, message) -> N
         start.adopt(TINY, str(source), overrides)
 
 
+def test_rows_may_be_longer_than_those_of_an_encoder_without_a_table_of_positions() -> None:
+    """Rotary's base may change with them, in a phase: the encoder of init_from stays what it is."""
+    rotary = dataclasses.replace(ENCODER, positions=use("rotary", base=100.0))
+    longer = dataclasses.replace(rotary, max_length=96)
+    start.check_architecture(dataclasses.replace(TINY, model=longer), rotary)
+    with pytest.raises(ConfigError, match=r"config.model.max_length is 96, but the encoder in .* has 40"):
+        start.check_architecture(dataclasses.replace(TINY, model=dataclasses.replace(ENCODER, max_length=96)), ENCODER)
+    other = dataclasses.replace(TINY, model=dataclasses.replace(longer, positions=use("rotary", base=5000.0)))
+    with pytest.raises(ConfigError, match=r"in a phase: --config.phases.0.positions.OPTION=VALUE"):
+        start.check_architecture(other, rotary)
+
+
 def test_a_store_of_another_tokenizer(source, store, tmp_path) -> None:
     config = dataclasses.replace(TINY, init_from=str(source))
     pieces = store.tokenizer.vocabulary

@@ -37,8 +37,19 @@ RECIPES = {
     # Stages of 2, 4, 6, 8 and 10 of 30 parts; in each the rate climbs to what is left of the line, and goes on with it.
     "ernie2_base": (110, {2000: 2.5e-5, 4000: 5e-5, 24_000: 5e-5 * 28 / 30, 124_000: 5e-5 * 18 / 30, 299_999: 2e-10}),
     "wklm_base": (108, {5000: 5e-6, 10_000: 1e-5, 505_000: 5e-6}),
-    # 3e9 tokens up; the last 5e10 fall as 1 - sqrt: a quarter of the way, half of the fall is done.
-    "modern_base": (149, {318: 4e-4, 636: 8e-4, 353_707: 8e-4, 353_707 + 2649: 4e-4, 364_303: 0}),
+    # 3e9 tokens up; rows of 8,192 at 3e-4; the last 5e10 fall as 1 - sqrt: a quarter of the way, half is done.
+    "modern_base": (
+        149,
+        {
+            318: 4e-4,
+            636: 8e-4,
+            364_302: 8e-4,
+            364_303: 3e-4,
+            417_284: 3e-4,
+            417_284 + 2649: 3e-4 * 0.5005,
+            427_880: 3e-7,
+        },
+    ),
     "crammed": (120, {2475: 5e-4, 4950: 1e-3, 4950 + 2519: 1e-3 * (1 - 7 / 15 * 2519 / 2520), 7470: 8 / 15 * 1e-3}),
 }
 

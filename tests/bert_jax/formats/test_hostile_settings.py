@@ -106,4 +106,4 @@ def test_a_damaged_configuration_of_ours_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"name": "x", "phases": [], "data": {"tokenize2": 1}}')
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(ConfigError, match=rf"{tmp_path}/config.json: "):
-        folder.read_config(tmp_path)
+        folder.read_model(tmp_path)
