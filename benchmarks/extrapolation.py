@@ -147,33 +147,42 @@ def forget_untrained(model: Model, params: dict, seed: int) -> dict:
 
 
 def draw(figures: dict[str, Any], file: str) -> None:
-    """A curve for each scheme and seed; dashed with windows, dotted with another base."""
+    """Median and range of each scheme; dashed with windows, dotted with another base."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(8, 5))
-    colors: dict[str, Any] = {}
-    for name, curves in figures.items():
-        style = ":" if "another base" in name else "--" if "windows" in name else "-"
+    figure, axes = pyplot.subplots(figsize=(9, 5.5))
+    colors: dict[str, str] = {}
+    ends: dict[str, float] = {}
+    for name, seeds in figures.items():
+        curves = np.array(seeds)
+        middle = np.median(curves, 0)
         plain = name.removesuffix(", another base").removesuffix(", windows")
-        lines = axes.plot(LENGTHS, np.array(curves).T, f"o{style}", markersize=4, alpha=0.8, color=colors.get(plain))
-        colors[plain] = lines[0].get_color()
-        for line in lines:
-            line.set_color(colors[plain])
-        lines[0].set_label(name)
+        color = colors.setdefault(plain, f"C{len(colors)}")
+        style = ":" if "another base" in name else "--" if "windows" in name else "-"
+        reach = (middle - curves.min(0), curves.max(0) - middle)
+        axes.errorbar(LENGTHS, middle, reach, fmt=f"o{style}", color=color, markersize=4, linewidth=1.3, elinewidth=0.8)
+        ends[name] = middle[-1]
     axes.set_yscale("log")
-    axes.set_yticks([100, 200, 300, 500, 700, 1000], ["100", "200", "300", "500", "700", "1000"])
     axes.set_xscale("log", base=2)
+    axes.set_yticks(
+        [80, 100, 150, 200, 300, 500, 1000, 2000], ["80", "100", "150", "200", "300", "500", "1000", "2000"]
+    )
     axes.minorticks_off()
+    axes.set_xticks(LENGTHS, list(map(str, LENGTHS)))
     axes.axvline(SHORT, color="gray", linestyle=":")
     axes.annotate("trained here", (SHORT, axes.get_ylim()[1]), xytext=(4, -12), textcoords="offset points")
-    axes.set_xticks(LENGTHS, list(map(str, LENGTHS)))
     axes.set_xlabel("tokens in a row")
     axes.set_ylabel("held-out perplexity at [MASK]")
-    axes.legend()
+    place = 0.0
+    for name, end in sorted(ends.items(), key=lambda item: item[1]):
+        place = max(place * 1.12, end)  # no two names on one line
+        plain = name.removesuffix(", another base").removesuffix(", windows")
+        axes.annotate(name, (LENGTHS[-1] * 1.17, place), color=colors[plain], fontsize=8.5, annotation_clip=False)
     figure.tight_layout()
+    figure.subplots_adjust(right=0.74)
     figure.savefig(file, dpi=120)
 
 
