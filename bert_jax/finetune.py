@@ -25,6 +25,7 @@ from bert_jax.checkpoints.manager import restore_params
 from bert_jax.config import Beside, Checkpoints, Config, FineTuning, Labelled, Phase, use
 from bert_jax.evaluators import task_scores
 from bert_jax.formats import folder
+from bert_jax.modeling import bert
 from bert_jax.report import write_report
 from bert_jax.runtime import compilation_cache, distributed, precision, sharding
 from bert_jax.runtime.trees import flatten
@@ -236,7 +237,7 @@ def objective_for(data: LabelledSet | LabelledSets) -> Variant:
 
 def config_of(tuning: FineTuning, data: LabelledSet | LabelledSets) -> Config:
     """The run that a seed makes."""
-    model = folder.read_model(Path(tuning.init_from))
+    model = bert.lengthened(folder.read_model(Path(tuning.init_from)), tuning.length)
     batch, steps = batch_and_steps(tuning, data)
     first, *others = (own.labelled for own in data.sets.values())
     every = max(1, steps // tuning.evaluations) if tuning.evaluations else 0

@@ -112,6 +112,12 @@ def parameter_axes(model: Model, heads: Parts = MappingProxyType({})) -> dict:
     return together({**encoder_parts(model), **heads}).axes()
 
 
+def lengthened(model: Model, length: int) -> Model:
+    """The same encoder with room for rows of `length` tokens, unless its positions end before."""
+    longest = load("bert_jax.modeling.positions", model.positions)(model).longest
+    return model if longest else dataclasses.replace(model, max_length=max(model.max_length, length))
+
+
 def count_parameters(model: Model, heads: Parts = MappingProxyType({})) -> int:
     """Weights in the model, the vocabulary's padding not counted."""
     params = abstract_params(model, heads)

@@ -23,12 +23,13 @@ from bert_jax.checkpoints import changes, kept
 from bert_jax.checkpoints.manager import Checkpointer, read_newest, written_in
 from bert_jax.config import Config, Model
 from bert_jax.formats import family, folder
+from bert_jax.modeling import bert
 from bert_jax.runtime import distributed
 from bert_jax.runtime.trees import flatten
 from bert_jax.training import new_pieces
 from bert_jax.training.state import State, abstract_state, init_state
 from configuration import flags as config_flags
-from configuration.variants import ConfigError, Variant, load
+from configuration.variants import ConfigError, Variant
 from data_pipeline import checkpoint_tokenizer, cooccurrence
 from data_pipeline.store import Store
 
@@ -201,9 +202,7 @@ def check_architecture(config: Config, theirs: Model) -> None:
     It may get more embeddings and, where nothing in it is of a fixed length, longer rows.
     """
     larger = dataclasses.replace(theirs, vocab_size=max(theirs.vocab_size, config.model.vocab_size))
-    if load("bert_jax.modeling.positions", theirs.positions)(theirs).longest is None:  # no table of positions
-        larger = dataclasses.replace(larger, max_length=max(theirs.max_length, config.model.max_length))
-    for name, (ours, other) in differences(config.model, larger).items():
+    for name, (ours, other) in differences(config.model, bert.lengthened(larger, config.model.max_length)).items():
         changing = ", or change its options in a phase: --config.phases.0.positions.OPTION=VALUE"
         raise ConfigError(
             f"config.model.{name} is {ours!r}, but the encoder in {config.init_from} has {other!r}: "

@@ -164,3 +164,19 @@ def test_the_loop_over_layers_takes_the_stacked_weights_as_they_are() -> None:
     assert params["layers"]["mlp"]["up"]["kernel"].shape == (5, 24, 40)
     assert "tensor<5x24x40xf32>" in program
     assert "tensor<5x1x24x40xf32>" not in program
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+def test_an_encoder_whose_positions_have_no_end_takes_longer_rows(scheme: Variant) -> None:
+    """With the same weights, and a row that both take is read alike."""
+    model = dataclasses.replace(MODEL, positions=scheme)
+    longer = bert.lengthened(model, 64)
+    if scheme.name in ("absolute", "bucketed"):  # MPNet has both tables
+        assert longer == model
+        return
+    assert longer.max_length == 64
+    assert bert.lengthened(longer, 37) == longer
+    params = bert.init(model, jax.random.key(0))
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, bert.init(longer, jax.random.key(0)))
+    one, other = (jax.jit(functools.partial(bert.encode, m))(params, make_batch()) for m in (model, longer))
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
