@@ -1,6 +1,7 @@
 """Tags of words: precision, recall and F1 of the entities, or chunks, that they mark."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from data_pipeline.errors import DataError
 
 Scheme = Literal["IOB1", "IOB2", "IOE1", "IOE2", "IOBES", "BILOU"]
 Tags = Sequence[Sequence[str]]
+MARK = re.compile(r"O|[BIESLU]-.+")  # outside, or a place in an entity of some type
 
 
 def compute(tags: Tags, predicted: Tags, *, scheme: Scheme = "IOB2") -> dict[str, float]:
@@ -24,7 +26,7 @@ def compute(tags: Tags, predicted: Tags, *, scheme: Scheme = "IOB2") -> dict[str
       precision, recall and f1 over all entities, as CoNLL's conlleval counts them: an "I-" that follows no entity of
       its type opens one. Where the tags mark chunks, as in CoNLL 2000, f1 is the chunk F1. strict_precision,
       strict_recall and strict_f1: only entities that are well-formed in `scheme` count. span_f1: whatever the types.
-      accuracy: of the tags. Scores of nothing are 0.
+      accuracy: of the tags, and this alone where they mark no entities, as parts of speech do. Scores of nothing are 0.
 
     Raises:
       DataError: no sentence, or other numbers of sentences or words.
@@ -40,11 +42,14 @@ def compute(tags: Tags, predicted: Tags, *, scheme: Scheme = "IOB2") -> dict[str
             raise DataError(f"sentence {i} has {len(right)} tags and {len(guess)} predicted ones")
     tags, predicted = [list(sentence) for sentence in tags], [list(sentence) for sentence in predicted]
 
+    same = [r == g for right, guess in zip(tags, predicted, strict=True) for r, g in zip(right, guess, strict=True)]
+    accuracy = {"accuracy": float(np.mean(same)) if same else 0.0}
+    if not mark_entities(tag for sentence in (*tags, *predicted) for tag in sentence):
+        return accuracy
     options: dict[str, Any] = {"average": "micro", "zero_division": 0}
     lenient = precision_recall_fscore_support(tags, predicted, **options)
     strict = v1.precision_recall_fscore_support(tags, predicted, scheme=getattr(schemes, scheme), **options)
     spans, guessed = ({entity[1:] for entity in get_entities(t)} for t in (tags, predicted))
-    same = [r == g for right, guess in zip(tags, predicted, strict=True) for r, g in zip(right, guess, strict=True)]
     return {
         "precision": float(lenient[0]),
         "recall": float(lenient[1]),
@@ -53,5 +58,10 @@ def compute(tags: Tags, predicted: Tags, *, scheme: Scheme = "IOB2") -> dict[str
         "strict_recall": float(strict[1]),
         "strict_f1": float(strict[2]),
         "span_f1": 2 * len(spans & guessed) / max(1, len(spans) + len(guessed)),
-        "accuracy": float(np.mean(same)) if same else 0.0,
+        **accuracy,
     }
+
+
+def mark_entities(tags: Iterable[str]) -> bool:
+    """Whether these tags mark where entities are."""
+    return all(MARK.fullmatch(tag) for tag in set(tags))

@@ -22,7 +22,7 @@ from bert_jax.objectives import Batch, Metrics, Objective, Vocabulary
 from bert_jax.objectives._cross_entropy import cross_entropy
 from bert_jax.tasks import Outputs, Task, shared_out
 from bert_jax.tasks._texts import flat
-from configuration.variants import use
+from configuration.variants import ConfigError, use
 from data_pipeline.alignment import encode_words
 from data_pipeline.batches.labelled_rows import Encoded
 from data_pipeline.errors import DataError
@@ -114,7 +114,7 @@ def task(
         ]
         return np.array([np.mean([a == b for a, b in zip(*pair, strict=True)]) for pair in pairs])
 
-    find = functools.partial(find_labels, tags=tags, given=labels)
+    find = functools.partial(find_labels, tags=tags, given=labels, metric=metric)
     score = "share of right tags"
     return Task((words,), find, encode, outputs, "token", scores, metric, answers, each, score)
 
@@ -156,9 +156,21 @@ def tags_in(record: Record, name: str, words: str) -> list[str]:
     return found
 
 
-def find_labels(records: Sequence[Record], tags: str, given: Sequence[str] = ()) -> tuple[str, ...]:
-    """The tags, sorted."""
-    return tuple(given) or tuple(sorted({tag for record in records for tag in column(record, tags)}))
+def find_labels(
+    records: Sequence[Record], tags: str, given: Sequence[str] = (), metric: str = "accuracy"
+) -> tuple[str, ...]:
+    """The tags, sorted.
+
+    Raises:
+      ConfigError: they mark no entities, and the metric is one of entities.
+    """
+    found = tuple(given) or tuple(sorted({tag for record in records for tag in column(record, tags)}))
+    if metric != "accuracy" and not tagging.mark_entities(found):
+        plain = next(tag for tag in found if not tagging.mark_entities([tag]))
+        raise ConfigError(
+            f"config.task.metric is {metric!r}, but tags such as {plain!r} mark no entities: set it to accuracy"
+        )
+    return found
 
 
 def number_of(tag: str, number: dict[str, int], record: Record) -> int:

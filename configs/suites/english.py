@@ -19,5 +19,6 @@ TASKS = (
     "sbert_sick",
     "sts",
     "conll2000",
+    "conll2000_pos",
 )
 config = Suite(name="english", tasks=tuple(Member(f"../tasks/{task}.py") for task in TASKS))

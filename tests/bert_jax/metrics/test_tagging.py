@@ -78,6 +78,12 @@ def test_edge_cases():
     assert tagging.compute([["B-PER.NAM"]], [["B-PER.NOM"]])["f1"] == 0
 
 
+def test_tags_that_mark_no_entities_have_an_accuracy_alone():
+    """Parts of speech, which no scheme of entities can read."""
+    assert tagging.compute([["NN", "$", "O"]], [["NN", "IN", "O"]]) == {"accuracy": pytest.approx(2 / 3)}
+    assert tagging.compute([["B-A"]], [["NN"]]) == {"accuracy": 0.0}
+
+
 def test_what_cannot_be():
     with pytest.raises(DataError, match="there is no example to score: tags is empty"):
         tagging.compute([], [])
