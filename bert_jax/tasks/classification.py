@@ -153,8 +153,10 @@ def task(
 
 def accuracies_by(groups: str, records: Sequence[Record], right: np.ndarray) -> dict[str, float]:
     """The share of `right`, bool [n], in each group of records; `groups` is the column that names them, if any."""
+    if not groups:
+        return {}
     of_group: dict[str, list[bool]] = collections.defaultdict(list)
-    for record, is_right in zip(records if groups else (), right if groups else (), strict=True):
+    for record, is_right in zip(records, right, strict=True):
         if name := str(column(record, groups)):
             of_group[name].append(bool(is_right))
     return {f"accuracy_{name}": float(np.mean(own)) for name, own in of_group.items()}

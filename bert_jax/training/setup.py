@@ -41,7 +41,7 @@ def check(config: Config) -> jax.sharding.Mesh:
     if config.statistics_every:
         statistics_of(config)
     check_positions(config)
-    for objective, model in set(zip(config.objectives, config.models, strict=True)):
+    for objective, model in dict.fromkeys(zip(config.objectives, config.models, strict=True)):
         load("bert_jax.objectives", objective)(model, Vocabulary(model.vocab_size, 0, 0, 0, 0))
     loggers.check(config.loggers)
     for length in {config.evaluation_length, *(phase.length for phase in config.phases)}:
