@@ -27,7 +27,7 @@ long_rows = Phase(
     steps=52_981,
     length=8192,
     batch_size=576,
-    microbatches=6,
+    microbatches=6,  # of 12 rows on each of 8 devices, as theirs; rows and devices must divide
     learning_rate=3e-4,
     schedule=use("wsd", warmup=0, decay=0),
     positions=use("", base=160_000.0, local_base=10_000.0),
