@@ -2,8 +2,8 @@
 
     python benchmarks/kill_suite.py --encoder=runs/demo --stops=12 --seed=0 --json=kill_suite.json
 
-`bert_jax.suite` on two tasks of topics, a twentieth of an epoch each, two seeds, beside the same encoder untrained and
-the baselines. It is stopped in turn by `kill -9`, Ctrl-C and SIGTERM, and started again. Fails unless the table and
+`bert_jax.suite` on tasks of topics (`--tasks=reuters_r8,newsgroups` for two), a twentieth of an epoch each, two seeds,
+beside the same encoder untrained and the baselines. It is stopped in turn by `kill -9`, Ctrl-C and SIGTERM, and started again. Fails unless the table and
 every prediction are the same to the bit.
 """
 
@@ -17,7 +17,6 @@ from benchmarks import stopping
 
 FLAGS = (
     "--config=configs/suites/english.py",
-    "--tasks=reuters_r8,newsgroups",
     "--seeds=2",
     "--config.length=32",
     "--config.epochs=0.05",
@@ -35,9 +34,10 @@ def main() -> int:
     """The command."""
     parser = stopping.parser(__doc__ or "", stops=12)
     parser.add_argument("--encoder", required=True, help="any folder that bert_jax.load opens")
+    parser.add_argument("--tasks", default="reuters_r8", help="of configs/suites/english.py, those that are fetched")
     flags = parser.parse_args()
-    encoder = f"--init_from={Path(flags.encoder).absolute()}"
-    command = stopping.Stopped("bert_jax.suite", (*FLAGS, encoder), contents, r"^(\w+):$")
+    own = (f"--init_from={Path(flags.encoder).absolute()}", f"--tasks={flags.tasks}")
+    command = stopping.Stopped("bert_jax.suite", (*FLAGS, *own), contents, r"^step \d+/\d+|^\w+:$")
     return stopping.run(command, flags)
 
 
