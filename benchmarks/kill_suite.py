@@ -3,8 +3,8 @@
     python benchmarks/kill_suite.py --encoder=runs/demo --stops=12 --seed=0 --json=kill_suite.json
 
 `bert_jax.suite` on tasks of topics (`--tasks=reuters_r8,newsgroups` for two), a twentieth of an epoch each, two seeds,
-beside the same encoder untrained and the baselines. It is stopped in turn by `kill -9`, Ctrl-C and SIGTERM, and started again. Fails unless the table and
-every prediction are the same to the bit.
+beside the same encoder untrained and the baselines. It is stopped in turn by `kill -9`, Ctrl-C and SIGTERM, and started
+again. Fails unless the table and every prediction are the same to the bit.
 """
 
 import hashlib
