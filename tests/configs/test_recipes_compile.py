@@ -14,7 +14,7 @@ from configuration import flags as config_flags
 
 RECIPES = shipped.recipes()
 SLICES = {"v5e:8x8": 64, "v5e:4x4": 16, "v5e:2x4": 8, "v5e:2x2": 4}
-TOKENS = 4096  # on a chip at a time, so that large models fit
+TOKENS = 4096  # on a chip at a time, so that large models fit; or one row
 
 
 @pytest.mark.tpu_compile
@@ -43,7 +43,7 @@ def choose(phase) -> tuple[str, int]:
     """The largest slice whose chips divide the rows of a microbatch, and how many of these there must be."""
     for topology, chips in SLICES.items():
         for microbatches in range(phase.microbatches, phase.batch_size // chips + 1):
-            fits = phase.batch_size // microbatches // chips * phase.length <= TOKENS
+            fits = phase.batch_size // microbatches // chips * phase.length <= max(TOKENS, phase.length)
             if fits and phase.batch_size % (microbatches * chips) == 0:
                 return topology, microbatches
     raise AssertionError(f"{phase.batch_size} rows split over no slice")
