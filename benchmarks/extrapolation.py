@@ -32,15 +32,16 @@ FLAGS = flags.FLAGS
 SHORT = 128  # tokens of a training row
 LENGTHS = (128, 256, 512, 1024, 2048)
 LOCAL = {"window": 32, "global_every": 2}  # of the second layer
+WINDOWS, OTHER_BASE = ", windows", ", another base"  # ends of names
 SCHEMES: dict[str, dict[str, Any]] = {
     "absolute": {"positions": use("absolute")},
     "functional-relative": {"positions": use("functional_relative")},
     "functional-relative, clipped at 64": {"positions": use("functional_relative", max_distance=64)},
     "rotary": {"positions": use("rotary")},
-    "functional-relative, windows": {"positions": use("functional_relative"), **LOCAL},
-    "rotary, windows": {"positions": use("rotary"), **LOCAL},
+    f"functional-relative{WINDOWS}": {"positions": use("functional_relative"), **LOCAL},
+    f"rotary{WINDOWS}": {"positions": use("rotary"), **LOCAL},
 }
-LONGER = {"base": 160_000.0}  # of rotary positions, for rows longer than those of training
+BASE = 160_000.0  # of rotary positions, for rows longer than those of training
 
 
 def define() -> None:
@@ -83,7 +84,7 @@ def perplexities(changes: dict[str, Any], seed: int) -> dict[str, list[float]]:
     models = {"": config.model}
     if config.model.positions.name == "rotary":
         local = {"local_base": 10_000.0} if config.model.window else {}
-        models[", another base"] = dataclasses.replace(config.model, positions=use("rotary", **LONGER, **local))
+        models[OTHER_BASE] = dataclasses.replace(config.model, positions=use("rotary", base=BASE, **local))
     return {how: on_held_out(dataclasses.replace(config, model=model), store, params) for how, model in models.items()}
 
 
@@ -146,6 +147,11 @@ def forget_untrained(model: Model, params: dict, seed: int) -> dict:
     return params | {"embeddings": params["embeddings"] | {"position": {"embedding": table}}}
 
 
+def scheme_of(name: str) -> str:
+    """The position scheme in a name, without windows and base."""
+    return name.removesuffix(OTHER_BASE).removesuffix(WINDOWS)
+
+
 def draw(figures: dict[str, Any], file: str) -> None:
     """Median and range of each scheme; dashed with windows, dotted with another base."""
     import matplotlib
@@ -159,9 +165,8 @@ def draw(figures: dict[str, Any], file: str) -> None:
     for name, seeds in figures.items():
         curves = np.array(seeds)
         middle = np.median(curves, 0)
-        plain = name.removesuffix(", another base").removesuffix(", windows")
-        color = colors.setdefault(plain, f"C{len(colors)}")
-        style = ":" if "another base" in name else "--" if "windows" in name else "-"
+        color = colors.setdefault(scheme_of(name), f"C{len(colors)}")
+        style = ":" if OTHER_BASE in name else "--" if WINDOWS in name else "-"
         reach = (middle - curves.min(0), curves.max(0) - middle)
         axes.errorbar(LENGTHS, middle, reach, fmt=f"o{style}", color=color, markersize=4, linewidth=1.3, elinewidth=0.8)
         ends[name] = middle[-1]
@@ -179,8 +184,8 @@ def draw(figures: dict[str, Any], file: str) -> None:
     place = 0.0
     for name, end in sorted(ends.items(), key=lambda item: item[1]):
         place = max(place * 1.12, end)  # no two names on one line
-        plain = name.removesuffix(", another base").removesuffix(", windows")
-        axes.annotate(name, (LENGTHS[-1] * 1.17, place), color=colors[plain], fontsize=8.5, annotation_clip=False)
+        at = (LENGTHS[-1] * 1.17, place)
+        axes.annotate(name, at, color=colors[scheme_of(name)], fontsize=8.5, annotation_clip=False)
     figure.tight_layout()
     figure.subplots_adjust(right=0.74)
     figure.savefig(file, dpi=120)

@@ -129,7 +129,6 @@ def small(task: FineTuning, examples: int) -> Any:
 
 def ours(dtype: str, task: FineTuning, examples: int, what: str) -> training.Step:
     """A pass of ours: training steps as a run does them, or predictions as `predict` does them."""
-
     from bert_jax import finetune
     from bert_jax.evaluators import task_scores
     from bert_jax.objectives import Vocabulary

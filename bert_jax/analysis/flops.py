@@ -121,8 +121,8 @@ def repeats(name: str, params: Any) -> int:
         return params["length"]
     if name == "pallas_call":
         return math.prod(size for size in params["grid_mapping"].grid if isinstance(size, int))
-    if name == "shard_map":  # inside it shapes are those of one device
-        return params["mesh"].size
+    if name == "shard_map":  # inside, shapes are those of one device along its axes; one within another has other axes
+        return math.prod(params["mesh"].shape[axis] for axis in params["newly_manual_axes"])
     return 1
 
 

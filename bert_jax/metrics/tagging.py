@@ -41,7 +41,6 @@ def compute(tags: Tags, predicted: Tags, *, scheme: Scheme = "IOB2") -> dict[str
         if len(right) != len(guess):
             raise DataError(f"sentence {i} has {len(right)} tags and {len(guess)} predicted ones")
     tags, predicted = [list(sentence) for sentence in tags], [list(sentence) for sentence in predicted]
-
     same = [r == g for right, guess in zip(tags, predicted, strict=True) for r, g in zip(right, guess, strict=True)]
     accuracy = {"accuracy": float(np.mean(same)) if same else 0.0}
     if not mark_entities(tag for sentence in (*tags, *predicted) for tag in sentence):

@@ -17,6 +17,7 @@ from data_pipeline.labelled import Labelled, Record, column
 
 TEXT = "premise"
 ENTAILED, OTHER = "entailment", "other"
+TRIES = 100  # draws of words before a pair may come twice
 
 
 class Template(NamedTuple):
@@ -143,12 +144,11 @@ def pairs(each: int, seed: int) -> Iterator[Record]:
         for number, template in enumerate(templates):
             seen: set[str] = set()
             for pair in range(each):
-                words = _fillers(rng)
-                for _ in range(100):
-                    if template.premise.format(**words) not in seen:
-                        break
+                for _ in range(TRIES):
                     words = _fillers(rng)
-                premise, hypothesis = (text.format(**words) for text in template)
+                    premise, hypothesis = (text.format(**words) for text in template)
+                    if premise not in seen:
+                        break
                 seen.add(premise)
                 yield Record(
                     {

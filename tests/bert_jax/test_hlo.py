@@ -8,12 +8,16 @@ import pytest
 from jax.experimental import pallas as pl
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from bert_jax import compile_tpu
 from bert_jax.analysis import flops
 from bert_jax.analysis.flops import matmul_flops, needed_flops
 from bert_jax.analysis.hlo import Collective, KernelCall, Program, array_bytes, group_size
-from bert_jax.config import Config, Model, Phase
+from bert_jax.config import Config, Mesh, Model, Phase
 from bert_jax.modeling import bert, heads
 from bert_jax.objectives import Vocabulary, _generator, mlm
+from bert_jax.runtime.sharding import make_mesh
+from bert_jax.training.state import abstract_state
+from bert_jax.training.step import jit_train_step
 from configuration.variants import use
 
 TEXT = """HloModule jit_step, is_scheduled=true
@@ -137,6 +141,25 @@ class TestFlops:
         assert self.count(scan, (5, 7), (7, 7)) == 11 * 2 * 5 * 7 * 7
         branch = lambda x, w: jax.lax.cond(x[0, 0] > 0, lambda: x @ w, lambda: x)
         assert self.count(branch, (5, 7), (7, 7)) == 2 * 5 * 7 * 7
+
+
+@pytest.mark.parametrize("axes", [{}, {"fsdp": 2}, {"tensor": 2}], ids=str)
+@pytest.mark.parametrize("kernel", [use("xla"), use("chunked", shortest=8)], ids=lambda kernel: kernel.name)
+def test_products_are_those_of_all_devices_whatever_the_mesh_and_the_microbatches(axes, kernel) -> None:
+    """A kernel that runs on each device's own rows is one map over the mesh, within that of the microbatches."""
+    model = Model(vocab_size=128, layers=3, width=24, heads=4, mlp_width=40, max_length=37, kernel=kernel)
+    model = dataclasses.replace(model, attention_dropout=0.0)
+
+    def count(mesh: jax.sharding.Mesh, microbatches: int) -> float:
+        config = Config("x", (Phase(9, 37, 16, 1e-3, microbatches=microbatches),), model=model)
+        step = jit_train_step(config, config.phases[0], compile_tpu.make_objective(config), mesh)
+        traced = step.trace(abstract_state(config, mesh), compile_tpu.abstract_batch(config, mesh))
+        return matmul_flops(traced.jaxpr.jaxpr)
+
+    alone = count(make_mesh(Mesh(), jax.devices()[:1]), 1)
+    assert alone > 0
+    assert count(make_mesh(Mesh(**{"data": -1} | axes)), 1) == alone
+    assert count(make_mesh(Mesh(**{"data": -1} | axes)), 2) == alone
 
 
 @pytest.mark.parametrize("estimate", [None, pl.CostEstimate(flops=1, transcendentals=0, bytes_accessed=1)])
