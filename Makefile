@@ -14,9 +14,6 @@ VENV    := .venv
 PIP     := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --use-pep517
 # Byte code by all cores, where pip would use one, but for what is hardly ever imported; files that are no Python stay.
 COMPILE := $(VENV)/bin/python -m compileall -qq -j 0 -x '/tests?/|/transformers/models/' $(VENV)/lib || true
-# The C library gives large arrays back to the system when they are freed, and XLA's CPU client frees all of a step's after
-# each: keeping them, at the price of some memory, saves a fifth of a step's time. Nothing but Linux's glibc reads this.
-KEPT    := GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000
 # What is linted: the project's own files, not those of yours that lie beside them.
 SOURCES := $(or $(shell git ls-files '*.py' 2>/dev/null),benchmarks bert_jax configs configuration data_pipeline launch tests setup.py)
 started := $(shell date +%s)
@@ -24,11 +21,11 @@ started := $(shell date +%s)
 .PHONY: pretrain finetune encoder test bench-quick compile clean
 
 pretrain: $(VENV)/installed
-	$(KEPT) $(VENV)/bin/python -m bert_jax.pretrain --config=$(CONFIG) --workdir=$(WORKDIR) --started=$(started) $(FLAGS)
+	$(VENV)/bin/python -m bert_jax.pretrain --config=$(CONFIG) --workdir=$(WORKDIR) --started=$(started) $(FLAGS)
 
 # A small encoder wants a higher learning rate than BERT-base, for which the configurations of tasks are.
 finetune: encoder $(VENV)/installed-finetune
-	$(KEPT) $(VENV)/bin/python -m bert_jax.finetune --config=$(TASK) --init_from=$(WORKDIR) --workdir=$(TUNED) --seeds=5 \
+	$(VENV)/bin/python -m bert_jax.finetune --config=$(TASK) --init_from=$(WORKDIR) --workdir=$(TUNED) --seeds=5 \
 	  --config.learning_rate=3e-4 $(FLAGS)
 	@echo "the page is $(TUNED)/report.html"
 

@@ -25,7 +25,7 @@ from bert_jax.embedding import vector_file
 from bert_jax.embedding.embedder import Embedder
 from bert_jax.embedding.readout import Readout
 from bert_jax.encoder import load
-from bert_jax.runtime import compilation_cache, sharding
+from bert_jax.runtime import command, sharding
 from configuration import cli
 from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
@@ -152,4 +152,4 @@ def plain(readout: Readout) -> Any:
 
 
 if __name__ == "__main__":
-    cli.run(compilation_cache.cached(main), define_flags, readout_flags, cli.outside_flags)
+    cli.run(command.computing(main), define_flags, readout_flags, cli.outside_flags)

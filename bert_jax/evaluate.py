@@ -17,7 +17,7 @@ from absl import flags
 
 from bert_jax import evaluators
 from bert_jax.checkpoints.manager import restore_params
-from bert_jax.runtime import compilation_cache
+from bert_jax.runtime import command
 from bert_jax.training.setup import open_data
 from configuration import cli
 from configuration.variants import use
@@ -81,4 +81,4 @@ def describe(figures: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(compilation_cache.cached(main), cli.workdir_flag, cli.step_flag, cli.outside_flags, evaluators_flag)
+    cli.run(command.computing(main), cli.workdir_flag, cli.step_flag, cli.outside_flags, evaluators_flag)

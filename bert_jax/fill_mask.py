@@ -10,7 +10,7 @@ import numpy as np
 from absl import flags
 
 from bert_jax.encoder import Encoder, load
-from bert_jax.runtime import compilation_cache
+from bert_jax.runtime import command
 from configuration import cli
 from configuration.foreign import FormatError
 
@@ -92,4 +92,4 @@ def readable(text: str, masks: list[list[dict[str, Any]]]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(compilation_cache.cached(main), cli.workdir_flag, cli.outside_flags, define_flags)
+    cli.run(command.computing(main), cli.workdir_flag, cli.outside_flags, define_flags)

@@ -27,7 +27,7 @@ from bert_jax.evaluators import task_scores
 from bert_jax.formats import folder
 from bert_jax.modeling import bert
 from bert_jax.report import write_report
-from bert_jax.runtime import compilation_cache, distributed, precision, sharding
+from bert_jax.runtime import command, distributed, precision, sharding
 from bert_jax.runtime.trees import flatten
 from bert_jax.tasks import load_task, objective_of, with_labels
 from bert_jax.train import train
@@ -367,4 +367,4 @@ def describe(figures: Mapping[str, Any]) -> str:
 
 if __name__ == "__main__":
     flags_of_run = (config_flags.task_flag, cli.workdir_flag, finetune_flags, distributed.distributed_flags)
-    cli.run(compilation_cache.cached(main), *flags_of_run)
+    cli.run(command.computing(main), *flags_of_run)

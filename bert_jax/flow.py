@@ -15,7 +15,7 @@ from absl import flags
 
 from bert_jax.embedding import flow as flows
 from bert_jax.embedding import unit, vector_file
-from bert_jax.runtime import compilation_cache
+from bert_jax.runtime import command
 from configuration import cli
 
 
@@ -58,4 +58,4 @@ def main() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    cli.run(compilation_cache.cached(main), define_flags)
+    cli.run(command.computing(main), define_flags)

@@ -20,7 +20,7 @@ from bert_jax.checkpoints.manager import read_config, restore_params
 from bert_jax.config import Config
 from bert_jax.evaluators import task_scores
 from bert_jax.formats import folder
-from bert_jax.runtime import compilation_cache
+from bert_jax.runtime import command
 from bert_jax.tasks import load_task
 from bert_jax.training.labelled import LabelledSet
 from configuration import cli, foreign
@@ -151,4 +151,4 @@ def from_file(path: Path, columns: Sequence[str]) -> list[Record]:
 
 
 if __name__ == "__main__":
-    cli.run(compilation_cache.cached(main), cli.workdir_flag, predict_flags)
+    cli.run(command.computing(main), cli.workdir_flag, predict_flags)

@@ -23,7 +23,7 @@ from bert_jax.config import Config
 from bert_jax.modeling.bert import count_parameters
 from bert_jax.objectives import parts_of
 from bert_jax.reporting.metrics import read_metrics
-from bert_jax.runtime import compilation_cache
+from bert_jax.runtime import command
 from bert_jax.training.start import config_from_flags
 from configuration import cli, foreign
 from configuration import flags as config_flags
@@ -188,4 +188,4 @@ Next:{fill_mask}
 
 if __name__ == "__main__":
     flags_of_run = (config_flags.config_flag, cli.workdir_flag, cli.accept_changes_flag)
-    cli.run(compilation_cache.cached(main), *flags_of_run, started_flag)
+    cli.run(command.computing(main), *flags_of_run, started_flag)

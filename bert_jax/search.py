@@ -19,7 +19,7 @@ from absl import flags
 from bert_jax import embed
 from bert_jax.embedding import index, vector_file
 from bert_jax.embedding.search import search
-from bert_jax.runtime import compilation_cache
+from bert_jax.runtime import command
 from configuration import cli
 from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
@@ -85,4 +85,4 @@ def readable(one: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(compilation_cache.cached(main), define_flags, embed.readout_flags, cli.outside_flags)
+    cli.run(command.computing(main), define_flags, embed.readout_flags, cli.outside_flags)

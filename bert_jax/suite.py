@@ -31,7 +31,7 @@ from bert_jax.finetune import (
 )
 from bert_jax.formats import folder
 from bert_jax.metrics import paired_bootstrap
-from bert_jax.runtime import compilation_cache, distributed
+from bert_jax.runtime import command, distributed
 from bert_jax.tasks import Task, load_task
 from bert_jax.training.labelled import LabelledSet
 from configuration import cli, foreign
@@ -272,4 +272,4 @@ def compared(found: Mapping[str, Any]) -> str:
 
 if __name__ == "__main__":
     flags_of_run = (config_flags.suite_flag, cli.workdir_flag, suite_flags, distributed.distributed_flags)
-    cli.run(compilation_cache.cached(main), *flags_of_run)
+    cli.run(command.computing(main), *flags_of_run)

@@ -22,7 +22,7 @@ import jax
 from absl import flags
 
 from bert_jax.config import Config
-from bert_jax.runtime import compilation_cache, distributed, precision
+from bert_jax.runtime import command, distributed, precision
 from bert_jax.training.setup import (
     INPUT_WAIT,
     TO_DEVICE,
@@ -206,7 +206,7 @@ def lines(figures: dict[str, Any]) -> Iterator[str]:
 
 if __name__ == "__main__":
     cli.run(
-        compilation_cache.cached(main),
+        command.computing(main),
         config_flags.config_flag,
         cli.workdir_flag,
         trace_flags,

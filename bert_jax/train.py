@@ -16,7 +16,7 @@ import jax
 from bert_jax import evaluators
 from bert_jax.checkpoints.manager import Checkpointer
 from bert_jax.config import Config
-from bert_jax.runtime import compilation_cache, distributed, precision, sharding
+from bert_jax.runtime import command, distributed, precision, sharding
 from bert_jax.runtime.signals import Stop
 from bert_jax.training import start
 from bert_jax.training.checkpointing import Checkpointing
@@ -129,4 +129,4 @@ def ended_early(held_out: list[HeldOut]) -> bool:
 
 if __name__ == "__main__":
     flags_of_run = (config_flags.config_flag, cli.workdir_flag, cli.accept_changes_flag)
-    cli.run(compilation_cache.cached(main), *flags_of_run, distributed.distributed_flags)
+    cli.run(command.computing(main), *flags_of_run, distributed.distributed_flags)

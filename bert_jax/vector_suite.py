@@ -21,7 +21,7 @@ from bert_jax.config import VectorSet, VectorSuite
 from bert_jax.embedding import evaluations
 from bert_jax.embedding.embedder import Embedder
 from bert_jax.embedding.evaluations import Evaluation
-from bert_jax.runtime import compilation_cache
+from bert_jax.runtime import command
 from configuration import cli
 from configuration import flags as config_flags
 from configuration.foreign import FormatError
@@ -119,4 +119,4 @@ def describe(table: Mapping[str, Any]) -> str:
 
 if __name__ == "__main__":
     named = (config_flags.vector_suite_flag, cli.workdir_flag, define_flags, embed.readout_flags, cli.outside_flags)
-    cli.run(compilation_cache.cached(main), *named)
+    cli.run(command.computing(main), *named)

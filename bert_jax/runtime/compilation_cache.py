@@ -9,9 +9,7 @@ while it reads or writes, and drops what was not used for longest.
 import hashlib
 import os
 import platform
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
@@ -28,17 +26,6 @@ def cache_flag() -> None:
         os.environ.get(VARIABLE) or str(default_folder()),
         f"Where compiled programs are kept for the next start; {OFF} for nowhere.",
     )
-
-
-def cached(main: Callable[[], Any]) -> Callable[[], Any]:
-    """A command's `main` with the flag --compilation_cache, which it follows."""
-    cache_flag()
-
-    def with_cache() -> Any:
-        start(FLAGS.compilation_cache)
-        return main()
-
-    return with_cache
 
 
 def default_folder() -> Path:

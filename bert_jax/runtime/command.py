@@ -1,0 +1,19 @@
+"""What a command that computes does before JAX starts."""
+
+from collections.abc import Callable
+from typing import Any
+
+from bert_jax.runtime import compilation_cache, freed_memory
+from bert_jax.runtime.compilation_cache import FLAGS
+
+
+def computing(main: Callable[[], Any]) -> Callable[[], Any]:
+    """A command's `main` with the flag --compilation_cache, which it follows, and with freed memory kept on a CPU."""
+    compilation_cache.cache_flag()
+
+    def started() -> Any:
+        freed_memory.keep()
+        compilation_cache.start(FLAGS.compilation_cache)
+        return main()
+
+    return started

@@ -1,0 +1,78 @@
+"""On a CPU, memory that is freed stays with the process, and goes back to the system only when the process is large.
+
+XLA's CPU client frees all of a step's arrays after each step. The C library gives large ones back to the system at
+once, which then clears every page of them again in the next step: a third of the time of attention, and a fifth of a
+whole step's.
+"""
+
+import ctypes
+import glob
+import os
+import platform
+import threading
+from pathlib import Path
+
+# Parameters of glibc's mallopt, from malloc.h, and what they are set to.
+TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8
+SETTINGS = {
+    MMAP_MAX: 0,  # large arrays come from the heap too,
+    TRIM_THRESHOLD: -1,  # whose end is never given back by itself,
+    ARENA_MAX: 1,  # and all threads have the same one.
+}
+LARGE = 0.5  # of the machine's memory, from where on what is free is given back
+SECONDS = 1.0  # between two looks at it
+ACCELERATORS = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/accel*", "/dev/vfio/[0-9]*")
+
+
+def keep() -> bool:
+    """Keeps it from now on; call it before JAX starts its threads.
+
+    Does nothing where the arrays are on an accelerator, where the C library is not glibc, or where the user has told
+    it how to allocate.
+
+    Returns:
+      whether it is kept.
+    """
+    if not on_cpu() or told() or platform.libc_ver()[0] != "glibc":
+        return False
+    library = ctypes.CDLL(None)
+    for parameter, value in SETTINGS.items():
+        library.mallopt(parameter, value)
+    threading.Thread(target=give_back_when_large, args=(library, machine_memory()), daemon=True).start()
+    return True
+
+
+def on_cpu() -> bool:
+    """Whether JAX will compute on the CPU, without asking JAX, which would start it."""
+    platforms = os.environ.get("JAX_PLATFORMS")
+    if platforms:
+        return platforms.split(",")[0] == "cpu"
+    return not any(glob.glob(pattern) for pattern in ACCELERATORS)
+
+
+def told() -> bool:
+    """Whether the environment has settings of the C library's allocator."""
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    return "glibc.malloc" in tunables or any(name.startswith("MALLOC_") for name in os.environ)
+
+
+def give_back_when_large(library: ctypes.CDLL, machine: int, seconds: float = SECONDS) -> None:
+    """Gives back what is free whenever this process holds too much of the machine's bytes; never returns."""
+    never = threading.Event()
+    while not never.wait(seconds):
+        if held() > LARGE * machine:
+            library.malloc_trim(0)
+
+
+def held() -> int:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def machine_memory(limits: str = "/sys/fs/cgroup/memory.max") -> int:
+    """Bytes that this process may have: the machine's, or fewer in a container."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return min(machine, int(Path(limits).read_text()))
+    except (OSError, ValueError):  # there is no container, or none with a limit
+        return machine

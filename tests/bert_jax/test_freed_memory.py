@@ -1,0 +1,93 @@
+"""Whether freed memory stays with the process where that is wanted, and only there."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from bert_jax.runtime import freed_memory
+
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is nothing to be kept without glibc")
+FAULTS = """
+import resource, sys
+import numpy as np
+from bert_jax.runtime import freed_memory
+print(freed_memory.keep())
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(2**25).sum()  # 256 MiB
+began = faults()
+for _ in range(4):
+    np.ones(2**25).sum()
+print((faults() - began) / 4)
+"""
+GIVEN_BACK = """
+import ctypes, threading, time
+import numpy as np
+from bert_jax.runtime import freed_memory
+freed_memory.keep()
+np.ones(2**26).sum()
+kept = freed_memory.held()
+arguments = ctypes.CDLL(None), 2 * {machine}, 0.01
+threading.Thread(target=freed_memory.give_back_when_large, args=arguments, daemon=True).start()
+time.sleep(1)
+print(kept, freed_memory.held())
+"""
+
+
+def run(code: str, **environment: str) -> list[str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("GLIBC_", "MALLOC_"))}
+    command = [sys.executable, "-c", code]
+    given = plain | {"JAX_PLATFORMS": "cpu", "NUMPY_MADVISE_HUGEPAGE": "0"} | environment
+    return subprocess.run(command, env=given, capture_output=True, text=True, check=True).stdout.split()
+
+
+@glibc
+def test_pages_of_large_arrays_are_used_again() -> None:
+    kept, faults = run(FAULTS)
+    assert kept == "True"
+    assert float(faults) < 1000, "of some 65,536 pages"
+
+
+@glibc
+@pytest.mark.parametrize(("name", "value"), [("GLIBC_TUNABLES", "glibc.malloc.check=0"), ("MALLOC_ARENA_MAX", "2")])
+def test_settings_of_the_user_are_left_alone(name: str, value: str) -> None:
+    kept, faults = run(FAULTS, **{name: value})
+    assert kept == "False"
+    assert float(faults) > 60_000
+
+
+@glibc
+@pytest.mark.parametrize(("machine", "given_back"), [(2**28, True), (2**40, False)])
+def test_a_large_process_gives_back_what_is_free(machine: int, given_back: bool) -> None:
+    before, after = map(int, run(GIVEN_BACK.format(machine=machine)))
+    assert before > 2**29
+    assert (after < before - 2**28) == given_back
+
+
+@pytest.mark.parametrize(
+    ("platforms", "expected"), [("cpu", True), ("cpu,tpu", True), ("tpu,cpu", False), ("cuda", False)]
+)
+def test_the_platforms_that_jax_is_told_count(monkeypatch, platforms: str, expected: bool) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    assert freed_memory.on_cpu() == expected
+    if not expected:
+        assert not freed_memory.keep()
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_an_accelerator_is_seen_by_its_device_file(monkeypatch, tmp_path, found: bool) -> None:
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr(freed_memory, "ACCELERATORS", (f"{tmp_path}/nvidia[0-9]*",))
+    (tmp_path / ("nvidia0" if found else "nvidiactl")).touch()
+    assert freed_memory.on_cpu() != found
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("1000\n", 1000), ("max\n", None), (None, None)])
+def test_a_container_may_have_less_than_the_machine(tmp_path, limit: str | None, expected: int | None) -> None:
+    file = tmp_path / "memory.max"
+    if limit is not None:
+        file.write_text(limit)
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert freed_memory.machine_memory(str(file)) == (expected or machine)
