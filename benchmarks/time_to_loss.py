@@ -40,7 +40,6 @@ from configs.demo import config as demo
 from benchmarks import charts
 from benchmarks.kept import in_own_process, measured
 from benchmarks.timed import WAYS, Asked, held_out, is_system, training
-from benchmarks.training import KEPT
 from configuration import cli
 from configuration import flags as config_flags
 from configuration.locks import alone_in
@@ -93,7 +92,6 @@ def numbers(texts: Sequence[str]) -> bool:
 
 
 def main() -> dict[str, Any]:
-    os.environ.setdefault("GLIBC_TUNABLES", KEPT)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     folder, store = Path(FLAGS.folder), Store.open(FLAGS.store)
     with alone_in(folder, ConfigError(f"another process is at work in {folder}; wait, or give another --folder")):

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax.runtime import freed_memory
+
 PAD, CLS, SEP, MASK, FIRST = 0, 2, 3, 4, 5  # token ids
 Step = Callable[[], float]  # does one step and waits for it; gives the loss
-# Freed arrays stay with the process, as in `make pretrain`: otherwise each, ours or the peers', asks the system for the
-# pages of its arrays anew in every step.
-KEPT = "glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,7 +239,6 @@ def take_turns(
     Returns:
       seconds a step of each turn, and the reasons why some did not run.
     """
-    os.environ.setdefault("GLIBC_TUNABLES", KEPT)
     context = multiprocessing.get_context("spawn")
     workers: dict[str, Any] = {}
     failed: dict[str, str] = {}
@@ -291,6 +289,7 @@ def _receive(connection: Any, patience: float | None) -> float | str:
 
 def _serve(maker: Callable[[], Step], connection: Any) -> None:
     connection.recv()
+    freed_memory.keep()  # the peers too: otherwise each asks for the pages of its arrays anew in every step
     try:
         step = maker()
         for _ in range(2):  # the first compiles
