@@ -64,6 +64,32 @@ def test_bfloat16_is_that_of_the_reference_kernel():
         reference.close(a.astype(jnp.float32), np.asarray(b, np.float64), 0.02)
 
 
+@pytest.mark.parametrize("places", [None, np.random.default_rng(0).integers(0, 37, (2, 11))])
+@pytest.mark.parametrize("block", [8, 37])
+def test_dropout(monkeypatch, block, places):
+    checks.dropout_is_that_of_the_mask(monkeypatch, seeing(block), reference.inputs(7), SCALE, places=places)
+
+
+def dropped(q, k, v, segments):
+    return seeing(8)(q, k, v, within(segments), rate=0.3, key=jax.random.key(3))
+
+
+def test_documents_are_isolated_under_dropout():
+    checks.documents_do_not_see_each_other(dropped, reference.inputs(8))
+
+
+@pytest.mark.parametrize("sizes", [Mesh(data=2, tensor=2), Mesh(data=4)], ids=["tensor", "data"])
+def test_a_mesh_changes_neither_the_mask_of_dropout_nor_any_gradient(sizes):
+    q, k, v, gradient, segments = (np.concatenate([x, x[::-1]]) for x in reference.inputs(9, heads=4))
+    alone = checks.values_and_gradients(dropped)(q, k, v, segments, gradient)
+    heads = NamedSharding(mesh := sharding.make_mesh(sizes), PartitionSpec(("data", "fsdp"), None, "tensor"))
+    with jax.set_mesh(mesh):
+        placed = [jax.device_put(x, heads) for x in (q, k, v, gradient)]
+        split = checks.values_and_gradients(dropped)(*placed[:3], segments, placed[3])
+    for a, b in zip(split, alone, strict=True):
+        reference.close(a, np.asarray(b, np.float64), 1e-5)
+
+
 def test_rows_and_heads_split_over_a_mesh():
     q, k, v, _, segments = (np.concatenate([x, x[::-1]]) for x in reference.inputs(6, heads=4))
     heads = NamedSharding(
@@ -95,11 +121,11 @@ def test_memory_grows_with_the_length_and_scores_are_computed_twice():
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        ({"dropout": True}, "no dropout"),
         ({"window": 4}, "no windows"),
         ({"needs": "vectors"}, "no vectors by distance"),
         ({"length": 511}, "at least 512 tokens, not of 511"),
         ({"length": 63, "dtype": "float32"}, "at least 64 tokens, not of 63"),
+        ({"training": True, "dropout": True, "length": 511}, "at least 512 tokens, not of 511"),
         ({"training": True}, "at least 2048 tokens, not of 512"),
     ],
 )
