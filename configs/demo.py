@@ -36,7 +36,6 @@ config = Config(
         dropout=0.0,
         attention_dropout=0.0,
         dtype="auto",
-        unroll=2,
     ),
     objective=use("mlm", mask_rate=0.3),
     optimizer=use("adamw", b2=0.98),

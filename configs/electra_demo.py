@@ -25,7 +25,6 @@ config = Config(
         init=use("neighbours"),
         dropout=0.0,
         attention_dropout=0.0,
-        unroll=2,
     ),
     objective=use("electra", generator_size=0.5),
     optimizer=use("adamw", b2=0.98),

@@ -57,7 +57,6 @@ config = Config(
         init=use("neighbours"),
         dropout=0.0,
         attention_dropout=0.0,
-        unroll=2,
     ),
     optimizer=use("adamw", b2=0.98),
     unigram_bias=True,

@@ -51,7 +51,7 @@ class Model:
     isolate_documents: bool = True  # tokens of different documents in a row never attend to each other
     dtype: Dtype = "float32"  # of matrix products ("auto": the fastest here); weights, sums and the loss are float32
     remat: Literal["none", "dots", "full"] = "none"  # what the backward pass recomputes
-    unroll: int = 0  # layers unrolled per step of the scan over layers; 0: all on GPUs, which copy in loops, else 1
+    unroll: int = 0  # layers unrolled per step of the scan over layers; 0: by platform (`side_by_side`)
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "layers", "width", "heads", "mlp_width"):

@@ -30,6 +30,7 @@ REMAT = {
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 Layer = Callable[[jax.Array, dict, Any, jax.Array], jax.Array]  # x, its parameters, its dropout key, its number
+MOST_ON_CPU = 12  # layers unrolled: each takes a second to compile
 PARTS = ("attention", "mlp")  # of a layer, each with its LayerNorm
 
 
@@ -265,5 +266,13 @@ def remat(layer: Any, model: Model) -> Any:
 
 
 def side_by_side(model: Model) -> int:
-    """Number of layers unrolled in a step of the scan over layers."""
-    return model.unroll or (model.layers if platform() == "gpu" else 1)
+    """Number of layers unrolled in a step of the scan over layers.
+
+    By itself all of them on GPUs, where a loop copies weights and activations, and up to `MOST_ON_CPU` on a CPU, where
+    it fills its saved arrays with zeros first. XLA's CPU compiler merges what is recomputed outside a loop with the
+    original, so that layers which are to be rematerialised stay in one.
+    """
+    if model.unroll:
+        return model.unroll
+    most = {"gpu": model.layers, "cpu": MOST_ON_CPU if model.remat == "none" else 1}
+    return min(model.layers, most.get(platform(), 1))

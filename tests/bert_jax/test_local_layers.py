@@ -50,5 +50,5 @@ def test_the_log_names_the_kernels_of_both_kinds_of_layers() -> None:
     phase = Phase(steps=1, length=512, batch_size=2, learning_rate=1e-3)
     config = dataclasses.replace(tiny.make_config(model=model), phases=(phase,))
     of_global, of_local = kernels(config, sharding.make_mesh(Mesh(), jax.devices()[:1]))
-    assert of_global.startswith("attention kernel: xla, ")
+    assert of_global.startswith("attention kernel: chunked, ")
     assert of_local.startswith("attention kernel of local layers: blocks, ")

@@ -131,7 +131,7 @@ def test_what_is_computed_again() -> None:
     """With "dots" the scores and what attention makes of them, with "full" the dense layers too."""
 
     def products(remat: str) -> int:
-        model = dataclasses.replace(MODEL, remat=remat)
+        model = dataclasses.replace(MODEL, remat=remat, unroll=1)
         loss = lambda p, batch: jnp.sin(bert.encode(model, p, batch)).sum()
         return jax.jit(jax.grad(loss)).lower(encoder(MODEL)[0], make_batch()).compile().as_text().count(" dot(")
 
@@ -147,9 +147,18 @@ def test_bfloat16_keeps_weights_and_sums_in_float32() -> None:
     assert float(jnp.abs(hidden - exact).max()) < 0.1
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [({}, 3), ({"layers": 24}, 12), ({"unroll": 2}, 2), ({"remat": "full"}, 1), ({"remat": "full", "unroll": 3}, 3)],
+    ids=str,
+)
+def test_layers_side_by_side_on_a_cpu(change: dict, expected: int) -> None:
+    assert bert.side_by_side(dataclasses.replace(MODEL, **change)) == expected
+
+
 def test_compiled_size_does_not_grow_with_depth() -> None:
     def instructions(layers: int) -> int:
-        model = dataclasses.replace(MODEL, layers=layers)
+        model = dataclasses.replace(MODEL, layers=layers, unroll=1)
         lowered = jax.jit(functools.partial(bert.encode, model)).lower(bert.abstract_params(model), make_batch())
         return lowered.as_text().count("\n")
 

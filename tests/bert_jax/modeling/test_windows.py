@@ -89,7 +89,7 @@ def test_shared_weights_of_groups_that_start_anywhere_in_the_pattern() -> None:
 @pytest.mark.parametrize("change", [{}, {"sharing": "all", "groups": 2}], ids=str)
 def test_depth_costs_no_instruction(change: dict) -> None:
     def instructions(layers: int) -> int:
-        model = dataclasses.replace(BASE, window=4, global_every=3, layers=layers, **change)
+        model = dataclasses.replace(BASE, window=4, global_every=3, layers=layers, unroll=1, **change)
         places = jax.ShapeDtypeStruct((2, 5), jnp.int32)
         run = lambda params, batch, places: bert.encode(model, params, batch, places=places)
         return jax.jit(run).lower(bert.abstract_params(model), make_batch(), places).as_text().count("\n")
