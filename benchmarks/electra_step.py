@@ -102,7 +102,7 @@ def beside(turns: dict[str, list[float]], name: str) -> str:
 def ours(size: Size, dtype: str, objective: str) -> training.Step:
     """Our step with one of the two objectives."""
     tables = 0 if size.tables == size.work.width else size.tables
-    changes = {"model.dtype": dtype, "model.unroll": size.work.layers, "model.embedding_width": tables}
+    changes = {"model.dtype": dtype, "model.embedding_width": tables}
     if objective == "electra":
         changes |= {"objective": "electra", "objective.generator_size": size.share}
     return training.ours(size.work, changes)

@@ -116,7 +116,6 @@ def configuration(changes: dict[str, Any], seed: int) -> Config:
         isolate_documents=False,
         dropout=0.0,
         attention_dropout=0.0,
-        unroll=2,
         **changes,
     )
     phase = Phase(FLAGS.steps, SHORT, 8, 8e-3, schedule=use("wsd", warmup=0.1, decay=0.4))

@@ -6,8 +6,8 @@
 Vocabulary 30522, dropout 0.1, AdamW, clipping at 1, 15% of the tokens predicted, masks drawn anew each step. The peers
 are timed as the class computes its loss, over the logits of all places, and with logits at the predicted places alone,
 which is the best that can be made of them; weights are float32, bf16 is by autocast.
-Ours has its layers side by side instead of in a loop: `--config.model.unroll`. It is timed in float32 and, with
-`--config.model.dtype=bfloat16`, in bf16, which is quicker only on a processor with instructions for it.
+Ours is timed in float32 and, with `--config.model.dtype=bfloat16`, in bf16, which is quicker only on a processor with
+instructions for it.
 One peer at a time takes turns with ours, each in a process of its own, since all at once would not fit into memory; a
 ratio is the median over the rounds of two neighbouring turns. The ceiling is a product of two 1536 × 1536 matrices in
 the same rounds, by XLA or PyTorch, whichever is faster, in float32 and in bf16; our share of it counts
@@ -98,10 +98,9 @@ def measure(size: str) -> dict[str, Any]:
 
 def meet(work: training.Work, peer: str) -> tuple[dict[str, list[float]], str]:
     """The turns of ours, the peer and the products, and why the peer did not run, if so; prints the peer's line."""
-    unrolled = {"model.unroll": work.layers}
     makers = {peer: functools.partial(training.torch_bert, work, **PEERS[peer])}
     for dtype, name in OURS.items():
-        makers[name] = functools.partial(training.ours, work, {"model.dtype": dtype, **unrolled})
+        makers[name] = functools.partial(training.ours, work, {"model.dtype": dtype})
         makers[f"product by XLA, {dtype}"] = functools.partial(training.matmul_jax, dtype=dtype)
         makers[f"product by PyTorch, {dtype}"] = functools.partial(training.matmul_torch, dtype=dtype)
     turns, failed = training.take_turns(makers, FLAGS.rounds, FLAGS.seconds, FLAGS.patience)

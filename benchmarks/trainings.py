@@ -57,7 +57,6 @@ def small(store: Store, phase: Phase, **changes: Any) -> Config:
         dropout=0.0,
         attention_dropout=0.0,
         init=use("neighbours", columns=16),
-        unroll=2,
     )
     config = Config(
         name="small",
