@@ -35,6 +35,7 @@ setup(
         "filelock==4.2.11",
         "fsspec==2026.9.0",
         "importlib_resources==7.1.0",  # TensorFlow Datasets opens what it ships by it, and does not name it
+        "kitoken==0.11.1",
         "matplotlib==3.11.2",
         "optax==0.2.8",
         "orbax-checkpoint==0.12.8",

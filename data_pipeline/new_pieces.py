@@ -15,12 +15,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Tokenizer, WordCounts
-from data_pipeline.tokenizers._training import CROSSES_RUNS, LEAST_COUNT, LONGEST_PIECE, words_to_learn
+from data_pipeline.tokenizers._training import CROSSES_RUNS, LEAST_COUNT, LONGEST_PIECE, SCORE_STEP, words_to_learn
 
 Pair = tuple[str, str]
 _LEAST_MORE = 1e-3  # nat, by which a piece of a unigram model is above the two that it replaces
@@ -177,7 +175,7 @@ def _add_scored(scored: list[list[Any]], found: Sequence[Merge], size: int) -> N
     least = min(scores.values())  # that of unknown characters depends on it
     for piece, pair, share in found:
         above = sum(scores[part] for part in pair) + _LEAST_MORE
-        scores[piece] = float(np.float32(max(math.log(share), above, least)))
+        scores[piece] = math.ceil(max(math.log(share), above, least) / SCORE_STEP) * SCORE_STEP
         scored.append([piece, scores[piece]])
 
 

@@ -16,6 +16,7 @@ _TRAINING_CHARACTERS = 4_000_000  # of different words, the commonest first: mor
 _WEIGHTED_CHARACTERS = 40_000_000  # of all words: trainers see a word as often as it counts, at 13 bytes each
 LONGEST_PIECE = 48  # characters, or bytes
 LEAST_COUNT = 2  # of a pair that is joined to a piece
+SCORE_STEP = 2**-12  # in multiples of which every reader of JSON gives scores back exactly, and their sums are exact
 CROSSES_RUNS = re.compile(r"[A-Za-z][!-@\[-`{-~]|[!-@\[-`{-~][A-Za-z]")  # a letter beside another character, in ASCII
 
 

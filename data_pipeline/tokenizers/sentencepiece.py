@@ -25,9 +25,10 @@ from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
 from data_pipeline.tokenizers import Specials, Tokenizer, WordCounts, _sentencepiece_model
 from data_pipeline.tokenizers import _definition as definitions
+from data_pipeline.tokenizers._by_model import by_model
 from data_pipeline.tokenizers._cutting import END, LINE_END, OTHER, SPACE, Words, ends_of, joined, last_of_words
 from data_pipeline.tokenizers._remembered import Encoded, sums_of_groups
-from data_pipeline.tokenizers._training import CROSSES_RUNS, LONGEST_WORD, check_options, words_to_learn
+from data_pipeline.tokenizers._training import CROSSES_RUNS, LONGEST_WORD, SCORE_STEP, check_options, words_to_learn
 
 # Written out, so that the Unicode version of a library plays no part.
 _INVISIBLE = (
@@ -88,7 +89,7 @@ def words(lines: Sequence[str], continued: Sequence[bool], backend: Any) -> Word
     """The words between spaces, cut between letters and other characters of ASCII, where no piece goes across.
 
     A text has far fewer such runs than words. The ids are the same: every piece lies within one run, so the best
-    pieces of a word are the best ones of each run. (Scores are float32, whose sums in float64 are exact.)
+    pieces of a word are the best ones of each run.
     """
     del continued  # every word has its sign of a space
     text = joined(lines)
@@ -146,10 +147,8 @@ def _one_by_one(normalize: Callable[[str], str]) -> dict[str, str]:
 
 def word_encoder(backend: Any) -> Callable[[Sequence[str]], Encoded]:
     """Encodes many words in one call of the library, by its model alone."""
-    import tokenizers
-
     normalize, classes = _normalize(backend), _classes(backend)
-    model = tokenizers.Tokenizer(backend.model)
+    of_texts = by_model(backend, normalize)
     kept = [c for c in map(chr, range(0x21, 0x7F)) if classes[ord(c)] in (_LETTER, _NO_LETTER) and normalize(c) == c]
     is_kept = re.compile(f" ?[{re.escape(''.join(kept))}]+" if kept else "(?!)").fullmatch
 
@@ -164,10 +163,9 @@ def word_encoder(backend: Any) -> Callable[[Sequence[str]], Encoded]:
     def encode(words: Sequence[str]) -> Encoded:
         parts = [parts_of(word) for word in words]
         texts = list(itertools.chain.from_iterable(parts))
-        encoding = model.encode(texts, is_pretokenized=True, add_special_tokens=False)
-        lengths = np.bincount(np.array(encoding.word_ids, np.int64), minlength=len(texts))
+        ids, lengths = of_texts(texts)
         sizes = np.fromiter(map(len, parts), np.int64, len(parts))
-        return np.array(encoding.ids, np.uint32), sums_of_groups(lengths, sizes)
+        return ids, sums_of_groups(lengths, sizes)
 
     return encode
 
@@ -230,7 +228,10 @@ def _train(words: list[tuple[str, int]], vocab_size: int, algorithm: str, covera
         )
     except RuntimeError as error:
         raise _vocabulary_error(str(error), vocab_size) from error
-    return _sentencepiece_model.parse(model.getvalue())
+    proto = _sentencepiece_model.parse(model.getvalue())
+    for piece in proto.pieces:
+        piece.score = round(piece.score / SCORE_STEP) * SCORE_STEP
+    return proto
 
 
 def _vocabulary_error(message: str, vocab_size: int) -> Exception:

@@ -15,7 +15,7 @@ from tests.data_pipeline.exported import in_transformers
 
 from configuration.foreign import FormatError
 from data_pipeline.errors import DataError
-from data_pipeline.tokenizers import Specials, Tokenizer, _training, load_tokenizer, sentencepiece
+from data_pipeline.tokenizers import Specials, Tokenizer, _by_model, _training, load_tokenizer, sentencepiece
 
 TEXT = " ".join(hostile.EXAMPLES[2:10]) + (
     " The river ran past the old mill, where nobody had ground any corn for fifty years; the miller's house was now"
@@ -45,6 +45,16 @@ def test_special_tokens_come_first(tokenizer):
     ids = (tokenizer.pad_id, tokenizer.unk_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
     assert ids == (0, 1, 2, 3, 4)
     assert tokenizer.vocab_size == 130
+
+
+def test_scores_of_a_unigram_model_are_read_back_exactly(tokenizer, tmp_path):
+    model = lambda tokenizer: json.loads(tokenizer._backend.to_str())["model"]
+    if model(tokenizer)["type"] == "BPE":
+        pytest.skip("it has no scores")
+    tokenizer.save(tmp_path)
+    loaded = model(load_tokenizer(tmp_path))
+    assert loaded["vocab"] == model(tokenizer)["vocab"]
+    assert _by_model.is_plain(loaded, ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
 
 
 @settings(max_examples=300, deadline=None)
