@@ -1,7 +1,8 @@
 """Attention head by head in plain XLA, queries in blocks, each against all keys: O(L · block) memory, float32 products.
 
-The backward pass computes a block's scores again (Rabe and Staats 2021, arXiv 2112.05682). On a CPU that costs no more
-than writing and reading O(L²) numbers, and a product of one head runs faster than a batch of products.
+The backward pass computes a block's scores again (Rabe and Staats 2021, arXiv 2112.05682), and which probabilities
+dropout keeps. On a CPU that costs no more than writing and reading O(L²) numbers, and a product of one head runs faster
+than a batch of products.
 """
 
 import functools
