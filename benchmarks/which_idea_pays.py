@@ -340,7 +340,7 @@ def cell(found: Mapping[str, Any] | None) -> str:
 
 
 def draw(languages: Mapping[str, Mapping[str, Any]]) -> None:
-    """A panel for each language and figure: a dot for each seed, a line at the median of tokens."""
+    """A panel for each language and figure: a dot for each seed of each encoder, a line at the median of tokens."""
     panels = [
         (language, column, figures["systems"])
         for language, figures in languages.items()
@@ -348,7 +348,8 @@ def draw(languages: Mapping[str, Mapping[str, Any]]) -> None:
     ]
     figure, axes = charts.picture(3.2 * len(panels), len(panels))
     for side, (language, column, systems) in zip(axes, panels, strict=True):
-        shown = {name: of["scores"][column] for name, of in systems.items() if column in of["scores"]}
+        encoders = {name: of["scores"] for name, of in systems.items() if name in (*NAMES, UNTRAINED)}
+        shown = {name: scores[column] for name, scores in encoders.items() if column in scores}
         for place, of in enumerate(shown.values()):
             side.plot(of["seeds"], [place] * len(of["seeds"]), "o", color="#1f5fbf", markersize=4)
         side.axvline(shown[BASELINE]["median"], color="#8a8577", linewidth=0.8)
