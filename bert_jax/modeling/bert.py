@@ -30,7 +30,7 @@ REMAT = {
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 Layer = Callable[[jax.Array, dict, Any, jax.Array], jax.Array]  # x, its parameters, its dropout key, its number
-MOST_ON_CPU = 12  # layers unrolled: each takes a second to compile
+MOST_ON_CPU = 12  # layers, each of which takes a second to compile
 PARTS = ("attention", "mlp")  # of a layer, each with its LayerNorm
 
 
@@ -209,12 +209,13 @@ def run_layers(model: Model, steps: Sequence[Layer], last: Layer | None, x: Any,
     own = ({part: params[part] for part in PARTS if part not in common}, keys, jnp.arange(model.layers))
     own = jax.tree.map(lambda p: p.reshape(model.groups, -1, *p.shape[1:]), own)
     size, length = model.layers // model.groups, len(steps)
+    unroll = side_by_side(model, training=keys is not None)
 
     def through_group(number: int, x: jax.Array, group: Any) -> jax.Array:
         """Runs the layers of a group, given the position of its first layer in the pattern."""
         common, own = group
         step = lambda place, x, own: steps[place % length](x, common | own[0], *own[1:])
-        return cycle([functools.partial(step, number * size + i) for i in range(length)], x, own, side_by_side(model))
+        return cycle([functools.partial(step, number * size + i) for i in range(length)], x, own, unroll)
 
     alike = length // math.gcd(length, size)  # groups until one starts at the same position in the pattern
     x = cycle([functools.partial(through_group, i) for i in range(alike)], x, _at((common, own), slice(-1)))
@@ -265,14 +266,14 @@ def remat(layer: Any, model: Model) -> Any:
     return jax.checkpoint(layer, policy=REMAT[model.remat], prevent_cse=outside)
 
 
-def side_by_side(model: Model) -> int:
+def side_by_side(model: Model, training: bool = True) -> int:
     """Number of layers unrolled in a step of the scan over layers.
 
-    By itself all of them on GPUs, where a loop copies weights and activations, and up to `MOST_ON_CPU` on a CPU, where
-    it fills its saved arrays with zeros first. XLA's CPU compiler merges what is recomputed outside a loop with the
-    original, so that layers which are to be rematerialised stay in one.
+    By itself all of them on GPUs, where a loop copies weights and activations, and in training on a CPU, where it fills
+    its saved arrays with zeros first; there not those of deep models, which would compile for long, nor those that are
+    to be rematerialised, since XLA's CPU compiler merges what is recomputed outside a loop with the original.
     """
     if model.unroll:
         return model.unroll
-    most = {"gpu": model.layers, "cpu": MOST_ON_CPU if model.remat == "none" else 1}
-    return min(model.layers, most.get(platform(), 1))
+    on_cpu = training and model.remat == "none" and model.layers <= MOST_ON_CPU
+    return model.layers if platform() == "gpu" or (on_cpu and platform() == "cpu") else 1

@@ -149,11 +149,20 @@ def test_bfloat16_keeps_weights_and_sums_in_float32() -> None:
 
 @pytest.mark.parametrize(
     ("change", "expected"),
-    [({}, 3), ({"layers": 24}, 12), ({"unroll": 2}, 2), ({"remat": "full"}, 1), ({"remat": "full", "unroll": 3}, 3)],
+    [
+        ({}, 3),
+        ({"layers": 12}, 12),
+        ({"layers": 13}, 1),
+        ({"layers": 13, "unroll": 13}, 13),
+        ({"unroll": 2}, 2),
+        ({"remat": "full"}, 1),
+    ],
     ids=str,
 )
 def test_layers_side_by_side_on_a_cpu(change: dict, expected: int) -> None:
-    assert bert.side_by_side(dataclasses.replace(MODEL, **change)) == expected
+    model = dataclasses.replace(MODEL, **change)
+    assert bert.side_by_side(model) == expected
+    assert bert.side_by_side(model, training=False) == (model.unroll or 1)
 
 
 def test_compiled_size_does_not_grow_with_depth() -> None:
