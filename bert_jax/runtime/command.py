@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from absl import flags
+
 from bert_jax.runtime import compilation_cache, freed_memory
-from bert_jax.runtime.compilation_cache import FLAGS
 
 
 def computing(main: Callable[[], Any]) -> Callable[[], Any]:
@@ -13,7 +14,7 @@ def computing(main: Callable[[], Any]) -> Callable[[], Any]:
 
     def started() -> Any:
         freed_memory.keep()
-        compilation_cache.start(FLAGS.compilation_cache)
+        compilation_cache.start(flags.FLAGS.compilation_cache)
         return main()
 
     return started

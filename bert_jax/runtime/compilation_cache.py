@@ -13,7 +13,6 @@ from pathlib import Path
 
 from absl import flags
 
-FLAGS = flags.FLAGS
 VARIABLE = "BERT_JAX_COMPILATION_CACHE"
 LARGEST = 2**30  # bytes, of each folder
 OFF = "off"

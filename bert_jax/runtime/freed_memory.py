@@ -1,8 +1,8 @@
 """On a CPU, memory that is freed stays with the process, and goes back to the system only when the process is large.
 
 XLA's CPU client frees all of a step's arrays after each step. The C library gives large ones back to the system at
-once, which then clears every page of them again in the next step: a third of the time of attention, and a fifth of a
-whole step's.
+once, which then clears every page of them again in the next step: a fifth of a step's time, and more where rows are
+long.
 """
 
 import ctypes

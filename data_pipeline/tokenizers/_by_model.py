@@ -37,9 +37,8 @@ def is_plain(model: Mapping[str, Any], specials: Sequence[str]) -> bool:
         return False
     scores = np.array([score for _, score in model["vocab"]], np.float64)
     pieces = {piece for piece, _ in model["vocab"]} - set(specials)
-    return bool((scores == scores.astype(np.float32)).all()) and pieces.issuperset(
-        itertools.chain.from_iterable(pieces)
-    )
+    exact = np.array_equal(scores, scores.astype(np.float32))
+    return exact and pieces.issuperset(itertools.chain.from_iterable(pieces))
 
 
 def by_kitoken(definition: Mapping[str, Any]) -> ByModel:

@@ -89,7 +89,7 @@ def words(lines: Sequence[str], continued: Sequence[bool], backend: Any) -> Word
     """The words between spaces, cut between letters and other characters of ASCII, where no piece goes across.
 
     A text has far fewer such runs than words. The ids are the same: every piece lies within one run, so the best
-    pieces of a word are the best ones of each run.
+    pieces of a word are the best ones of each run. (The sums of a trained model's scores are exact.)
     """
     del continued  # every word has its sign of a space
     text = joined(lines)
