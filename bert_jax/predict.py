@@ -4,8 +4,8 @@
     python -m bert_jax.predict --workdir=runs/polarity --input=reviews.jsonl --output=answers.jsonl
     python -m bert_jax.predict --workdir=runs/sick --task=relatedness --text="A man runs." --text="Someone moves."
 
-The input is JSON-lines with the columns that the task reads or, for a task of one text, one text a line. Each line of
-the output is the record with the model's answer as "predicted".
+The input is JSON-lines with the columns that the task reads or, for a task of one text, one text a line; empty
+lines are passed over. Each line of the output is the record with the model's answer as "predicted".
 """
 
 import dataclasses
