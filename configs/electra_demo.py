@@ -7,7 +7,7 @@ Source: ELECTRA (Clark et al. 2020, arXiv 2003.10555) made small: a generator of
 detection. Departs for speed: two layers, no dropout, many small steps, attention that starts at the neighbours.
 Expected: the generator's loss (mlm_loss) falls from 9.0 to 6.5 nat in the first 330 steps, and the detection's
 (rtd_loss) to 0.40, which is the entropy of its rate: a larger gain takes more steps.
-All 2,000 steps take 4 to 9 minutes on one core and end, held out, with 87% of the detections and 18% of the guesses right.
+All 2,000 steps take 4 to 9 minutes on one core; held out, 87% of the detections and 18% of the guesses are right then.
 """
 
 from bert_jax.config import Checkpoints, Config, Data, Model, Phase, use
