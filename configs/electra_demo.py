@@ -7,7 +7,9 @@ Source: ELECTRA (Clark et al. 2020, arXiv 2003.10555) made small: a generator of
 detection. Departs for speed: two layers, no dropout, many small steps, attention that starts at the neighbours.
 Expected: the generator's loss (mlm_loss) falls from 9.0 to 6.5 nat in the first 330 steps, and the detection's
 (rtd_loss) to 0.40, which is the entropy of its rate: a larger gain takes more steps.
-All 2,000 steps take 4 to 9 minutes on one core; held out, 87% of the detections and 18% of the guesses are right then.
+After all 2,000 steps, four minutes on one core, held out: the generator's loss 5.98, that of detection 0.379, still the
+entropy of its rate (12.6% are replaced, none is detected). With rotary positions, LayerNorm before each part and word
+embeddings by co-occurrence, as in configs/demo.py, they are 4.39 and 0.324 (entropy 0.357), but that has no export.
 """
 
 from bert_jax.config import Checkpoints, Config, Data, Model, Phase, use

@@ -46,16 +46,16 @@ Rule = Rewrite | Remove | Duplicates
 
 
 _SPACES = bytes(code for code in range(128) if chr(code).isspace())
-# Most of what NFKC changes in Chinese text, which is quicker to replace: wide commas, marks, brackets and spaces.
-_WIDE = "\uff0c\uff01\uff1f\uff1a\uff1b\uff08\uff09\u3000"
+# Wide commas, marks, brackets and spaces, most of what NFKC changes in Chinese text: they are quicker to replace first.
+_WIDE = {wide: unicodedata.normalize("NFKC", wide) for wide in "\uff0c\uff01\uff1f\uff1a\uff1b\uff08\uff09\u3000"}
 _OTHER_SPACES = ("\x85", "\u1680", "\u2028", "\u2029")  # that NFKC leaves; it makes a space of all others
 
 
 def comparable(text: str) -> str:
     """The text without white space in the form NFKC: equal for documents that a reader takes for the same."""
     if not text.isascii():
-        for wide in _WIDE:
-            text = text.replace(wide, unicodedata.normalize("NFKC", wide))
+        for wide, narrow in _WIDE.items():
+            text = text.replace(wide, narrow)
         text = unicodedata.normalize("NFKC", text)
         for space in _OTHER_SPACES:
             text = text.replace(space, "")
