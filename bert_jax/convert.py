@@ -22,6 +22,7 @@ from typing import Any
 import jax
 from absl import flags
 
+from bert_jax import config
 from bert_jax.embedding import readout as readouts
 from bert_jax.embedding import whitening
 from bert_jax.embedding.readout import Readout
@@ -31,6 +32,7 @@ from bert_jax.formats import folder, huggingface, native, sentence_transformers
 from bert_jax.formats.family import Settings
 from bert_jax.formats.table import Params
 from bert_jax.modeling import bert
+from bert_jax.objectives import parts_of
 from configuration import cli
 from configuration.foreign import FormatError
 from configuration.variants import Variant, names, nearest
@@ -210,9 +212,20 @@ def part_of(opened: folder.Opened, part: str) -> folder.Opened:
 
 def exchanged(opened: folder.Opened) -> tuple[Params, list[str]]:
     """The parts that PyTorch's layout has names for, and the objective's own parts, which have none."""
-    known = bert.encoder_parts(opened.model).keys() | set(names("bert_jax.modeling.heads"))
-    known |= {path.split("/")[0] for path in opened.names}
+    known = known_parts(opened.model) | {path.split("/")[0] for path in opened.names}
     return {name: part for name, part in opened.params.items() if name in known}, sorted(opened.params.keys() - known)
+
+
+def known_parts(model: config.Model) -> set[str]:
+    """The names of parts that are no objective's own."""
+    return bert.encoder_parts(model).keys() | set(names("bert_jax.modeling.heads"))
+
+
+def check_exportable(run: config.Config) -> None:
+    """Raises FormatError if no class in PyTorch's layout has the encoder with the heads that a run trains."""
+    params = bert.abstract_params(run.model, parts_of(run))
+    known = known_parts(run.model)
+    huggingface.preferred_family(run.model, {name: part for name, part in params.items() if name in known})
 
 
 def import_(source: Path, output: Path) -> folder.Opened:

@@ -54,6 +54,7 @@ def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool
 
     config = precision.settled(config, workdir)
     check(config)  # a mistake in the last phase should not wait until the text is prepared
+    warn_of_export(config)
     store = prepared(config, workdir)
 
     stage("pretraining", workdir / "checkpoints")
@@ -107,6 +108,19 @@ def put_off(failures: list[Exception]) -> Iterator[None]:
     except Exception as error:
         failures.append(error)
         print(f"this failed, the rest goes on: {cli.describe(error)}", file=sys.stderr)
+
+
+def warn_of_export(config: Config) -> None:
+    """Says before training what the export will say after it."""
+    from bert_jax.convert import check_exportable
+
+    try:
+        check_exportable(config)
+    except foreign.FormatError as error:
+        print(
+            f"warning: the PyTorch export at the end will fail: {error}; bert_jax.train pretrains without one",
+            file=sys.stderr,
+        )
 
 
 def prepared(config: Config, workdir: Path) -> Store:

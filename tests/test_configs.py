@@ -11,6 +11,7 @@ from jax.interpreters import partial_eval
 
 from bert_jax import compile_tpu
 from bert_jax.config import Config
+from bert_jax.convert import check_exportable
 from bert_jax.modeling import bert, heads
 from bert_jax.objectives import parts_of
 from bert_jax.runtime.sharding import make_mesh, put_batch
@@ -39,6 +40,11 @@ def test_config_builds_abstractly(name: str) -> None:
     state = abstract_state(config, mesh)
     assert bert.count_parameters(config.model) <= sum(x.size for x in jax.tree.leaves(state["params"]))
     assert all(x.sharding is not None for x in jax.tree.leaves(state))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_class_in_pytorch_has_the_heads_that_it_trains(name: str) -> None:
+    check_exportable(read(name))
 
 
 @pytest.mark.parametrize("name", NAMES)

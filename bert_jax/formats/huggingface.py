@@ -101,9 +101,8 @@ def write(
     """
     parts = {rule.ours.split("/")[0] for rule in own}
     known = {part: arrays for part, arrays in params.items() if part not in parts}
-    name, (settings, tensors) = (
-        (name, expressed(model, known, name, special_ids)) if name else first_that_can(model, known, special_ids)
-    )
+    name = name or preferred_family(model, known)
+    settings, tensors = expressed(model, known, name, special_ids)
     extra = table.export(own, model, {part: params[part] for part in parts & params.keys()})
     if twice := sorted(extra.keys() & tensors.keys()):
         raise FormatError(f"the objective's own weights have names of the {name} layout: {', '.join(twice)}")
@@ -118,13 +117,16 @@ def write(
     weights.write_safetensors(folder / weights.SAFETENSORS, tensors, {"format": "pt"})
 
 
-def first_that_can(
-    model: config.Model, params: Params, special_ids: Settings | None
-) -> tuple[str, tuple[Settings, dict[str, np.ndarray]]]:
-    """The preferred family that expresses the encoder, and what `expressed` gives for it."""
+def preferred_family(model: config.Model, params: Params) -> str:
+    """The preferred family that expresses an encoder; `params` may be abstract.
+
+    Raises:
+      FormatError: none does; the message is that of the last one tried.
+    """
     for name in (known := by_preference()):
         try:
-            return name, expressed(model, params, name, special_ids)
+            described(model, params, name, None)
+            return name
         except FormatError:
             if name == known[-1]:
                 raise
@@ -146,24 +148,48 @@ def expressed(
       FormatError: the family cannot express this encoder.
     """
     family = families.load(name)
+    settings, rules, params = described(model, params, name, special_ids)
+    tensors = table.export(rules, model, params) | family.constants(model)
+    if not heads_in(model, params):
+        tensors = {tensor.removeprefix(f"{family.prefix}."): array for tensor, array in tensors.items()}
+    return settings, tensors
+
+
+def described(
+    model: config.Model, params: Params, name: str, special_ids: Settings | None
+) -> tuple[Settings, list[Rule], Params]:
+    """The content of config.json, the table of names, and the parameters that the family's class has.
+
+    Args:
+      params: may be abstract.
+
+    Raises:
+      FormatError: the family cannot express this encoder.
+    """
+    family = families.load(name)
     settings = family.settings(
         model, {key: (special_ids or {}).get(key, usual) for key, usual in family.special_ids.items()}
     )
     families.check_expresses(family, name, model, settings)
-    present = frozenset(params.keys() - bert.encoder_parts(model).keys() - {"pooler"})
+    present = heads_in(model, params)
     if present & WITHOUT_POOLER:
         params = {part: arrays for part, arrays in params.items() if part != "pooler"}
     settings |= family.heads(params.keys())
-    tensors = table.export(family.all_rules(model, settings, present), model, params) | family.constants(model)
+    rules = family.all_rules(model, settings, present)
+    table.check_covered(rules, params)
     if present not in family.architectures:
         raise FormatError(f"the {name} layout has no model with the heads {', '.join(sorted(present))} and no other")
-    if not present:
-        tensors = {tensor.removeprefix(f"{family.prefix}."): array for tensor, array in tensors.items()}
-    return settings | {
+    settings |= {
         "model_type": family.model_type or name,
         "architectures": [family.architectures[present]],
         "dtype": "float32",
-    }, tensors
+    }
+    return settings, rules, params
+
+
+def heads_in(model: config.Model, params: Params) -> frozenset[str]:
+    """The parts besides the encoder and its pooler."""
+    return frozenset(params.keys() - bert.encoder_parts(model).keys() - {"pooler"})
 
 
 def check_constants(constants: dict[str, np.ndarray], tensors: dict[str, np.ndarray], source: str) -> None:

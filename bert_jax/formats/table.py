@@ -109,17 +109,21 @@ def export(rules: Sequence[Rule], model: config.Model, params: Params) -> dict[s
     Raises:
       FormatError: parameters that no rule covers: the foreign format would compute something else.
     """
-    ours = {rule.ours: rule for rule in rules}
-    leaves = dict(flatten(params))
-    uncovered = sorted(set(leaves) - set(ours))
-    if uncovered:
-        raise FormatError(f"this format has no place for the parameters {', '.join(uncovered)}")
+    check_covered(rules, params)
+    ours, leaves = {rule.ours: rule for rule in rules}, dict(flatten(params))
     found: dict[str, dict[int, np.ndarray]] = {}
     for path, leaf in leaves.items():
         rule, array = ours[path], np.asarray(leaf)
         for name, one in zip(rule.names(array.shape), array if rule.stacked else [array], strict=True):
             found.setdefault(name, {})[rule.part[0]] = rule.export(model, one)
     return {name: joined(parts) for name, parts in found.items()}
+
+
+def check_covered(rules: Sequence[Rule], params: Params) -> None:
+    """Raises FormatError for parameters that no rule covers."""
+    uncovered = sorted(dict(flatten(params)).keys() - {rule.ours for rule in rules})
+    if uncovered:
+        raise FormatError(f"this format has no place for the parameters {', '.join(uncovered)}")
 
 
 def joined(parts: Mapping[int, np.ndarray]) -> np.ndarray:

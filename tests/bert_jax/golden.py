@@ -1,6 +1,6 @@
 """Where each array of each configuration lies on the mesh, as text; the golden files are written by
 
-    PYTHONPATH=tests python tests/bert_jax/golden.py
+    PYTHONPATH=.:tests python tests/bert_jax/golden.py
 
 which is to be run, and its difference read, whenever a sharding changes on purpose.
 """

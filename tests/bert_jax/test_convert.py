@@ -16,7 +16,9 @@ from bert_jax.config import Config, Model, Phase
 from bert_jax.formats import huggingface, native
 from bert_jax.formats.table import flatten
 from bert_jax.modeling import bert, heads
+from bert_jax.pretrain import warn_of_export
 from configuration.foreign import FormatError
+from configuration.variants import use
 from data_pipeline.tokenizers import Tokenizer, sentencepiece
 
 TEXT = "the river bends and the old mill turns its wheel as the water runs down to the sea"
@@ -104,6 +106,17 @@ def test_nothing_is_left_of_an_export_that_fails(workdir, tmp_path):
     with pytest.raises(FormatError, match=r"model\.positions"):
         convert.export(workdir, tmp_path / "out", "nezha")
     assert os.listdir(tmp_path) == ["run"]
+
+
+def test_heads_that_no_class_has_together_are_named_before_training(model, capsys):
+    phase = Phase(steps=1, length=8, batch_size=1, learning_rate=1e-3)
+    both = use("mixture", objectives=(use("mlm"), use("electra", generator_size=1.0)), weights=(1.0, 1.0))
+    warn_of_export(Config(name="one", phases=(phase,), model=model, objective=use("electra", generator_size=1.0)))
+    assert capsys.readouterr().err == ""
+    warn_of_export(Config(name="both", phases=(phase,), model=model, objective=both))
+    said = capsys.readouterr().err
+    assert said.startswith("warning: the PyTorch export at the end will fail: the bert_jax layout has no model with")
+    assert "the heads discriminator_head, mlm_head and no other" in said
 
 
 def test_the_family_of_an_import_is_that_of_its_export(tmp_path, model):

@@ -14,7 +14,7 @@ def test_sharding_is_the_golden_one(path) -> None:
     found = golden.describe(shipped.read(path)).splitlines()
     wanted = (golden.FOLDER / f"{path.stem}.txt").read_text(encoding="utf-8").splitlines()
     difference = "\n".join(difflib.unified_diff(wanted, found, "golden", "found", lineterm="", n=0))
-    assert not difference, f"PYTHONPATH=tests python tests/bert_jax/golden.py rewrites the files\n{difference}"
+    assert not difference, f"PYTHONPATH=.:tests python tests/bert_jax/golden.py rewrites the files\n{difference}"
 
 
 def test_there_is_no_golden_file_without_a_configuration() -> None:

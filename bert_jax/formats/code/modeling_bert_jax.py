@@ -12,15 +12,9 @@ from torch import nn
 from torch.nn import functional
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
-from transformers.modeling_outputs import (
-    BaseModelOutputWithPooling,
-    MaskedLMOutput,
-    MultipleChoiceModelOutput,
-    QuestionAnsweringModelOutput,
-    SequenceClassifierOutput,
-    TokenClassifierOutput,
-)
+from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOutput
 from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
+from transformers.models.electra.modeling_electra import ElectraForPreTrainingOutput
 
 OwnPositions = None  # a folder whose positions are none of ours imports them here
 
@@ -327,78 +321,33 @@ class BertJaxForPreTraining(BertJaxPreTrainedModel):
         )
 
 
-class BertJaxClassifier(BertJaxPreTrainedModel):
-    """The encoder, and logits of what comes out of it."""
+class BertJaxDiscriminatorHead(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.dense = dense(config, config.hidden_size, config.hidden_size)
+        self.output = dense(config, config.hidden_size, 1)
+        self.activation = ACT2FN[config.hidden_act]
 
-    def __init__(self, config, outputs=None):
-        super().__init__(config)
-        self.encoder = BertJaxModel(config)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.classifier = dense(config, config.hidden_size, outputs or config.num_labels)
-        self.post_init()
-
-
-class BertJaxForSequenceClassification(BertJaxClassifier):
-    """Classes of a text; a number, with one label."""
-
-    def forward(self, input_ids, attention_mask=None, token_type_ids=None, labels=None, **options):
-        out = self.encoder(input_ids, attention_mask, token_type_ids, **options)
-        logits = self.classifier(self.dropout(out.pooler_output))
-        loss = None
-        if labels is not None and self.config.num_labels == 1:
-            loss = functional.mse_loss(logits.flatten(), labels.flatten().to(logits.dtype))
-        elif labels is not None:
-            loss = functional.cross_entropy(logits, labels.flatten())
-        return SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
-        )
+    def forward(self, x):
+        return self.output(self.activation(self.dense(x)))[..., 0]
 
 
-class BertJaxForTokenClassification(BertJaxClassifier):
-    def forward(self, input_ids, attention_mask=None, token_type_ids=None, labels=None, **options):
-        out = self.encoder(input_ids, attention_mask, token_type_ids, **options)
-        logits = self.classifier(self.dropout(out.last_hidden_state))
-        loss = None if labels is None else functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
-        return TokenClassifierOutput(
-            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
-        )
+class BertJaxForReplacedTokenDetection(BertJaxPreTrainedModel):
+    """The discriminator of ELECTRA (Clark et al. 2020)."""
 
-
-class BertJaxForQuestionAnswering(BertJaxPreTrainedModel):
     def __init__(self, config):
         super().__init__(config)
         self.encoder = BertJaxModel(config)
-        self.qa_outputs = dense(config, config.hidden_size, 2)
+        self.discriminator_head = BertJaxDiscriminatorHead(config)
         self.post_init()
 
-    def forward(
-        self, input_ids, attention_mask=None, token_type_ids=None, start_positions=None, end_positions=None, **options
-    ):
-        out = self.encoder(input_ids, attention_mask, token_type_ids, **options)
-        starts, ends = self.qa_outputs(out.last_hidden_state).unbind(-1)
-        loss = None
-        if start_positions is not None and end_positions is not None:
-            both = ((starts, start_positions), (ends, end_positions))
-            loss = sum(functional.cross_entropy(logits, places.flatten()) for logits, places in both) / 2
-        return QuestionAnsweringModelOutput(
-            loss=loss,
-            start_logits=starts,
-            end_logits=ends,
-            hidden_states=out.hidden_states,
-            attentions=out.attentions,
-        )
-
-
-class BertJaxForMultipleChoice(BertJaxClassifier):
-    def __init__(self, config):
-        super().__init__(config, outputs=1)
-
     def forward(self, input_ids, attention_mask=None, token_type_ids=None, labels=None, **options):
-        """input_ids [examples, candidates, length]"""
-        flat = [None if x is None else x.flatten(0, 1) for x in (input_ids, attention_mask, token_type_ids)]
-        out = self.encoder(*flat, **options)
-        logits = self.classifier(self.dropout(out.pooler_output)).view(input_ids.shape[:2])
-        loss = None if labels is None else functional.cross_entropy(logits, labels)
-        return MultipleChoiceModelOutput(
+        """logits [B, L], above 0 where a token was replaced; labels [B, L] are 1 there, and padding is not judged."""
+        out = self.encoder(input_ids, attention_mask, token_type_ids, **options)
+        logits, loss = self.discriminator_head(out.last_hidden_state), None
+        if labels is not None:
+            judged = torch.ones_like(labels, dtype=torch.bool) if attention_mask is None else attention_mask > 0
+            loss = functional.binary_cross_entropy_with_logits(logits[judged], labels[judged].to(logits.dtype))
+        return ElectraForPreTrainingOutput(
             loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
         )

@@ -1,8 +1,9 @@
 """Every encoder of this project, also those that no class of the library transformers expresses.
 
-The folder carries a modelling file, which opens with trust_remote_code=True.
+The folder carries modelling files, which open with trust_remote_code=True.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 from bert_jax import config
@@ -14,19 +15,22 @@ from configuration import variants
 from configuration.foreign import FormatError
 from configuration.variants import use
 
-CODE = "modeling_bert_jax"
+CODE, TASK_CODE = "modeling_bert_jax", "modeling_bert_jax_tasks"
 POSITIONS = ("absolute", "rotary", "functional_relative")  # what the modelling file has
 OWN = "own_positions"  # the file of a scheme that it has not
-CLASSES = {
+PRETRAINED = {
     "AutoConfig": "BertJaxConfig",
     "AutoModel": "BertJaxModel",
     "AutoModelForMaskedLM": "BertJaxForMaskedLM",
     "AutoModelForPreTraining": "BertJaxForPreTraining",
+}
+TASKS = {
     "AutoModelForSequenceClassification": "BertJaxForSequenceClassification",
     "AutoModelForTokenClassification": "BertJaxForTokenClassification",
     "AutoModelForQuestionAnswering": "BertJaxForQuestionAnswering",
     "AutoModelForMultipleChoice": "BertJaxForMultipleChoice",
 }
+DETECTION = "BertJaxForReplacedTokenDetection"
 
 
 def model(settings: Settings) -> config.Model:
@@ -67,8 +71,15 @@ def settings(model: config.Model, special_ids: Settings) -> Settings:
         "groups": model.groups,
         "window": model.window,
         "global_every": model.global_every,
-        "auto_map": {auto: f"{CODE}.{name}" for auto, name in CLASSES.items()},
     }
+
+
+def heads(parts: Collection[str]) -> Settings:
+    """What config.json says of the heads that there are."""
+    detects = {"AutoModelForPreTraining": DETECTION} if "discriminator_head" in parts else {}
+    classes = {auto: f"{CODE}.{name}" for auto, name in (PRETRAINED | detects).items()}
+    tasks = {auto: f"{TASK_CODE}.{name}" for auto, name in TASKS.items()}
+    return {"pooler": "pooler" in parts, "auto_map": classes | tasks}
 
 
 def own_positions(model: config.Model) -> Path | None:
@@ -143,6 +154,8 @@ def rules(model: config.Model, settings: Settings) -> list[Rule]:
         Rule("mlm_head/bias", "mlm_head.bias", vocabulary=True),
         *own_rules(model),
         *family.dense("pair_head", "pair_head"),
+        *family.dense("discriminator_head/dense", "discriminator_head.dense"),
+        *family.dense("discriminator_head/output", "discriminator_head.output"),
     ]
 
 
@@ -155,12 +168,13 @@ FAMILY = family.Family(
     architectures={
         frozenset({"mlm_head", "pair_head"}): "BertJaxForPreTraining",
         frozenset({"mlm_head"}): "BertJaxForMaskedLM",
+        frozenset({"discriminator_head"}): DETECTION,
         frozenset(): "BertJaxModel",
         **family.task_architectures("BertJax"),
     },
     preference=1,
     special_ids={"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},
-    code=(f"{CODE}.py",),
+    code=(f"{CODE}.py", f"{TASK_CODE}.py"),
     own_code=own_code,
-    heads=lambda parts: {"pooler": "pooler" in parts},
+    heads=heads,
 )

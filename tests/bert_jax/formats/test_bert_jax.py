@@ -16,6 +16,7 @@ from bert_jax.config import Model
 from bert_jax.formats import huggingface, weights
 from bert_jax.formats.family import plain
 from bert_jax.modeling import bert, heads
+from bert_jax.modeling.heads import discriminator_head
 from configuration.foreign import FormatError
 from configuration.variants import use
 
@@ -85,6 +86,28 @@ def test_every_encoder_computes_the_same_there_and_comes_back_bit_for_bit(tmp_pa
     ours, again = weights.read(folder), weights.read(back)
     assert ours.keys() == again.keys()
     assert all(array.tobytes() == again[name].tobytes() for name, array in ours.items())
+
+
+def test_the_discriminator_of_electra_judges_and_trains_the_same_there(tmp_path):
+    """Its loss is the mean over all tokens but padding, as that of ElectraForPreTraining."""
+    model = Model(**SMALL, norm="pre", gated=True, positions=use("rotary"), token_types=0, activation="silu")
+    written(tmp_path, model, family="", trained=("discriminator_head",))
+    auto = transformers.AutoModelForPreTraining
+    theirs, report = auto.from_pretrained(tmp_path, trust_remote_code=True, output_loading_info=True)
+    assert not any(report.values())
+    assert type(theirs).__name__ == "BertJaxForReplacedTokenDetection"
+    rng, encoder = np.random.default_rng(0), bert_jax.load(tmp_path)
+    rows = reference.random_rows(rng, 3, 37, 101, 1)
+    labels = rng.integers(0, 2, rows.tokens.shape)
+    hidden = encoder(rows.tokens, rows.mask)["hidden"]
+    logits = np.asarray(discriminator_head.logits(model, encoder.params, hidden), np.float64)
+    assert reference.distance(logits, reference.run(theirs.eval(), rows)["logits"], rows.mask) <= reference.TOLERANCE
+    tokens, mask, judged = (reference.torch.tensor(x) for x in (rows.tokens, rows.mask, labels))
+    loss = theirs(tokens, mask, labels=judged).loss
+    wanted = np.logaddexp(0, np.where(labels, -logits, logits))[rows.mask > 0].mean()
+    assert loss.item() == pytest.approx(wanted, rel=1e-5)
+    loss.backward()
+    assert all(x.grad is not None and x.grad.abs().max() > 0 for x in theirs.parameters())
 
 
 def test_every_layer_computes_the_same(tmp_path):
