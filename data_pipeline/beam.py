@@ -45,6 +45,7 @@ from data_pipeline.prepare import (
 )
 from data_pipeline.preparing import held_out
 from data_pipeline.preparing.encoding import EncodePart, load_pieces, write_pieces
+from data_pipeline.preparing.workers import Workers
 from data_pipeline.sources import Part, Source
 from data_pipeline.store import SPLITS, FileFacts, Manifest, Shard, ShardFacts, Store, describe_file, remote, shards
 from data_pipeline.store.writer import count_tokens, in_order
@@ -196,11 +197,11 @@ def prepare(data: Data, output: str, *, options: Sequence[str] = ()) -> Store:
         local = Path(temporary)
         sources = open_sources(data, local / "downloads")
         made = made_of(data, sources)
-        workers = data.workers or os.cpu_count() or 1
-        if data.cleaning:
-            sources, made["cleaning"] = clean.clean(sources, data.cleaning, local / "cleaning", workers, _quiet)
-        held_out.check_enough(sources, data.held_out)
-        tokenizer = make_tokenizer(data, sources, local, workers, progress=False)
+        with Workers(data.workers or os.cpu_count() or 1) as workers:
+            if data.cleaning:
+                sources, made["cleaning"] = clean.clean(sources, data.cleaning, local / "cleaning", workers, _quiet)
+            held_out.check_enough(sources, data.held_out)
+            tokenizer = make_tokenizer(data, sources, local, workers, progress=False)
         annotations.build_all(data.words, data.annotations, tokenizer)  # an error now, not in every worker
         for file in sorted((local / "tokenizer").iterdir()):
             _upload(file, f"{work}/tokenizer/{file.name}")

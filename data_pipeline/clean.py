@@ -28,7 +28,7 @@ from data_pipeline.batches.permutation import hashed
 from data_pipeline.cleaning import Duplicates, Remove, Rewrite, Rule
 from data_pipeline.errors import DataError
 from data_pipeline.preparing.encoding import whole
-from data_pipeline.preparing.workers import ordered_map
+from data_pipeline.preparing.workers import Workers
 from data_pipeline.sources import Document, Part, Source
 
 Rules = tuple[Variant, ...]
@@ -47,7 +47,7 @@ def load_rule(variant: Variant) -> Rule:
 
 
 def clean(
-    sources: Sequence[Source], rules: Rules, folder: Path, workers: int, advance: Callable[[int], None]
+    sources: Sequence[Source], rules: Rules, folder: Path, workers: Workers, advance: Callable[[int], None]
 ) -> tuple[list[Source], dict[str, Any]]:
     """The sources without what the rules remove, and the report.
 
@@ -69,7 +69,7 @@ def clean(
     if not (folder / "report.json").exists():
         (folder / "parts").mkdir(parents=True, exist_ok=True)
         tasks = []
-        for task in ordered_map(_Examine(rules), _tasks(sources, folder / "parts"), workers):
+        for task in workers.map(_Examine(rules), _tasks(sources, folder / "parts")):
             advance(task.size)
             tasks.append(task)
         files = [task.file for task in tasks]

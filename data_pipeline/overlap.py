@@ -28,7 +28,8 @@ _AT_ONCE = 1 << 20  # tokens
 _BEYOND = 1 << 12  # tokens after those, in which a run continues
 _SHARE_SAID = 0.01  # above this share the remedy is shown
 _BASE = np.uint64(0x100000001B3)  # odd
-_LONGEST = 1 << 12  # bytes of a word that count by their position
+_LONGEST = 64  # pieces of a word, and bytes of a piece, that are compared
+_OTHER_ASCII = bytes(code for code in range(128) if not chr(code).isalnum())
 _FILTER_BITS = 24
 
 
@@ -41,45 +42,59 @@ class Wanted:
 
 
 class Hasher:
-    """Tokens to runs of words, by tables over the vocabulary."""
+    """Tokens to runs of words, by tables over the vocabulary.
+
+    A word's hash is a polynomial in its bytes: the same for any pieces that it may be cut into.
+    """
 
     def __init__(self, tokenizer: Tokenizer):
         folded = [_folded(surface) for surface in tokenizer.surfaces]
-        self._hashes = np.array([_polynomial(piece) for piece in folded], np.uint64)
-        self._lengths = np.array([len(piece) for piece in folded], np.int64)
-        with np.errstate(over="ignore"):
-            self._powers = np.cumprod(np.append(np.uint64(1), np.full(_LONGEST, _BASE)), dtype=np.uint64)
+        lengths = np.array([len(piece) for piece in folded])
+        every_byte = np.frombuffer(b"".join(folded), np.uint8)
+        of_bytes = np.arange(1, 257, dtype=np.uint64), np.full(256, _BASE)
+        self._hashes = _polynomials(every_byte, *of_bytes, np.cumsum(lengths) - lengths, lengths)
+        powers = np.cumprod(np.append(np.uint64(1), np.full(lengths.max(initial=0), _BASE)), dtype=np.uint64)
+        self._shifts = powers[lengths]
 
     def runs(self, tokens: np.ndarray, word_starts: np.ndarray) -> np.ndarray:
         """uint64: a hash of every run of WORDS words; the tokens before the first start of a word are left out."""
         firsts = np.flatnonzero(word_starts)
-        if not firsts.size:
-            return np.zeros(0, np.uint64)
-        tokens, firsts = tokens[firsts[0] :], firsts - firsts[0]
-        lengths = self._lengths[tokens]
-        ends = np.cumsum(lengths)
-        of_words = np.add.reduceat(lengths, firsts)
-        after = np.repeat(np.cumsum(of_words), np.diff(np.append(firsts, tokens.size))) - ends
-        parts = self._hashes[tokens] * self._powers[np.minimum(after, _LONGEST)]
-        words = np.add.reduceat(parts, firsts)[of_words > 0]
+        words = _polynomials(tokens, self._hashes, self._shifts, firsts, np.diff(firsts, append=len(tokens)))
+        words = words[words != 0]  # without letters and digits
         return runs_of(words, WORDS) if words.size >= WORDS else np.zeros(0, np.uint64)
+
+
+def _polynomials(
+    items: np.ndarray, values: np.ndarray, shifts: np.ndarray, firsts: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """The hashes of runs of items, uint64 [n].
+
+    Args:
+      items: int [t], in [0, k).
+      values, shifts: uint64 [k], of each item, its hash and the factor of what stands before it.
+      firsts, counts: int [n], where each run starts and how many items it has; those after _LONGEST do not count.
+    """
+    found = np.zeros(len(firsts), np.uint64)
+    longer = np.flatnonzero(counts)
+    for number in range(_LONGEST):
+        if not longer.size:
+            break
+        item = items[firsts[longer] + number]
+        found[longer] = found[longer] * shifts[item] + values[item]
+        longer = longer[counts[longer] > number + 1]
+    return found
 
 
 def _folded(surface: bytes) -> bytes:
     """Letters and digits of a piece as they are compared; what is a part of a character stays as it is."""
+    if surface.isascii():
+        return surface.lower().translate(None, _OTHER_ASCII)
     try:
         text = surface.decode()
     except UnicodeDecodeError:
         return surface.strip()
     folded = unicodedata.normalize("NFKC", text).casefold()
     return "".join(character for character in folded if character.isalnum()).encode()
-
-
-def _polynomial(piece: bytes) -> int:
-    value = 0
-    for byte in piece:
-        value = (value * int(_BASE) + byte + 1) % (1 << 64)
-    return value
 
 
 def wanted(shards: Sequence[Shard], hasher: Hasher) -> Wanted:

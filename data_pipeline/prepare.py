@@ -36,7 +36,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.preparing import held_out
 from data_pipeline.preparing.encoding import CountWords, EncodePart
 from data_pipeline.preparing.progress import shown, waiting
-from data_pipeline.preparing.workers import ordered_map
+from data_pipeline.preparing.workers import Workers
 from data_pipeline.sources import PART_BYTES, Part, Source
 from data_pipeline.store import SPLITS, VERSION, ShardFacts, Store, remote
 from data_pipeline.store.shards import SHARD_BYTES, write_shards
@@ -205,19 +205,19 @@ def _prepare(data: Data, output: Path, work: Path, downloads: Path, progress: bo
         for source in sources:
             _say(progress and bool(source.about), source.about)
         _begin(work, data, sources)
-        workers = data.workers or os.cpu_count() or 1
-        made = made_of(data, sources)
-        if data.cleaning:
-            with shown("cleaning", sum(source.size for source in sources), progress) as advance:
-                sources, made["cleaning"] = clean.clean(sources, data.cleaning, work / "cleaning", workers, advance)
-            _say(progress, clean.describe(made["cleaning"]))
-        if few := held_out.check_enough(sources, data.held_out):
-            _say(progress, few)
-        tokenizer = make_tokenizer(data, sources, work, workers, progress)
-        encode = EncodePart(work / "tokenizer", data.sentences, data.words, data.annotations, data.held_out)
-        annotations.build_all(data.words, data.annotations, tokenizer)  # an error now, not in every worker
-        with shown("tokenizing", sum(source.size for source in sources), progress) as advance:
-            shards = write_shards(sources, encode, tokenizer.vocab_size, work, workers, advance)
+        made, size = made_of(data, sources), sum(source.size for source in sources)
+        with Workers(data.workers or os.cpu_count() or 1) as workers:
+            if data.cleaning:
+                with shown("cleaning", size, progress) as advance:
+                    sources, made["cleaning"] = clean.clean(sources, data.cleaning, work / "cleaning", workers, advance)
+                _say(progress, clean.describe(made["cleaning"]))
+            if few := held_out.check_enough(sources, data.held_out):
+                _say(progress, few)
+            tokenizer = make_tokenizer(data, sources, work, workers, progress)
+            encode = EncodePart(work / "tokenizer", data.sentences, data.words, data.annotations, data.held_out)
+            annotations.build_all(data.words, data.annotations, tokenizer)  # an error now, not in every worker
+            with shown("tokenizing", size, progress) as advance:
+                shards = write_shards(sources, encode, tokenizer.vocab_size, work, workers, advance)
         check_splits(shards, data.held_out)
     except DataError:
         shutil.rmtree(work)  # the text has to change, so nothing of it can be used
@@ -228,7 +228,7 @@ def _prepare(data: Data, output: Path, work: Path, downloads: Path, progress: bo
     vocab_size = tokenizer.vocab_size
     opened = {split: open_shards(folder, shards, split, vocab_size) for split in SPLITS}
     with waiting("comparing held-out with training text", progress):
-        made["overlap"] = overlap.measure(opened["train"], opened["held_out"], tokenizer, workers)
+        made["overlap"] = overlap.measure(opened["train"], opened["held_out"], tokenizer, workers.number)
     if said := overlap.describe(made["overlap"]):
         _say(progress, said)
     with waiting("counting tokens and checksums", progress):
@@ -293,7 +293,7 @@ def _begin(work: Path, data: Data, sources: list[Source]) -> None:
         unfinished.unlink()
 
 
-def make_tokenizer(data: Data, sources: list[Source], work: Path, workers: int, progress: bool) -> Tokenizer:
+def make_tokenizer(data: Data, sources: list[Source], work: Path, workers: Workers, progress: bool) -> Tokenizer:
     """The configured tokenizer, in `work/tokenizer` too; the one that is there if an earlier run has finished it."""
     folder = work / "tokenizer"
     if not folder.exists():
@@ -313,13 +313,13 @@ def make_tokenizer(data: Data, sources: list[Source], work: Path, workers: int, 
     return load_tokenizer(folder)
 
 
-def _word_counts(data: Data, sources: list[Source], workers: int, progress: bool) -> dict[str, int]:
+def _word_counts(data: Data, sources: list[Source], workers: Workers, progress: bool) -> dict[str, int]:
     """The words of a sample of the train documents: all of a small corpus, every n-th part of a large one."""
     total = sum(source.size for source in sources)
     stride = max(1, total // _SAMPLE_BYTES)
     counts: collections.Counter[str] = collections.Counter()
     with shown("counting words", total, progress) as advance:
-        for part_counts in ordered_map(CountWords(data.held_out), _every(stride, sources, advance), workers):
+        for part_counts in workers.map(CountWords(data.held_out), _every(stride, sources, advance)):
             counts.update(part_counts)
             if len(counts) > _DIFFERENT_WORDS:  # half of the words met once go, by a hash
                 kept = {word: n for word, n in counts.items() if n > 1 or zlib.crc32(word.encode()) & 1}

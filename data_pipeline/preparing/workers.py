@@ -1,4 +1,4 @@
-"""A pool of processes that keeps order, holds little in memory and dies with its parent."""
+"""Processes that keep order, hold little in memory and die with their parent."""
 
 import collections
 import concurrent.futures
@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -17,41 +18,69 @@ from data_pipeline.errors import DataError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_function: Callable[[Any], Any]  # of a worker process
+_function: dict[bytes, Callable[[Any], Any]] = {}  # of a worker process: the last one that came, by its pickle
 
 
-def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """`map(function, items)` on `workers` processes; with one worker, in this process.
+class Workers:
+    """Processes that apply functions to items; a single one is this process.
 
-    Only a few items and results are in flight. The function is sent to each process once, so what
-    it keeps between calls stays there.
-
-    Raises:
-      DataError: a process was killed. What the function raises is raised here.
+    They start at once, so that they import while this process does something else, and serve one function after the
+    other.
     """
-    if workers == 1:
-        yield from map(function, items)
-        return
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(function,)
-    )
-    try:
-        iterator = iter(items)
-        running = collections.deque(_submit(pool, item) for item in itertools.islice(iterator, workers * 2))
-        while running:
-            result = running.popleft().result()
-            running.extend(_submit(pool, item) for item in itertools.islice(iterator, 1))
-            yield result
-    except BrokenProcessPool:
-        raise DataError("a worker process was killed, perhaps for memory; run again with fewer data.workers") from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+
+    def __init__(self, number: int):
+        self.number = number
+        self._pool: concurrent.futures.ProcessPoolExecutor | None = None
+        if number > 1:
+            context = multiprocessing.get_context("spawn")
+            self._pool = concurrent.futures.ProcessPoolExecutor(number, context, initializer=_end_with_parent)
+            for _ in range(number):
+                _submit(self._pool, os.getpid)
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """`map(function, items)`, in order.
+
+        Only a few items and results are in flight. A process keeps the function, with what it has loaded, until
+        another comes.
+
+        Raises:
+          DataError: a process was killed. What the function raises is raised here.
+        """
+        if (pool := self._pool) is None:
+            yield from map(function, items)
+            return
+        iterator, pickled = iter(items), pickle.dumps(function)
+        running: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
+        try:
+            more = lambda number: running.extend(
+                _submit(pool, _call, pickled, item) for item in itertools.islice(iterator, number)
+            )
+            more(self.number * 2)
+            while running:
+                result = running.popleft().result()
+                more(1)
+                yield result
+        except BrokenProcessPool:
+            said = "a worker process was killed, perhaps for memory; run again with fewer data.workers"
+            raise DataError(said) from None
+        finally:
+            for future in running:
+                future.cancel()
 
 
-def _submit(pool: concurrent.futures.ProcessPoolExecutor, item: Any) -> "concurrent.futures.Future[Any]":
+def _submit(
+    pool: concurrent.futures.ProcessPoolExecutor, function: Callable[..., Any], *arguments: Any
+) -> "concurrent.futures.Future[Any]":
     """Starts a process if there are too few. They do not hear Ctrl-C, not even while they import: the parent does."""
     with _ctrl_c_waits():
-        return pool.submit(_call, item)
+        return pool.submit(function, *arguments)
 
 
 @contextlib.contextmanager
@@ -72,18 +101,20 @@ def _ctrl_c_waits() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def _start(function: Callable[[Any], Any]) -> None:
-    global _function
-    _function = function
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
 def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    """Ends this process when the one that started it is gone."""
+
+    def end() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
-def _call(item: Any) -> Any:
-    return _function(item)
+def _call(pickled: bytes, item: Any) -> Any:
+    if pickled not in _function:
+        _function.clear()
+        _function[pickled] = pickle.loads(pickled)
+    return _function[pickled](item)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from configuration.files import atomic_write
 from data_pipeline.preparing.encoding import EncodePart, Task, load_pieces
-from data_pipeline.preparing.workers import ordered_map
+from data_pipeline.preparing.workers import Workers
 from data_pipeline.sources import Part, Source
 from data_pipeline.store import SPLITS, ShardFacts
 from data_pipeline.store.writer import Piece, ShardWriter
@@ -21,7 +21,7 @@ def write_shards(
     encode: EncodePart,
     vocab_size: int,
     work: Path,
-    workers: int,
+    workers: Workers,
     advance: Callable[[int], None],
 ) -> list[ShardFacts]:
     """Writes the shards of all sources to `work/store`, leaving out what an earlier run has finished.
@@ -31,7 +31,7 @@ def write_shards(
       advance: called with the bytes of text of each part that is done.
     """
     facts: list[ShardFacts] = []
-    done = ordered_map(encode, _tasks(sources, work), workers)
+    done = workers.map(encode, _tasks(sources, work))
     for (shard, source), tasks in itertools.groupby(done, lambda task: (task.shard, task.source)):
         files = []
         for task in tasks:

@@ -21,7 +21,7 @@ from data_pipeline import prepare
 from data_pipeline.errors import DataError
 from data_pipeline.preparing import encoding, held_out
 from data_pipeline.preparing.encoding import split_of
-from data_pipeline.preparing.workers import ordered_map
+from data_pipeline.preparing.workers import Workers
 from data_pipeline.sources import Document, _files
 from data_pipeline.store import Store, shards
 
@@ -337,6 +337,14 @@ def test_half_surrogates_of_json_do_no_harm(tmp_path):
     assert store.split("train").documents + store.split("held_out").documents == 301
 
 
+@dataclasses.dataclass(frozen=True)
+class Times:
+    factor: int
+
+    def __call__(self, x: int) -> int:
+        return self.factor * x
+
+
 def square(x: int) -> int:
     if x == 13:
         raise DataError("13 is bad")
@@ -345,12 +353,19 @@ def square(x: int) -> int:
     return x * x
 
 
-def test_ordered_map():
-    assert list(ordered_map(square, range(9), workers=3)) == [x * x for x in range(9)]
-    with pytest.raises(DataError, match="13 is bad"):
-        list(ordered_map(square, [1, 13, 2], workers=2))
-    with pytest.raises(DataError, match="a worker process was killed"):
-        list(ordered_map(square, [1, 14, 2], workers=2))
+@pytest.mark.parametrize("number", [1, 3])
+def test_workers_serve_one_function_after_the_other_in_order(number):
+    with Workers(number) as workers:
+        assert list(workers.map(square, range(9))) == [x * x for x in range(9)]
+        assert list(workers.map(Times(7), range(20))) == [7 * x for x in range(20)]
+        with pytest.raises(DataError, match="13 is bad"):
+            list(workers.map(square, [1, 13, 2]))
+        assert list(workers.map(Times(3), range(4))) == [0, 3, 6, 9]  # an error of an item ends no process
+
+
+def test_a_killed_worker_is_named():
+    with Workers(2) as workers, pytest.raises(DataError, match="a worker process was killed"):
+        list(workers.map(square, [1, 14, 2]))
 
 
 def test_a_store_of_other_words_or_other_text_is_refused(tmp_path):
