@@ -20,7 +20,7 @@ import numpy as np
 from absl import app, flags
 
 from data_pipeline.cleaning import near_duplicates
-from data_pipeline.cleaning._words import hashes_of, runs_of, words_of
+from data_pipeline.cleaning._words import runs_in, words_of
 
 FLAGS = flags.FLAGS
 LEVELS = ((0.95, 1.01), (0.9, 0.95), (0.85, 0.9), (0.8, 0.85), (0.75, 0.8), (0.7, 0.75), (0.5, 0.7))
@@ -44,7 +44,7 @@ def edited(text: str, vocabulary: list[str], rng: random.Random) -> str:
 
 def runs(text: str) -> set[int]:
     """The set of runs of words, hashed to 64 bits."""
-    return set(runs_of(hashes_of(words_of(text)), WORDS).tolist())
+    return set(runs_in(text, WORDS).tolist())
 
 
 def likeness(a: str, b: str) -> float:
@@ -83,7 +83,7 @@ def bytes_each(function: Callable[[], np.ndarray], documents: int) -> float:
 def main(argv: list[str]) -> None:
     del argv
     rng = random.Random(0)
-    texts = [t for t in Path(FLAGS.text).read_text(encoding="utf-8").split("\n\n") if len(words_of(t)) >= 50]
+    texts = [t for t in Path(FLAGS.text).read_text(encoding="utf-8").split("\n\n") if len(words_of(t).hashes) >= 50]
     texts = rng.sample(texts, min(FLAGS.documents, len(texts)))
     vocabulary = [word for text in texts[:500] for word in text.split()]
     copied = rng.sample(range(len(texts)), FLAGS.copies)

@@ -5,14 +5,17 @@ and that symbols are few for each word. Counted in characters here, so that lang
 treated the same; the class of a character is Unicode's general category.
 """
 
-import collections
 import functools
 import unicodedata
 
+import numpy as np
+
 from configuration.variants import ConfigError
 from data_pipeline.cleaning import Remove
+from data_pipeline.cleaning._characters import code_points, table
 
-_CLASSES = {"L": "letters", "M": "letters", "N": "digits", "S": "symbols"}
+_OTHER, _SPACE, _LETTER, _DIGIT, _SYMBOL = range(5)
+_CLASSES = {"L": _LETTER, "M": _LETTER, "N": _DIGIT, "S": _SYMBOL}
 
 
 def build(*, letters: float = 0.65, digits: float = 0.25, symbols: float = 0.1) -> Remove:
@@ -30,21 +33,21 @@ def build(*, letters: float = 0.65, digits: float = 0.25, symbols: float = 0.1) 
 
 
 def _reason(text: str, *, letters: float, digits: float, symbols: float) -> str:
-    counts: collections.Counter[str] = collections.Counter()
-    for character, count in collections.Counter(text).items():
-        counts[_class(character)] += count
-    total = counts.total() - counts["space"]
-    if counts["letters"] < letters * total or not total:
+    counts = np.bincount(_classes()[code_points(text)], minlength=5).tolist()
+    total = sum(counts) - counts[_SPACE]
+    if counts[_LETTER] < letters * total or not total:
         return "few letters"
-    if counts["digits"] > digits * total:
+    if counts[_DIGIT] > digits * total:
         return "many digits"
-    if counts["symbols"] > symbols * total:
+    if counts[_SYMBOL] > symbols * total:
         return "many symbols"
     return ""
 
 
-@functools.lru_cache(1 << 16)
-def _class(character: str) -> str:
-    if character.isspace():
-        return "space"
-    return _CLASSES.get(unicodedata.category(character)[0], "other")
+@functools.cache
+def _classes() -> np.ndarray:
+    return table(_class)
+
+
+def _class(character: str) -> int:
+    return _SPACE if character.isspace() else _CLASSES.get(unicodedata.category(character)[0], _OTHER)

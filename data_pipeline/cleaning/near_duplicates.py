@@ -8,17 +8,18 @@ document takes 4.7 kB, in the sorted arrays here 114 bytes (benchmarks/near_dupl
 """
 
 import functools
-from typing import Any
+import zlib
 
 import numpy as np
 
 from configuration.variants import ConfigError
 from data_pipeline.batches.permutation import hashed
 from data_pipeline.cleaning import Duplicates
-from data_pipeline.cleaning._words import hashes_of, runs_of, words_of
+from data_pipeline.cleaning._words import runs_in
 from data_pipeline.store.memory import release
 
-_AT_ONCE = 1 << 14  # runs hashed, or signatures read, together: a few MB
+_AT_ONCE = 1 << 14  # signatures read together: a few MB
+_HASHED_AT_ONCE = 1 << 8  # runs: their hashes stay in the processor's cache
 _MISSES_COST = 0.9  # of the weight in choosing bands: a false candidate is looked at and costs only time
 
 
@@ -45,17 +46,24 @@ class _Signature:
         self._words, self._permutations = words, permutations
 
     @functools.cached_property
-    def _minhash(self) -> Any:
+    def _functions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Factors and summands, uint32 [permutations]."""
         import datasketch
 
-        return datasketch.MinHash(self._permutations, hashfunc=int, scheme="affine32")
+        factors, summands = datasketch.MinHash(self._permutations, scheme="affine32").permutations
+        return factors, summands
 
     def __call__(self, text: str) -> np.ndarray:
-        runs = runs_of(hashes_of(words_of(text) or [text]), self._words) >> np.uint64(32)
-        self._minhash.clear()
-        for start in range(0, len(runs), _AT_ONCE):
-            self._minhash.update_batch(runs[start : start + _AT_ONCE].tolist())
-        return self._minhash.hashvalues.copy()
+        runs = runs_in(text, self._words)
+        if not runs.size:  # no word: the text itself
+            runs = hashed(zlib.crc32(text.encode()))
+        factors, summands = self._functions
+        numbers = (runs >> np.uint64(32)).astype(np.uint32)[:, None]  # of a hash, so that no two functions are alike
+        least = np.full(len(factors), np.iinfo(np.uint32).max, np.uint32)
+        for start in range(0, len(numbers), _HASHED_AT_ONCE):
+            part = numbers[start : start + _HASHED_AT_ONCE] * factors + summands
+            np.minimum(least, part.min(0), out=least)
+        return least
 
 
 def _originals(signatures: np.ndarray, rows: np.ndarray, *, threshold: float) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from configuration.variants import ConfigError
 from data_pipeline.cleaning import Remove
-from data_pipeline.cleaning._words import hashes_of, runs_of, words_of
+from data_pipeline.cleaning._words import runs_in, words_of
 
 _SHORT, _LONG = 5, 10  # words in a run
 _FEW_WORDS = 50  # below, a refrain or a name that comes twice would decide
@@ -36,13 +36,12 @@ def _reason(text: str, *, lines: float, short_runs: float, long_runs: float) -> 
     if _in_lines_again(text) > lines:
         return "repeated lines"
     words = words_of(text)
-    if len(words) < _FEW_WORDS:
+    if len(words.hashes) < _FEW_WORDS:
         return ""
-    lengths, hashes = np.fromiter(map(len, words), np.int64, len(words)), hashes_of(words)
-    scale = 2 if lengths.mean() < 1.5 else 1
-    if _in_runs_again(hashes, lengths, _LONG * scale) > long_runs:
+    scale = 2 if words.lengths.mean() < 1.5 else 1
+    if _in_runs_again(runs_in(text, _LONG * scale), words.lengths, _LONG * scale) > long_runs:
         return "repeated long runs of words"
-    if _in_runs_again(hashes, lengths, _SHORT * scale) > short_runs:
+    if _in_runs_again(runs_in(text, _SHORT * scale), words.lengths, _SHORT * scale) > short_runs:
         return "repeated short runs of words"
     return ""
 
@@ -58,13 +57,15 @@ def _in_lines_again(text: str) -> float:
     return again / total if total else 0.0
 
 
-def _in_runs_again(hashes: np.ndarray, lengths: np.ndarray, size: int) -> float:
-    """The share of the characters in runs of `size` words that stood there before."""
-    runs = runs_of(hashes, size)
+def _in_runs_again(runs: np.ndarray, lengths: np.ndarray, size: int) -> float:
+    """The share of the characters in runs of `size` words that stood there before; `lengths` are the words'."""
+    ascending = np.sort(runs)
+    if not (ascending[1:] == ascending[:-1]).any():  # most often
+        return 0.0
     _, first = np.unique(runs, return_index=True)
     again = np.ones(len(runs), np.int64)
     again[first] = 0
-    steps = np.zeros(len(hashes) + 1, np.int64)  # +1 where a repeated run begins, -1 after it ends
+    steps = np.zeros(len(lengths) + 1, np.int64)  # +1 where a repeated run begins, -1 after it ends
     steps[: len(runs)] += again
     steps[size : size + len(runs)] -= again
     return int(lengths[np.cumsum(steps[:-1]) > 0].sum()) / int(lengths.sum())
