@@ -4,11 +4,13 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from bert_jax.runtime import freed_memory
 
+THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is nothing to be kept without glibc")
 FAULTS = """
 import resource, sys
@@ -21,6 +23,15 @@ began = faults()
 for _ in range(4):
     np.ones(2**25).sum()
 print((faults() - began) / 4)
+"""
+HUGE = """
+import re
+import numpy as np
+from pathlib import Path
+from bert_jax.runtime import freed_memory
+freed_memory.keep()
+array = np.ones(2**25)
+print(re.search(r"AnonHugePages: +([0-9]+)", Path("/proc/self/smaps_rollup").read_text())[1])
 """
 GIVEN_BACK = """
 import ctypes, threading, time
@@ -48,6 +59,12 @@ def test_pages_of_large_arrays_are_used_again() -> None:
     kept, faults = run(FAULTS)
     assert kept == "True"
     assert float(faults) < 1000, "of some 65,536 pages"
+
+
+@glibc
+@pytest.mark.skipif("[never]" in (THP.read_text() if THP.exists() else "[never]"), reason="there are no huge pages")
+def test_large_arrays_are_in_huge_pages() -> None:
+    assert int(run(HUGE)[0]) > 200_000, "kB of some 262,144"
 
 
 @glibc
