@@ -11,7 +11,8 @@ from data_pipeline.cleaning._characters import code_points, table
 _UNSPACED = ((0x3040, 0x30FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))  # Han and kana
 _PART, _ALONE = 1, 2  # of a word, and a word by itself
 _AT_ONCE = 1 << 20  # characters; a word that they cut is two
-_BASE, _BASE_OF_RUNS = 0x100000001B3, 0x9E3779B97F4A7C15  # odd, so that there are inverses
+_BASE = 0x100000001B3  # odd, so that there is an inverse
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd
 
 
 class Words(NamedTuple):
@@ -30,6 +31,7 @@ def words_of(text: str) -> Words:
 
 
 def _words(text: str) -> Words:
+    """A word's hash is a polynomial in its characters, modulo 2^64: a difference of sums from the start, shifted."""
     codes = code_points(text)
     kinds = _kinds()[codes]
     joined = (kinds[1:] == _PART) & (kinds[:-1] == _PART)
@@ -37,7 +39,10 @@ def _words(text: str) -> Words:
     starts[1:] &= ~joined
     ends[:-1] &= ~joined
     firsts, stops = np.flatnonzero(starts), np.flatnonzero(ends) + 1
-    return Words(_polynomials(codes + np.uint64(1), firsts, stops, _BASE), stops - firsts)
+    powers, inverses = _powers(1 << len(codes).bit_length())
+    sums = np.zeros(len(codes) + 1, np.uint64)
+    np.cumsum((codes + np.uint64(1)) * powers[: len(codes)], out=sums[1:])
+    return Words((sums[stops] - sums[firsts]) * inverses[firsts], stops - firsts)
 
 
 @functools.cache
@@ -49,6 +54,16 @@ def _kinds() -> np.ndarray:
     return kinds
 
 
+@functools.cache
+def _powers(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first powers of _BASE and of its inverse, uint64 [number] each."""
+
+    def powers(base: int) -> np.ndarray:
+        return np.cumprod(np.append(np.uint64(1), np.full(number - 1, base, np.uint64)), dtype=np.uint64)
+
+    return powers(_BASE), powers(pow(_BASE, -1, 1 << 64))
+
+
 @functools.lru_cache(2)
 def runs_in(text: str, length: int) -> np.ndarray:
     """`runs_of` the words of a text."""
@@ -58,23 +73,8 @@ def runs_in(text: str, length: int) -> np.ndarray:
 def runs_of(hashes: np.ndarray, length: int) -> np.ndarray:
     """A hash of every run of `length` words, uint64 [n - length + 1]; of all n words where they are fewer."""
     length = min(length, len(hashes))
-    firsts = np.arange(len(hashes) - length + 1 if length else 0)
-    return hashed(_polynomials(hashes, firsts, firsts + length, _BASE_OF_RUNS))
-
-
-def _polynomials(items: np.ndarray, firsts: np.ndarray, stops: np.ndarray, base: int) -> np.ndarray:
-    """uint64: the polynomial in `base` of each stretch of items, uint64 [n]; a difference of two sums, shifted."""
-    powers, inverses = _powers(base, 1 << len(items).bit_length())
-    sums = np.zeros(len(items) + 1, np.uint64)
-    np.cumsum(items * powers[: len(items)], out=sums[1:])
-    return (sums[stops] - sums[firsts]) * inverses[firsts]
-
-
-@functools.cache
-def _powers(base: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first powers of a base and of its inverse modulo 2^64, uint64 [number] each."""
-
-    def powers(base: int) -> np.ndarray:
-        return np.cumprod(np.append(np.uint64(1), np.full(number - 1, base, np.uint64)), dtype=np.uint64)
-
-    return powers(base), powers(pow(base, -1, 1 << 64))
+    count = len(hashes) - length + 1 if length else 0
+    runs = np.zeros(count, np.uint64)
+    for i in range(length):
+        runs = runs * _FACTOR + hashes[i : i + count]
+    return hashed(runs)
