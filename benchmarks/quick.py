@@ -5,19 +5,23 @@
 
 Times differ from machine to machine, ratios hardly: our step by a matrix product, by PyTorch's step, with relative
 positions by without, in rows of 512 by rows of 128, ELECTRA's by that of masked language modelling; reading a batch by
-the step; compiling 24 layers by compiling 2. benchmarks/expected.json holds each with the factor by which it may grow.
-Exits with 1 if one has grown more, and says which.
+the step; compiling 24 layers by compiling 2; cleaning and tokenizing a text by hashing it. benchmarks/expected.json
+holds each with the factor by which it may grow. Exits with 1 if one has grown more, and says which.
 """
 
+import collections
 import functools
+import hashlib
 import json
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -39,7 +43,10 @@ MEANS = {
     "ELECTRA / masked": "ELECTRA by masked language modelling",
     "reading / step": "reading a batch by the step that uses it",
     "compiling 24 / 2": "compiling 24 layers by compiling 2",
+    "cleaning / hashing": "cleaning a text by all rules, by hashing it (BLAKE2b)",
+    "tokenizing / hashing": "a text to sentences and tokens, by hashing it",
 }
+RULES = ("unicode", "length", "characters", "repetition", "exact_duplicates", "near_duplicates")
 
 
 def define() -> None:
@@ -98,7 +105,77 @@ def measure() -> dict[str, float]:
         "ELECTRA / masked": training.ratios(turns, "ELECTRA", "ours"),
         "reading / step": reading_seconds() / statistics.median(turns["ours"]),
         "compiling 24 / 2": deep / shallow,
+        **text_ratios(),
     }
+
+
+def text_ratios() -> dict[str, float]:
+    """What cleaning and tokenizing cost beside hashing, on one core: the best of several times each."""
+    from data_pipeline.sources import Document
+
+    texts = random_texts()
+    documents = [Document(str(i), text) for i, text in enumerate(texts)]
+    encode, signatures = encoder_of(texts), signatures_of(RULES)
+    hashing = best(lambda: [hashlib.blake2b(text.encode()).digest() for text in texts])
+    return {
+        "cleaning / hashing": best(lambda: list(map(signatures, texts))) / hashing,
+        "tokenizing / hashing": best(lambda: encode(documents)) / hashing,
+    }
+
+
+def best(work: Callable[[], Any], times: int = 5) -> float:
+    """Seconds of the fastest of several times."""
+
+    def seconds() -> float:
+        began = time.perf_counter()
+        work()
+        return time.perf_counter() - began
+
+    return min(seconds() for _ in range(times))
+
+
+def random_texts(documents: int = 1000, words: int = 400, vocabulary: int = 20_000) -> list[str]:
+    """Documents of words that occur as often as those of a language (Zipf)."""
+    rng = np.random.default_rng(0)
+    letters = rng.choice(list("etaoinshrdlucmfwyp"), (vocabulary, 10))
+    known = np.array(["".join(row[:size]) for row, size in zip(letters, rng.integers(1, 11, vocabulary), strict=True)])
+    drawn = known[np.minimum(rng.zipf(1.3, (documents, words)) - 1, vocabulary - 1)]
+    sentences = lambda row: (" ".join(row[i : i + 16]).capitalize() + "." for i in range(0, words, 16))
+    return [" ".join(sentences(row)) for row in drawn]
+
+
+def signatures_of(names: Sequence[str]) -> Callable[[str], None]:
+    """What cleaning by these rules does with a document, none of which goes."""
+    from configuration.variants import use
+    from data_pipeline.clean import load_rule
+    from data_pipeline.cleaning import Remove, Rewrite
+
+    rules = [load_rule(use(name)) for name in names]
+
+    def see(text: str) -> None:
+        for rule in rules:
+            if isinstance(rule, Rewrite):
+                text = rule.change(text)
+            elif isinstance(rule, Remove):
+                rule.reason(text)
+            else:
+                rule.signature(text)
+
+    return see
+
+
+def encoder_of(texts: Sequence[str]) -> Callable[[Sequence[Any]], Any]:
+    """Documents to the tokens of a vocabulary of their own words."""
+    from data_pipeline.config import Data
+    from data_pipeline.preparing.encoding import EncodePart
+    from data_pipeline.tokenizers import sentencepiece
+
+    data, counts = Data(), collections.Counter(word for text in texts for word in text.split())
+    with tempfile.TemporaryDirectory() as folder:
+        sentencepiece.build(lambda: counts, vocab_size=4000).save(Path(folder) / "tokenizer")
+        part = EncodePart(Path(folder) / "tokenizer", data.sentences, data.words, data.annotations, data.held_out)
+        part.encode([])  # opens the tokenizer
+    return part.encode
 
 
 def reading_seconds() -> float:
