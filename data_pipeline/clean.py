@@ -33,6 +33,7 @@ from data_pipeline.sources import Document, Part, Source
 
 Rules = tuple[Variant, ...]
 
+VERSION = 2  # of the signatures: of two versions they do not compare
 _SAMPLES = 5  # of what each rule removed, in the report
 _EXCERPT = 200  # characters
 

@@ -279,7 +279,7 @@ def _begin(work: Path, data: Data, sources: list[Source]) -> None:
         "data": description(data),
         "depends_on": depends_on(data),
         "inputs": inputs_of(sources),
-        "version": [VERSION, PART_BYTES, SHARD_BYTES],  # other parts would not fit those that are finished
+        "version": [VERSION, clean.VERSION, PART_BYTES, SHARD_BYTES],  # others would not fit what is finished
     }
     begun = json.dumps(way)
     if not (work / "begun.json").exists() or (work / "begun.json").read_text() != begun:

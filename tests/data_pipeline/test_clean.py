@@ -141,6 +141,24 @@ def test_neither_workers_nor_interruptions_change_a_byte(tmp_path, small_parts, 
         run(data(tmp_path, cleaning=RULES[:2]), tmp_path / "store")
 
 
+@pytest.mark.parametrize("newer", [0, 1])
+def test_signatures_of_an_older_version_are_taken_anew(tmp_path, small_parts, monkeypatch, newer):  # noqa: F811
+    corpus(tmp_path)
+
+    def killed(*args):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clean, "_decided", killed)
+        with pytest.raises(Killed):
+            run(data(tmp_path), tmp_path / "store")
+    examine, read = clean._Examine._examine, []
+    monkeypatch.setattr(clean._Examine, "_examine", lambda *a: (read.append(1), examine(*a))[1])
+    monkeypatch.setattr(clean, "VERSION", clean.VERSION + newer)
+    run(data(tmp_path), tmp_path / "store")
+    assert bool(read) == bool(newer)
+
+
 def test_near_duplicates_are_those_that_a_comparison_of_all_pairs_finds():
     rng, originals = random.Random(3), [prose(120, seed) for seed in range(60)]
     documents = []
