@@ -10,8 +10,14 @@ import pytest
 
 from bert_jax.runtime import freed_memory
 
-THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+THP, OVERCOMMIT = Path("/sys/kernel/mm/transparent_hugepage/enabled"), Path("/proc/sys/vm/overcommit_memory")
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is nothing to be kept without glibc")
+
+
+def read(file: Path, otherwise: str = "") -> str:
+    return file.read_text().strip() if file.exists() else otherwise
+
+
 FAULTS = """
 import resource, sys
 import numpy as np
@@ -62,9 +68,10 @@ def test_pages_of_large_arrays_are_used_again() -> None:
 
 
 @glibc
-@pytest.mark.skipif("[never]" in (THP.read_text() if THP.exists() else "[never]"), reason="there are no huge pages")
+@pytest.mark.skipif("[never]" in read(THP, "[never]"), reason="there are no huge pages")
+@pytest.mark.skipif(read(OVERCOMMIT) == freed_memory.NO_OVERCOMMIT, reason="addresses count as memory here")
 def test_large_arrays_are_in_huge_pages() -> None:
-    assert int(run(HUGE)[0]) > 200_000, "kB of some 262,144"
+    assert int(run(HUGE)[0]) > 50_000, "kB of some 262,144; none without asking, fewer where memory is in pieces"
 
 
 @glibc
