@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bert_jax.runtime import freed_memory
+from bert_jax.runtime import heap
 from configuration import cli, locks
 from configuration.variants import ConfigError
 from data_pipeline.errors import DataError
@@ -97,7 +97,7 @@ def in_own_process(work: Callable[..., T], *given: Any) -> T:
 def _report(there: Any, work: Callable[..., Any], *given: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    freed_memory.keep()
+    heap.tune()
     try:
         there.send(work(*given))
     except (ConfigError, DataError, OSError) as error:

@@ -115,10 +115,10 @@ def text_ratios() -> dict[str, float]:
 
     texts = random_texts()
     documents = [Document(str(i), text) for i, text in enumerate(texts)]
-    encode, signatures = encoder_of(texts), signatures_of(RULES)
+    encode, examine = encoder_of(texts), examiner()
     hashing = best(lambda: [hashlib.blake2b(text.encode()).digest() for text in texts])
     return {
-        "cleaning / hashing": best(lambda: list(map(signatures, texts))) / hashing,
+        "cleaning / hashing": best(lambda: examine(documents)) / hashing,
         "tokenizing / hashing": best(lambda: encode(documents)) / hashing,
     }
 
@@ -144,24 +144,12 @@ def random_texts(documents: int = 1000, words: int = 400, vocabulary: int = 20_0
     return [" ".join(sentences(row)) for row in drawn]
 
 
-def signatures_of(names: Sequence[str]) -> Callable[[str], None]:
-    """What cleaning by these rules does with a document, none of which goes."""
+def examiner() -> Callable[[Sequence[Any]], dict[str, Any]]:
+    """What a worker does with documents that all rules clean."""
     from configuration.variants import use
-    from data_pipeline.clean import load_rule
-    from data_pipeline.cleaning import Remove, Rewrite
+    from data_pipeline import clean
 
-    rules = [load_rule(use(name)) for name in names]
-
-    def see(text: str) -> None:
-        for rule in rules:
-            if isinstance(rule, Rewrite):
-                text = rule.change(text)
-            elif isinstance(rule, Remove):
-                rule.reason(text)
-            else:
-                rule.signature(text)
-
-    return see
+    return clean._Examine(tuple(map(use, RULES)))._examine
 
 
 def encoder_of(texts: Sequence[str]) -> Callable[[Sequence[Any]], Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.runtime import freed_memory
+from bert_jax.runtime import heap
 
 PAD, CLS, SEP, MASK, FIRST = 0, 2, 3, 4, 5  # token ids
 Step = Callable[[], float]  # does one step and waits for it; gives the loss
@@ -289,7 +289,7 @@ def _receive(connection: Any, patience: float | None) -> float | str:
 
 def _serve(maker: Callable[[], Step], connection: Any) -> None:
     connection.recv()
-    freed_memory.keep()  # the peers too: otherwise each asks for the pages of its arrays anew in every step
+    heap.tune()  # the peers too: otherwise each asks for the pages of its arrays anew in every step
     try:
         step = maker()
         for _ in range(2):  # the first compiles

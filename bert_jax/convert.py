@@ -32,7 +32,6 @@ from bert_jax.formats import folder, huggingface, native, sentence_transformers
 from bert_jax.formats.family import Settings
 from bert_jax.formats.table import Params
 from bert_jax.modeling import bert
-from bert_jax.objectives import parts_of
 from configuration import cli
 from configuration.foreign import FormatError
 from configuration.variants import Variant, names, nearest
@@ -221,11 +220,10 @@ def known_parts(model: config.Model) -> set[str]:
     return bert.encoder_parts(model).keys() | set(names("bert_jax.modeling.heads"))
 
 
-def check_exportable(run: config.Config) -> None:
-    """Raises FormatError if no class in PyTorch's layout has the encoder with the heads that a run trains."""
-    params = bert.abstract_params(run.model, parts_of(run))
-    known = known_parts(run.model)
-    huggingface.preferred_family(run.model, {name: part for name, part in params.items() if name in known})
+def check_exportable(model: config.Model, params: Params) -> None:
+    """Raises FormatError if no class in PyTorch's layout has the encoder with these heads; `params` may be abstract."""
+    known = known_parts(model)
+    huggingface.preferred_family(model, {name: part for name, part in params.items() if name in known})
 
 
 def import_(source: Path, output: Path) -> folder.Opened:

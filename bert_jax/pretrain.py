@@ -19,7 +19,8 @@ from typing import Any
 from absl import flags
 
 from bert_jax.analysis.flops import training_flops
-from bert_jax.config import Config
+from bert_jax.config import Config, Model
+from bert_jax.formats.table import Params
 from bert_jax.modeling.bert import count_parameters
 from bert_jax.objectives import parts_of
 from bert_jax.reporting.metrics import read_metrics
@@ -51,10 +52,11 @@ def pretrain(config: Config, workdir: Path, started: float, accept_changes: bool
     from bert_jax.runtime import precision
     from bert_jax.train import train
     from bert_jax.training.setup import check, data_facts
+    from bert_jax.training.state import abstract_state
 
     config = precision.settled(config, workdir)
-    check(config)  # a mistake in the last phase should not wait until the text is prepared
-    warn_of_export(config)
+    mesh = check(config)  # a mistake in the last phase should not wait until the text is prepared
+    warn_of_export(config.model, abstract_state(config, mesh)["params"])
     store = prepared(config, workdir)
 
     stage("pretraining", workdir / "checkpoints")
@@ -110,12 +112,12 @@ def put_off(failures: list[Exception]) -> Iterator[None]:
         print(f"this failed, the rest goes on: {cli.describe(error)}", file=sys.stderr)
 
 
-def warn_of_export(config: Config) -> None:
-    """Says before training what the export will say after it."""
+def warn_of_export(model: Model, params: Params) -> None:
+    """Prints a warning if the export will fail after training; `params` may be abstract."""
     from bert_jax.convert import check_exportable
 
     try:
-        check_exportable(config)
+        check_exportable(model, params)
     except foreign.FormatError as error:
         print(
             f"warning: the PyTorch export at the end will fail: {error}; bert_jax.train pretrains without one",

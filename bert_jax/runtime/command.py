@@ -5,15 +5,15 @@ from typing import Any
 
 from absl import flags
 
-from bert_jax.runtime import compilation_cache, freed_memory
+from bert_jax.runtime import compilation_cache, heap
 
 
 def computing(main: Callable[[], Any]) -> Callable[[], Any]:
-    """A command's `main` with the flag --compilation_cache, which it follows, and with freed memory kept on a CPU."""
+    """A command's `main` with the flag --compilation_cache, which it follows, and with the heap tuned on a CPU."""
     compilation_cache.cache_flag()
 
     def started() -> Any:
-        freed_memory.keep()
+        heap.tune()
         compilation_cache.start(flags.FLAGS.compilation_cache)
         return main()
 

@@ -58,7 +58,7 @@ class _Signature:
         if not runs.size:  # no word: the text itself
             runs = hashed(zlib.crc32(text.encode()))
         factors, summands = self._functions
-        numbers = (runs >> np.uint64(32)).astype(np.uint32)[:, None]  # of a hash, so that no two functions are alike
+        numbers = (runs >> np.uint64(32)).astype(np.uint32)[:, None]  # mixed already, as datasketch does first
         least = np.full(len(factors), np.iinfo(np.uint32).max, np.uint32)
         for start in range(0, len(numbers), _HASHED_AT_ONCE):
             part = numbers[start : start + _HASHED_AT_ONCE] * factors + summands

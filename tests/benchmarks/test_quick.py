@@ -5,10 +5,10 @@ from configuration.variants import names
 from data_pipeline.sources import Document
 
 
-def test_every_rule_of_cleaning_is_timed() -> None:
+def test_documents_go_through_every_rule_of_cleaning() -> None:
     assert sorted(quick.RULES) == sorted(names("data_pipeline.cleaning"))
-    for text in quick.random_texts(documents=2):
-        quick.signatures_of(quick.RULES)(text)
+    documents = [Document(str(i), text) for i, text in enumerate(quick.random_texts(documents=50))]
+    assert set(quick.examiner()(documents)["stage"].tolist()) == {len(quick.RULES)}
 
 
 def test_documents_become_sentences_of_known_words() -> None:

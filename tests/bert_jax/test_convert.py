@@ -18,7 +18,6 @@ from bert_jax.formats.table import flatten
 from bert_jax.modeling import bert, heads
 from bert_jax.pretrain import warn_of_export
 from configuration.foreign import FormatError
-from configuration.variants import use
 from data_pipeline.tokenizers import Tokenizer, sentencepiece
 
 TEXT = "the river bends and the old mill turns its wheel as the water runs down to the sea"
@@ -109,11 +108,10 @@ def test_nothing_is_left_of_an_export_that_fails(workdir, tmp_path):
 
 
 def test_heads_that_no_class_has_together_are_named_before_training(model, capsys):
-    phase = Phase(steps=1, length=8, batch_size=1, learning_rate=1e-3)
-    both = use("mixture", objectives=(use("mlm"), use("electra", generator_size=1.0)), weights=(1.0, 1.0))
-    warn_of_export(Config(name="one", phases=(phase,), model=model, objective=use("electra", generator_size=1.0)))
+    of_heads = lambda *names: bert.abstract_params(model, heads.parts(model, *names))
+    warn_of_export(model, of_heads("discriminator_head"))
     assert capsys.readouterr().err == ""
-    warn_of_export(Config(name="both", phases=(phase,), model=model, objective=both))
+    warn_of_export(model, of_heads("discriminator_head", "mlm_head"))
     said = capsys.readouterr().err
     assert said.startswith("warning: the PyTorch export at the end will fail: the bert_jax layout has no model with")
     assert "the heads discriminator_head, mlm_head and no other" in said

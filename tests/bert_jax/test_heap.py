@@ -1,4 +1,4 @@
-"""Whether freed memory stays with the process where that is wanted, and only there."""
+"""Whether freed memory stays with the process, and comes in huge pages, where that is wanted and only there."""
 
 import os
 import platform
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bert_jax.runtime import freed_memory
+from bert_jax.runtime import heap
 
-THP, OVERCOMMIT = Path("/sys/kernel/mm/transparent_hugepage/enabled"), Path("/proc/sys/vm/overcommit_memory")
+THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is nothing to be kept without glibc")
 
 
@@ -21,8 +21,8 @@ def read(file: Path, otherwise: str = "") -> str:
 FAULTS = """
 import resource, sys
 import numpy as np
-from bert_jax.runtime import freed_memory
-print(freed_memory.keep())
+from bert_jax.runtime import heap
+print(heap.tune())
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 np.ones(2**25).sum()  # 256 MiB
 began = faults()
@@ -34,22 +34,22 @@ HUGE = """
 import re
 import numpy as np
 from pathlib import Path
-from bert_jax.runtime import freed_memory
-freed_memory.keep()
+from bert_jax.runtime import heap
+heap.tune()
 array = np.ones(2**25)
 print(re.search(r"AnonHugePages: +([0-9]+)", Path("/proc/self/smaps_rollup").read_text())[1])
 """
 GIVEN_BACK = """
 import ctypes, threading, time
 import numpy as np
-from bert_jax.runtime import freed_memory
-freed_memory.keep()
+from bert_jax.runtime import heap
+heap.tune()
 np.ones(2**26).sum()
-kept = freed_memory.held()
+kept = heap.held()
 arguments = ctypes.CDLL(None), 2 * {machine}, 0.01
-threading.Thread(target=freed_memory.give_back_when_large, args=arguments, daemon=True).start()
+threading.Thread(target=heap.give_back_when_large, args=arguments, daemon=True).start()
 time.sleep(1)
-print(kept, freed_memory.held())
+print(kept, heap.held())
 """
 
 
@@ -69,7 +69,7 @@ def test_pages_of_large_arrays_are_used_again() -> None:
 
 @glibc
 @pytest.mark.skipif("[never]" in read(THP, "[never]"), reason="there are no huge pages")
-@pytest.mark.skipif(read(OVERCOMMIT) == freed_memory.NO_OVERCOMMIT, reason="addresses count as memory here")
+@pytest.mark.skipif(read(heap.OVERCOMMIT) == heap.NO_OVERCOMMIT, reason="addresses count as memory here")
 def test_large_arrays_are_in_huge_pages() -> None:
     assert int(run(HUGE)[0]) > 50_000, "kB of some 262,144; none without asking, fewer where memory is in pieces"
 
@@ -95,17 +95,17 @@ def test_a_large_process_gives_back_what_is_free(machine: int, given_back: bool)
 )
 def test_the_platforms_that_jax_is_told_count(monkeypatch, platforms: str, expected: bool) -> None:
     monkeypatch.setenv("JAX_PLATFORMS", platforms)
-    assert freed_memory.on_cpu() == expected
+    assert heap.on_cpu() == expected
     if not expected:
-        assert not freed_memory.keep()
+        assert not heap.tune()
 
 
 @pytest.mark.parametrize("found", [True, False])
 def test_an_accelerator_is_seen_by_its_device_file(monkeypatch, tmp_path, found: bool) -> None:
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
-    monkeypatch.setattr(freed_memory, "ACCELERATORS", (f"{tmp_path}/nvidia[0-9]*",))
+    monkeypatch.setattr(heap, "ACCELERATORS", (f"{tmp_path}/nvidia[0-9]*",))
     (tmp_path / ("nvidia0" if found else "nvidiactl")).touch()
-    assert freed_memory.on_cpu() != found
+    assert heap.on_cpu() != found
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("1000\n", 1000), ("max\n", None), (None, None)])
@@ -114,4 +114,4 @@ def test_a_container_may_have_less_than_the_machine(tmp_path, limit: str | None,
     if limit is not None:
         file.write_text(limit)
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert freed_memory.machine_memory(str(file)) == (expected or machine)
+    assert heap.machine_memory(str(file)) == (expected or machine)
