@@ -1,4 +1,4 @@
-"""How the C library allocates on a CPU: freed memory stays with the process until that is large; pages are huge.
+"""How the C library allocates on a CPU: in huge pages, and a process keeps what it frees, unless it has become large.
 
 XLA's CPU client frees all of a step's arrays after each step. The C library gives large ones back to the system at
 once, which then clears every page of them again in the next step: a fifth of a step's time, and more where rows are
