@@ -68,6 +68,10 @@ def test_it_is_exported_with_its_own_lines_for_pytorch(tmp_path) -> None:
     with torch.no_grad():
         wanted = theirs(torch.tensor(tokens)).logits.numpy()
     np.testing.assert_allclose(ours(tokens)["logits"], wanted, atol=1e-5)
+    theirs.save_pretrained(tmp_path / "again")
+    again = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "again", trust_remote_code=True).eval()
+    with torch.no_grad():
+        np.testing.assert_array_equal(again(torch.tensor(tokens)).logits.numpy(), wanted)
     without = dataclasses.replace(SLOPES, positions=use("plugins.steps"))
     with pytest.raises(FormatError, match=r"'plugins.steps' ships no lines for PyTorch"):
         huggingface.write(without, params, tmp_path)

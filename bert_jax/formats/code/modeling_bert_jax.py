@@ -5,6 +5,8 @@
 BERT (Devlin et al. 2018) with, each as config.json says: LayerNorm after each part or before it; absolute, rotary or
 functional relative positions; attention within a window in some layers; plain or gated units; embeddings of another
 width than the layers; weights shared across layers; biases or none.
+
+Every class that a folder names is in this file: whichever is saved again takes along what the others need.
 """
 
 import torch
@@ -12,11 +14,18 @@ from torch import nn
 from torch.nn import functional
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
-from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOutput
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPooling,
+    MaskedLMOutput,
+    MultipleChoiceModelOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
 from transformers.models.bert.modeling_bert import BertForPreTrainingOutput
 from transformers.models.electra.modeling_electra import ElectraForPreTrainingOutput
 
-OwnPositions = None  # a folder whose positions are none of ours imports them here
+from .modeling_bert_jax_layers import BertJaxAttention, BertJaxMlp, dense, layer_norm, relative_table, sinusoids
 
 
 class BertJaxConfig(PretrainedConfig):
@@ -78,85 +87,6 @@ class BertJaxConfig(PretrainedConfig):
         self.attention_probs_dropout_prob = attention_probs_dropout_prob
         self.initializer_range = initializer_range
         self.layer_norm_eps = layer_norm_eps
-
-
-def sinusoids(positions, size, base):
-    """positions [...] → the sines and the cosines of their angles, [..., size / 2] each."""
-    frequencies = base ** (-torch.arange(0, size, 2, device=positions.device, dtype=torch.float32) / size)
-    angles = positions.float()[..., None] * frequencies
-    return angles.sin(), angles.cos()
-
-
-def rotate(x, sines, cosines):
-    """Turns the pairs (2m, 2m + 1) of x [B, N, L, H] by the angles of [L, H / 2]."""
-    even, odd = x[..., 0::2], x[..., 1::2]
-    return torch.stack([even * cosines - odd * sines, odd * cosines + even * sines], -1).flatten(-2)
-
-
-def relative_table(length, size, clip, device):
-    """The vector of each distance from −reach to reach, [2·reach+1, H], and its row for each pair, [L, L].
-
-    With clipping at `clip` the sinusoid is fed the distance plus `clip`, as in NEZHA's code.
-    """
-    reach = min(clip or length - 1, length - 1)
-    sines, cosines = sinusoids(torch.arange(-reach, reach + 1, device=device) + clip, size, 10000.0)
-    index = torch.arange(length, device=device)
-    return torch.stack([sines, cosines], -1).flatten(1), (index[None] - index[:, None]).clamp(-reach, reach) + reach
-
-
-def dense(config, inputs, outputs):
-    return nn.Linear(inputs, outputs, bias=config.biases)
-
-
-def layer_norm(config, size):
-    return nn.LayerNorm(size, eps=config.layer_norm_eps, bias=config.biases)
-
-
-class BertJaxAttention(nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        width = config.hidden_size
-        self.heads, self.size = config.num_attention_heads, width // config.num_attention_heads
-        self.query, self.key, self.value, self.output = (dense(config, width, width) for _ in range(4))
-        self.norm = layer_norm(config, width)
-        self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
-        self.position = None if OwnPositions is None else OwnPositions(config)
-
-    def forward(self, x, bias, angles, relative):
-        """x [B, L, D], bias [B, 1, 1 or L, L] → [B, L, D] and probabilities [B, N, L, L]."""
-        q, k, v = (
-            layer(x).unflatten(-1, (self.heads, self.size)).transpose(1, 2)
-            for layer in (self.query, self.key, self.value)
-        )
-        if angles is not None:
-            q, k = rotate(q, *angles), rotate(k, *angles)
-        scores = q @ k.transpose(-1, -2)
-        own = 0 if self.position is None else self.position(q, k)
-        if relative is not None:
-            table, rows = relative[0], relative[1].expand(*q.shape[:2], -1, -1)
-            scores = scores + (q @ table.T).gather(-1, rows)
-        probabilities = self.dropout((scores * self.size**-0.5 + own + bias).softmax(-1))
-        out = probabilities @ v
-        if relative is not None:
-            shares = probabilities.new_zeros(*rows.shape[:3], len(table))
-            out = out + shares.scatter_add(-1, rows, probabilities) @ table
-        return self.output(out.transpose(1, 2).flatten(2)), probabilities
-
-
-class BertJaxMlp(nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        width, units = config.hidden_size, config.intermediate_size
-        self.up = dense(config, width, units)
-        self.gate = dense(config, width, units) if config.gated else None
-        self.down = dense(config, units, width)
-        self.norm = layer_norm(config, width)
-        self.activation = ACT2FN[config.hidden_act]
-
-    def forward(self, x):
-        if self.gate is None:
-            return self.down(self.activation(self.up(x)))
-        return self.down(self.activation(self.gate(x)) * self.up(x))
 
 
 class BertJaxPreTrainedModel(PreTrainedModel):
@@ -349,5 +279,82 @@ class BertJaxForReplacedTokenDetection(BertJaxPreTrainedModel):
             judged = torch.ones_like(labels, dtype=torch.bool) if attention_mask is None else attention_mask > 0
             loss = functional.binary_cross_entropy_with_logits(logits[judged], labels[judged].to(logits.dtype))
         return ElectraForPreTrainingOutput(
+            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
+        )
+
+
+class BertJaxClassifier(BertJaxPreTrainedModel):
+    """The encoder, and logits of what comes out of it."""
+
+    def __init__(self, config, outputs=None):
+        super().__init__(config)
+        self.encoder = BertJaxModel(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.classifier = dense(config, config.hidden_size, outputs or config.num_labels)
+        self.post_init()
+
+
+class BertJaxForSequenceClassification(BertJaxClassifier):
+    """Classes of a text; a number, with one label."""
+
+    def forward(self, input_ids, attention_mask=None, token_type_ids=None, labels=None, **options):
+        out = self.encoder(input_ids, attention_mask, token_type_ids, **options)
+        logits = self.classifier(self.dropout(out.pooler_output))
+        loss = None
+        if labels is not None and self.config.num_labels == 1:
+            loss = functional.mse_loss(logits.flatten(), labels.flatten().to(logits.dtype))
+        elif labels is not None:
+            loss = functional.cross_entropy(logits, labels.flatten())
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
+        )
+
+
+class BertJaxForTokenClassification(BertJaxClassifier):
+    def forward(self, input_ids, attention_mask=None, token_type_ids=None, labels=None, **options):
+        out = self.encoder(input_ids, attention_mask, token_type_ids, **options)
+        logits = self.classifier(self.dropout(out.last_hidden_state))
+        loss = None if labels is None else functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        return TokenClassifierOutput(
+            loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
+        )
+
+
+class BertJaxForQuestionAnswering(BertJaxPreTrainedModel):
+    def __init__(self, config):
+        super().__init__(config)
+        self.encoder = BertJaxModel(config)
+        self.qa_outputs = dense(config, config.hidden_size, 2)
+        self.post_init()
+
+    def forward(
+        self, input_ids, attention_mask=None, token_type_ids=None, start_positions=None, end_positions=None, **options
+    ):
+        out = self.encoder(input_ids, attention_mask, token_type_ids, **options)
+        starts, ends = self.qa_outputs(out.last_hidden_state).unbind(-1)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            both = ((starts, start_positions), (ends, end_positions))
+            loss = sum(functional.cross_entropy(logits, places.flatten()) for logits, places in both) / 2
+        return QuestionAnsweringModelOutput(
+            loss=loss,
+            start_logits=starts,
+            end_logits=ends,
+            hidden_states=out.hidden_states,
+            attentions=out.attentions,
+        )
+
+
+class BertJaxForMultipleChoice(BertJaxClassifier):
+    def __init__(self, config):
+        super().__init__(config, outputs=1)
+
+    def forward(self, input_ids, attention_mask=None, token_type_ids=None, labels=None, **options):
+        """input_ids [examples, candidates, length]"""
+        flat = [None if x is None else x.flatten(0, 1) for x in (input_ids, attention_mask, token_type_ids)]
+        out = self.encoder(*flat, **options)
+        logits = self.classifier(self.dropout(out.pooler_output)).view(input_ids.shape[:2])
+        loss = None if labels is None else functional.cross_entropy(logits, labels)
+        return MultipleChoiceModelOutput(
             loss=loss, logits=logits, hidden_states=out.hidden_states, attentions=out.attentions
         )

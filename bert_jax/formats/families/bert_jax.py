@@ -15,16 +15,14 @@ from configuration import variants
 from configuration.foreign import FormatError
 from configuration.variants import use
 
-CODE, TASK_CODE = "modeling_bert_jax", "modeling_bert_jax_tasks"
-POSITIONS = ("absolute", "rotary", "functional_relative")  # what the modelling file has
+CODE, LAYERS = "modeling_bert_jax", "modeling_bert_jax_layers"
+POSITIONS = ("absolute", "rotary", "functional_relative")  # that the modelling files have
 OWN = "own_positions"  # the file of a scheme that it has not
-PRETRAINED = {
+CLASSES = {
     "AutoConfig": "BertJaxConfig",
     "AutoModel": "BertJaxModel",
     "AutoModelForMaskedLM": "BertJaxForMaskedLM",
     "AutoModelForPreTraining": "BertJaxForPreTraining",
-}
-TASKS = {
     "AutoModelForSequenceClassification": "BertJaxForSequenceClassification",
     "AutoModelForTokenClassification": "BertJaxForTokenClassification",
     "AutoModelForQuestionAnswering": "BertJaxForQuestionAnswering",
@@ -56,7 +54,7 @@ def settings(model: config.Model, special_ids: Settings) -> Settings:
     """Ours to config.json.
 
     Raises:
-      FormatError: positions that the modelling file does not know.
+      FormatError: positions that the modelling files do not know.
     """
     positions = family.plain(model.positions)
     own_positions(model)
@@ -77,13 +75,12 @@ def settings(model: config.Model, special_ids: Settings) -> Settings:
 def heads(parts: Collection[str]) -> Settings:
     """What config.json says of the heads that there are."""
     detects = {"AutoModelForPreTraining": DETECTION} if "discriminator_head" in parts else {}
-    classes = {auto: f"{CODE}.{name}" for auto, name in (PRETRAINED | detects).items()}
-    tasks = {auto: f"{TASK_CODE}.{name}" for auto, name in TASKS.items()}
-    return {"pooler": "pooler" in parts, "auto_map": classes | tasks}
+    classes = {auto: f"{CODE}.{name}" for auto, name in (CLASSES | detects).items()}
+    return {"pooler": "pooler" in parts, "auto_map": classes}
 
 
 def own_positions(model: config.Model) -> Path | None:
-    """The PyTorch lines of a scheme that is not in the modelling file: its `TORCH`, None where they are not needed.
+    """The PyTorch lines of a scheme that is not in the modelling files: its `TORCH`, None where they are not needed.
 
     They define a class `Positions`, made from the configuration once a layer, whose parameters have the names of the
     scheme's own, and which gives what is added to the scaled scores of q and k [B, N, L, H].
@@ -103,14 +100,14 @@ def own_positions(model: config.Model) -> Path | None:
 
 
 def own_code(model: config.Model) -> dict[str, str]:
-    """The modelling file with the scheme's own lines beside it."""
+    """The file of the layers, which imports the scheme's own lines, and these."""
     lines = own_positions(model)
     if lines is None:
         return {}
-    code = (Path(__file__).parents[1] / "code" / f"{CODE}.py").read_text(encoding="utf-8")
+    code = (Path(__file__).parents[1] / "code" / f"{LAYERS}.py").read_text(encoding="utf-8")
     slot = next(line for line in code.splitlines() if line.startswith("OwnPositions = None"))
     plain = code.replace(slot, f"from .{OWN} import Positions as OwnPositions  # noqa: E402")
-    return {f"{CODE}.py": plain, f"{OWN}.py": lines.read_text(encoding="utf-8")}
+    return {f"{LAYERS}.py": plain, f"{OWN}.py": lines.read_text(encoding="utf-8")}
 
 
 def own_rules(model: config.Model) -> list[Rule]:
@@ -174,7 +171,7 @@ FAMILY = family.Family(
     },
     preference=1,
     special_ids={"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},
-    code=(f"{CODE}.py", f"{TASK_CODE}.py"),
+    code=(f"{CODE}.py", f"{LAYERS}.py"),
     own_code=own_code,
     heads=heads,
 )

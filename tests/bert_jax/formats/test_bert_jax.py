@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import bert_jax
 from bert_jax.config import Model
 from bert_jax.formats import huggingface, weights
+from bert_jax.formats.families.bert_jax import CLASSES
 from bert_jax.formats.family import plain
 from bert_jax.modeling import bert, heads
 from bert_jax.modeling.heads import discriminator_head
@@ -60,6 +61,7 @@ HEADS = ("mlm_head",), ("mlm_head", "pooler"), ("mlm_head", "pooler", "pair_head
 
 def written(folder, model: Model, family: str = "bert_jax", trained=HEADS[0]) -> None:
     """A random encoder in a folder."""
+    folder.mkdir(exist_ok=True)
     huggingface.write(model, random_params(model, trained), folder, family)
 
 
@@ -108,6 +110,17 @@ def test_the_discriminator_of_electra_judges_and_trains_the_same_there(tmp_path)
     assert loss.item() == pytest.approx(wanted, rel=1e-5)
     loss.backward()
     assert all(x.grad is not None and x.grad.abs().max() > 0 for x in theirs.parameters())
+
+
+@pytest.mark.parametrize("auto", ["AutoModel", "AutoModelForMaskedLM", "AutoModelForTokenClassification"])
+def test_a_folder_that_transformers_saved_opens_as_every_class(tmp_path, auto):
+    written(tmp_path / "ours", Model(**SMALL, norm="pre"), trained=HEADS[1])
+    theirs = getattr(transformers, auto).from_pretrained(tmp_path / "ours", trust_remote_code=True)
+    theirs.save_pretrained(tmp_path / "again")
+    for name in CLASSES.keys() - {"AutoConfig"}:
+        kind, options = getattr(transformers, name), {"trust_remote_code": True, "ignore_mismatched_sizes": True}
+        opened = kind.from_pretrained(tmp_path / "again", **options)  # another task's head may have another size
+        assert type(opened).__name__ == CLASSES[name]
 
 
 def test_every_layer_computes_the_same(tmp_path):
