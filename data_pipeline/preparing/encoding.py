@@ -205,12 +205,9 @@ def follows_at_once(text: str, sentences: Sequence[str]) -> list[bool]:
 
 def _batches(texts: Sequence[str]) -> Iterator[slice]:
     """Stretches of lines that are encoded together."""
-    first = characters = 0
-    for i, text in enumerate(texts, 1):
-        characters += len(text)
-        if characters >= _CHARACTERS_AT_ONCE or i == len(texts):
-            yield slice(first, i)
-            first, characters = i, 0
+    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+    last = np.flatnonzero(np.diff(ends // _CHARACTERS_AT_ONCE, append=-1))
+    yield from itertools.starmap(slice, itertools.pairwise([0, *(last + 1).tolist()]))
 
 
 def save_pieces(file: Path, pieces: dict[str, Piece]) -> None:

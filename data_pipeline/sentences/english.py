@@ -58,22 +58,22 @@ def build(*, wrapped: bool = False) -> Splitter:
 def _sentences(paragraph: str) -> list[str]:
     sentences, start = [], 0
     for match in _BREAK.finditer(paragraph):
-        point = match.start()
-        if paragraph[point] == "." and not _point_ends(paragraph, start, point, match.end()):
-            continue
-        sentences.append(paragraph[start : match.end()].strip())
-        start = match.end()
+        point, end = match.span()
+        if paragraph[point] == ".":
+            before = paragraph[max(start, point - 40) : point]
+            word = before[before.rfind(" ") + 1 :]
+            ordinary = word.isalpha() and len(word) > 1 and word.lower() not in _ABBREVIATIONS  # as most often
+            if not ordinary and not _point_ends(paragraph, start, point, end):
+                continue
+        sentences.append(paragraph[start:end].strip())
+        start = end
     rest = paragraph[start:].strip()
     return [*sentences, rest] if rest else sentences
 
 
 def _point_ends(paragraph: str, start: int, point: int, following: int) -> bool:
     """Whether the point at `point`, in a sentence from `start`, ends it before the text at `following`."""
-    before = max(start, point - 40)
-    plain = paragraph[max(before, paragraph.rfind(" ", before, point) + 1) : point]
-    if plain.isalpha() and len(plain) > 1 and plain.lower() not in _ABBREVIATIONS:
-        return True  # most often; the rest only finds the word more carefully
-    match = _LAST_WORD.search(paragraph, before, point)
+    match = _LAST_WORD.search(paragraph, max(start, point - 40), point)
     if match is None:
         return True
     word = match[0]

@@ -164,7 +164,7 @@ class Tokenizer:
         Returns:
           tokens [n] uint32, and the number of tokens of each line [len(lines)] uint32.
         """
-        if any(END in line for line in lines):
+        if END in "".join(lines):
             lines = [line.replace(END, "") for line in lines]
         kinds, which = _distinct(*self._words_of(lines, continued or [False] * len(lines), self._backend))
         numbers = self._words.numbers(kinds)[which]

@@ -6,7 +6,6 @@ normaliser is ours: NFKC, control and invisible formatting characters removed, e
 whitespace one space. It keeps the zero-width joiners, which Persian and Indic spelling needs.
 """
 
-import collections
 import dataclasses
 import functools
 import io
@@ -124,10 +123,9 @@ def _lead_to(wanted: set[str], normalize: Callable[[str], str]) -> list[int]:
 
     The normaliser looks for what follows these.
     """
-    by_first: dict[int, list[str]] = collections.defaultdict(list)
-    for character in map(chr, [*range(0x20, 0xD800), *range(0xE000, 0x10000)]):
-        by_first[character.encode()[0]].append(character)
-    found = [first for first, characters in by_first.items() if wanted & {*normalize(" ".join(characters))}]
+    characters = [*map(chr, [*range(0x20, 0xD800), *range(0xE000, 0x10000)])]
+    by_first = itertools.groupby(characters, lambda character: character.encode()[0])
+    found = [first for first, group in by_first if not wanted.isdisjoint(normalize(" ".join(group)))]
     return [*found, *range(0xF0, 0xF5)]  # the characters beyond are too many to try
 
 
@@ -142,7 +140,9 @@ def _one_by_one(normalize: Callable[[str], str]) -> dict[str, str]:
     """
     printable = [chr(code) for code in range(0x21, 0x7F)]
     alone = {character: normalize(character) for character in printable}
-    return alone if all(normalize(a + b) == alone[a] + alone[b] for a in printable for b in printable) else {}
+    pairs = [*itertools.product(printable, repeat=2)]
+    together = normalize(" ".join(a + b for a, b in pairs))
+    return alone if together == " ".join(alone[a] + alone[b] for a, b in pairs) else {}
 
 
 def word_encoder(backend: Any) -> Callable[[Sequence[str]], Encoded]:
