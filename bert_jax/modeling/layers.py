@@ -20,6 +20,7 @@ from jax.extend.random import threefry2x32_p
 
 from bert_jax.config import Model
 from bert_jax.modeling.products import affine, apart
+from bert_jax.modeling.threefry import written_out
 from bert_jax.runtime.sharding import batch_shards, first_row, rows
 
 M = TypeVar("M", bound=nnx.Module)
@@ -120,7 +121,7 @@ def constrain_batch(x: jax.Array) -> jax.Array:
 
 def truncated_normal(key: jax.Array, shape: Sequence[int], std: float) -> jax.Array:
     """A normal cut at two standard deviations, as BERT's initialiser: `std` is that of the uncut normal."""
-    return std * jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32)
+    return std * jax.random.truncated_normal(written_out(key), -2.0, 2.0, shape, jnp.float32)
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
