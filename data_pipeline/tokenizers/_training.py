@@ -43,10 +43,24 @@ def words_to_learn(counts: Mapping[str, int], parts: Callable[[str], Iterable[st
                 normalised[part[start : start + LONGEST_WORD]] += count
     if not normalised:
         raise DataError("there is no word to train a tokenizer on; config.data.sources holds no text")
-    # Words of one count in the order of a hash: what is left out must not be the end of the alphabet.
-    ordered = sorted(normalised.items(), key=lambda item: (-item[1], hashlib.sha256(item[0].encode()).digest()))
-    characters = itertools.accumulate(len(word) for word, _ in ordered)
-    return _weighed([item for item, total in zip(ordered, characters, strict=True) if total <= _TRAINING_CHARACTERS])
+    return _weighed(_commonest(normalised, _TRAINING_CHARACTERS))
+
+
+def _commonest(counts: Mapping[str, int], characters: int) -> list[tuple[str, int]]:
+    """As many words as have these characters together, and their counts."""
+    by_count: dict[int, list[str]] = collections.defaultdict(list)
+    for word, count in counts.items():
+        by_count[count].append(word)
+    found: list[tuple[str, int]] = []
+    for count in sorted(by_count, reverse=True):
+        words = by_count[count]
+        if (size := sum(map(len, words))) > characters:  # by a hash: what is left out must not be the alphabet's end
+            words.sort(key=lambda word: hashlib.sha256(word.encode()).digest())
+            ends = itertools.accumulate(map(len, words))
+            return found + [(word, count) for word, end in zip(words, ends, strict=True) if end <= characters]
+        found += [(word, count) for word in sorted(words)]
+        characters -= size
+    return found
 
 
 def _weighed(words: list[tuple[str, int]]) -> list[tuple[str, int]]:

@@ -176,6 +176,15 @@ def test_training_does_not_depend_on_the_order_of_the_words(tokenizer):
     assert first.fingerprint == again.fingerprint
 
 
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_training_sees_words_as_the_tokenizer_normalises_them(lowercase):
+    drawn, normalizer = random.Random(6), sentencepiece._normalizer(lowercase)
+    characters = [*map(chr, range(0x21, 0x7F)), "[MASK]", "[SEP]", "é", "ﬁ", "Ａ", "［", "\u200b", "\u2581", "\u0301"]
+    words = ["".join(drawn.choices(characters, k=drawn.randint(1, 9))) for _ in range(2000)] + characters
+    parts = sentencepiece._parts(normalizer, lowercase)
+    assert list(map(parts, words)) == [normalizer.normalize_str(word).split(" ") for word in words]
+
+
 def test_training_on_a_text_without_end_costs_no_more(monkeypatch):
     """The trainer's memory grows with the counts; beyond a bound their proportions are kept, not their sizes."""
     seen, real = [], sentencepiece._train
