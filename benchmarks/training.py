@@ -68,21 +68,25 @@ def ours(work: Work, changes: Mapping[str, Any] | None = None, documents: int = 
     Args:
       changes: fields of the configuration, as on the command line.
     """
+    return step_of(make_config(work, changes), make_batch(work, documents))
+
+
+def step_of(config: Any, batch: Mapping[str, np.ndarray]) -> Step:
+    """The train step of a configuration on a batch."""
     import jax
 
     from bert_jax.runtime import sharding
     from bert_jax.training.state import init_state
     from bert_jax.training.step import jit_train_step
 
-    config = make_config(work, changes)
     mesh = sharding.make_mesh(config.mesh)
     state = init_state(config, mesh)
     update = jit_train_step(config, config.phases[0], make_objective(config), mesh)
-    batch = sharding.put_batch(make_batch(work, documents), mesh)
+    on_mesh = sharding.put_batch(batch, mesh)
     kept = [state]
 
     def step() -> float:
-        kept[0], metrics = update(kept[0], batch)
+        kept[0], metrics = update(kept[0], on_mesh)
         return float(jax.block_until_ready(metrics)["loss"])
 
     return step
