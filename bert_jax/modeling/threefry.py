@@ -16,7 +16,9 @@ _PARITY = 0x1BD11BDA
 
 
 def written_out(key: jax.Array) -> jax.Array:
-    """A key that draws the same numbers as `key`, of JAX's Threefry."""
+    """A key that draws the same numbers as `key`; `key` itself where it is not of JAX's Threefry."""
+    if jax.random.key_impl(key) != "threefry2x32":
+        return key
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=_WRITTEN_OUT)
 
 

@@ -28,6 +28,11 @@ def test_bits_are_those_of_jax(shape, dtype):
     np.testing.assert_array_equal(jax.random.bits(written_out(key), shape, dtype), jax.random.bits(key, shape, dtype))
 
 
+def test_a_key_of_another_kind_stays():
+    key = jax.random.key(3, impl="rbg")
+    assert written_out(key) is key
+
+
 def test_weights_are_those_of_jax_stacked_too():
     draw = lambda key: jax.random.truncated_normal(key, -2.0, 2.0, (31, 3))
     keys = jax.random.split(jax.random.key(5), 4)
