@@ -1,7 +1,7 @@
 """What does a step of each objective cost, beside masked language modelling of single tokens by the same encoder?
 
     python benchmarks/objective_steps.py --json=objective_steps.json
-    python benchmarks/objective_steps.py --layers=12 --objectives=tokens,ELECTRA --dtype=float32
+    python benchmarks/objective_steps.py --layers=12 --objectives=spans,ELECTRA --dtype=float32
     python -m data_pipeline.similar_words --store=runs/demo/store --output=similar.npz    # then --similar=similar.npz
 
 Rows of random tokens, in which three of ten start a word, a name or a sentence. A step draws its masks, and does the
@@ -26,13 +26,12 @@ from benchmarks import charts, training
 from bert_jax.analysis.flops import OF_ROWS, step_flops
 from bert_jax.config import Config, use
 from configuration import cli
-from configuration.variants import Variant
+from configuration.variants import ConfigError, Variant
 
 FLAGS = flags.FLAGS
 TOKENS = "tokens"  # what the others are held to
 MACBERT = "similar words and order (MacBERT)"  # which needs a table
 OBJECTIVES = {
-    TOKENS: use("mlm"),
     "whole words": use("mlm", masking=use("whole_words")),
     "n-grams": use("mlm", masking=use("ngrams")),
     "n-grams and order (ALBERT)": use("mlm_pair", masking=use("ngrams")),
@@ -46,8 +45,8 @@ OBJECTIVES = {
     "distance (ERNIE 2.0)": use("sentence_distance"),
     "replaced names (WKLM)": use("entity_replacement"),
     "ELECTRA": use("electra"),
-    "replaced tokens, MLM": use("replace_mlm"),
-    "all tokens, MLM": use("all_token_mlm"),
+    "MLM of replaced tokens": use("replace_mlm"),
+    "MLM of all tokens": use("all_token_mlm"),
 }
 
 
@@ -67,10 +66,11 @@ def define() -> None:
 
 def main() -> dict[str, Any]:
     work = training.Work(FLAGS.layers, FLAGS.width, FLAGS.rows, 128)
-    configs = {name: config_of(work, objective, FLAGS.dtype) for name, objective in chosen().items()}
+    tokens = config_of(work, use("mlm"), FLAGS.dtype)
     figures = {}
-    for name in [name for name in configs if name != TOKENS]:
-        makers = {each: functools.partial(ours, work, configs[each]) for each in (TOKENS, name)}
+    for name, objective in chosen().items():
+        config = config_of(work, objective, FLAGS.dtype)
+        makers = {TOKENS: functools.partial(ours, work, tokens), name: functools.partial(ours, work, config)}
         turns, failed = training.take_turns(makers, FLAGS.rounds, FLAGS.seconds)
         if failed:
             print(f"{name:<36}{failed}")
@@ -79,7 +79,7 @@ def main() -> dict[str, Any]:
             "milliseconds": 1e3 * statistics.median(turns[name]),
             "tokens_milliseconds": 1e3 * statistics.median(turns[TOKENS]),
             "times_tokens": training.ratios(turns, name, TOKENS),
-            "flops_times_tokens": step_flops(configs[name], 0) / step_flops(configs[TOKENS], 0),
+            "flops_times_tokens": step_flops(config, 0) / step_flops(tokens, 0),
         }
         said = f"{f['milliseconds']:8.0f} ms, tokens {f['tokens_milliseconds']:6.0f}{f['times_tokens']:8.2f}×"
         print(f"{name:<36}{said}{f['flops_times_tokens']:8.2f}× FLOPs", flush=True)
@@ -88,14 +88,12 @@ def main() -> dict[str, Any]:
 
 
 def chosen() -> dict[str, Variant]:
-    """The objectives to be measured; that of tokens is always the first."""
-    wanted = {TOKENS, *(FLAGS.objectives or OBJECTIVES)}
-    found = {name: objective for name, objective in OBJECTIVES.items() if name in wanted}
-    if MACBERT in found and not FLAGS.similar:
-        del found[MACBERT]
-    elif MACBERT in found:
-        similar = use("similar", file=FLAGS.similar)
-        found[MACBERT] = use("mlm_pair", masking=OBJECTIVES[MACBERT].options["masking"], replacement=similar)
+    """The objectives to be measured, beside that of tokens."""
+    if MACBERT in FLAGS.objectives and not FLAGS.similar:
+        raise ConfigError(f"--objectives names {MACBERT}, which needs a table: give --similar=FILE")
+    found = {name: OBJECTIVES[name] for name in FLAGS.objectives or OBJECTIVES}
+    if (macbert := found.pop(MACBERT, None)) and FLAGS.similar:
+        found[MACBERT] = use(macbert.name, **macbert.options, replacement=use("similar", file=FLAGS.similar))
     return found
 
 
