@@ -1,7 +1,7 @@
 """What a step of ELECTRA costs: beside masked language modelling of the same encoder, and beside PyTorch.
 
     python benchmarks/electra_step.py --json=electra_step.json
-    python benchmarks/electra_step.py --sizes=small --peers="as written" --rounds=3
+    python benchmarks/electra_step.py --sizes=base --dtypes=bfloat16 --peers="as written" --rounds=3
 
 The library transformers has no joint model, so the peer is the composition of its two classes, tied by hand: as one
 would write it, with the classes' own losses over the logits of all places, and in its best forms, with logits at the
@@ -15,6 +15,7 @@ import functools
 import os
 import statistics
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,15 @@ def define() -> None:
     charts.define()
     flags.DEFINE_list("sizes", list(SIZES), "Which sizes.")
     flags.DEFINE_string("peers", ";".join(PEERS), "Which peers, with ; between them.")
+    flags.DEFINE_list("dtypes", list(DTYPES), "What ours computes in; one alone needs less memory.")
     flags.DEFINE_integer("rounds", 5, "How often each takes its turn.", lower_bound=1)
     flags.DEFINE_float("seconds", 1.0, "How long a turn lasts at least.")
     flags.DEFINE_float("patience", 600, "Seconds in which a peer must have compiled and done two steps.")
     flags.DEFINE_string("device", "cpu", "Where PyTorch works: cpu or cuda. JAX takes what it finds.")
     known = lambda given, names: set(given) <= set(names)
+    flags.register_validator(
+        "dtypes", lambda given: given and known(given, DTYPES), f"one or more of {', '.join(DTYPES)}"
+    )
     flags.register_validator("sizes", lambda given: known(given, SIZES), f"each must be one of {', '.join(SIZES)}")
     flags.register_validator(
         "peers", lambda given: known(filter(None, given.split(";")), PEERS), f"each must be one of {'; '.join(PEERS)}"
@@ -82,21 +87,27 @@ def measure(name: str) -> dict[str, Any]:
         peer: functools.partial(torch_electra, size, device=FLAGS.device, **PEERS[peer])
         for peer in filter(None, FLAGS.peers.split(";"))
     }
-    for dtype, said in DTYPES.items():
+    chosen = {dtype: said for dtype, said in DTYPES.items() if dtype in FLAGS.dtypes}
+    for dtype, said in chosen.items():
         makers[OURS + said] = functools.partial(ours, size, dtype, "electra")
         makers[MLM + said] = functools.partial(ours, size, dtype, "mlm")
     turns, failed = training.take_turns(makers, FLAGS.rounds, FLAGS.seconds, FLAGS.patience)
     seconds = {name: statistics.median(of) for name, of in turns.items()}
     for maker in makers:
-        said = failed.get(maker) or f"{1e3 * seconds[maker]:8.0f} ms" + beside(turns, maker)
+        said = failed.get(maker) or f"{1e3 * seconds[maker]:8.0f} ms" + beside(turns, maker, chosen.values())
         print(f"  {maker:<34}{said}", flush=True)
-    over_mlm = {said or ", float32": training.ratios(turns, OURS + said, MLM + said) for said in DTYPES.values()}
+    over_mlm = {
+        dtype: training.ratios(turns, OURS + said, MLM + said)
+        for dtype, said in chosen.items()
+        if {OURS + said, MLM + said} <= set(turns)
+    }
     return {"step_seconds": seconds, "turns": turns, "failed": failed, "times_mlm": over_mlm}
 
 
-def beside(turns: dict[str, list[float]], name: str) -> str:
-    """How many times our step of ELECTRA goes into this one."""
-    return "".join(f"{training.ratios(turns, name, OURS + said):8.2f} × ours{said}" for said in DTYPES.values())
+def beside(turns: Mapping[str, list[float]], name: str, ways: Iterable[str]) -> str:
+    """How many times each of our steps of ELECTRA that ran goes into this one."""
+    ran = [said for said in ways if OURS + said in turns]
+    return "".join(f"{training.ratios(turns, name, OURS + said):8.2f} × ours{said}" for said in ran)
 
 
 def ours(size: Size, dtype: str, objective: str) -> training.Step:

@@ -17,14 +17,24 @@ SIZES = {
     "demo": demo.model,
     "small": dataclasses.replace(demo.model, width=64, mlp_width=172),
 }
-WARMUP = 0.1  # of the run, then a line to zero
+ERNIE2 = (  # its tasks, in the order in which they come
+    use("mlm", masking=use("units", annotation="capitals")),
+    use("capital_prediction"),
+    use("token_document"),
+    use("sentence_reordering"),
+    use("sentence_distance"),
+)
+WARMUP = 0.1  # of the run, or as much as its first stage has; then a line to zero
 
 
 class Idea(NamedTuple):
     """What is trained, and what its authors found."""
 
-    stages: tuple[Variant, ...]  # objectives, one after the other, each for as many steps
+    stages: tuple[Variant, ...]  # objectives, one after the other
     claim: str
+    parts: tuple[int, ...] = ()  # of the steps, for each stage; as many for each without them
+    rows: Variant = use("full_sentences")
+    task_types: int = 0  # tasks with an embedding each
 
 
 class Lists(NamedTuple):
@@ -66,6 +76,13 @@ def ideas(lists: Lists) -> dict[str, Idea]:
             (use("mlm"), units("phrases"), units(lists.names)),
             "ERNIE 1.0 (Sun et al. 2019): base Chinese XNLI 77.2 → 78.4, with dialogues and other text",
         ),
+        "ernie2": Idea(
+            tuple(map(growing, range(len(ERNIE2)))),
+            "ERNIE 2.0 (Sun et al. 2019): base GLUE test 78.3 → 80.6, with other text",
+            parts=tuple(2 * (stage + 1) for stage in range(len(ERNIE2))),  # so that all tasks end with as many turns
+            rows=use("segment_pair", label="distance"),
+            task_types=len(ERNIE2),
+        ),
         "electra": Idea(
             (use("electra"),),
             "ELECTRA (Clark et al. 2020): GLUE dev small 75.1 → 79.9, base 82.2 → 85.1",
@@ -73,17 +90,25 @@ def ideas(lists: Lists) -> dict[str, Idea]:
     }
 
 
+def growing(stage: int) -> Variant:
+    """One of ERNIE2's tasks a step: the newest of this stage, from 0, has as many more turns as its stage says."""
+    return use("mixture", objectives=ERNIE2[: stage + 1], shares=(*[1] * stage, stage + 2))
+
+
 def training(name: str, idea: Idea, store: Store, size: str, learning_rate: float, steps: int = 1) -> Config:
     """A training of `steps` updates, at least one a stage. The rates of all stages make one line."""
-    number = len(idea.stages)
-    shares = [stage / number for stage in range(number + 1)]
-    left = [min(1.0, (1 - share) / (1 - WARMUP)) for share in shares]  # of the peak; the first is the warm-up's end
+    parts = idea.parts or (1,) * len(idea.stages)
+    ends = [sum(parts[:stage]) / sum(parts) for stage in range(len(parts) + 1)]  # of the run
+    lengths = [max(1, round(steps * (ends[stage + 1] - ends[stage]))) for stage in range(len(parts))]
+    rise = min(WARMUP, ends[1])
+    left = [min(1.0, (1 - end) / (1 - rise)) for end in ends]  # of the peak; the first is the rise's end
+    warmups = [rise / ends[1] if rise < ends[1] else lengths[0], *[0] * (len(parts) - 1)]
     phases = tuple(
         dataclasses.replace(
             demo.phases[0],
-            steps=max(1, round(steps / number)),
+            steps=lengths[stage],
             learning_rate=learning_rate * left[stage],
-            schedule=use("linear", warmup=0 if stage else WARMUP * number, end=left[stage + 1] / left[stage]),
+            schedule=use("linear", warmup=warmups[stage], end=left[stage + 1] / left[stage]),
             objective=objective,
         )
         for stage, objective in enumerate(idea.stages)
@@ -91,8 +116,8 @@ def training(name: str, idea: Idea, store: Store, size: str, learning_rate: floa
     return Config(
         name=name,
         phases=phases,
-        data=Data(store=str(store.path)),
-        model=dataclasses.replace(SIZES[size], vocab_size=store.vocab_size),
+        data=Data(store=str(store.path), rows=idea.rows),
+        model=dataclasses.replace(SIZES[size], vocab_size=store.vocab_size, task_types=idea.task_types),
         optimizer=demo.optimizer,
         unigram_bias=True,
         cooccurrence=demo.cooccurrence,
@@ -103,11 +128,11 @@ def training(name: str, idea: Idea, store: Store, size: str, learning_rate: floa
 
 
 def step_flops(config: Config) -> float:
-    """FLOPs of an update, the mean over the stages: of the generator and the heads too."""
+    """FLOPs of an update, the mean over the run: of the generator and the heads too."""
     model = dataclasses.replace(config.model, dtype="float32")  # any gives the same
     counted = dataclasses.replace(config, model=model)
-    stages = range(len(config.phases))
-    return sum(flops.step_flops(counted, stage) for stage in stages) / len(stages)
+    needed = sum(phase.steps * flops.step_flops(counted, stage) for stage, phase in enumerate(config.phases))
+    return needed / sum(phase.steps for phase in config.phases)
 
 
 def check(name: str, config: Config, store: Store) -> None:

@@ -236,7 +236,9 @@ def take_turns(
     """Times the steps, one after the other, `rounds` times; each in its own process and warmed up.
 
     Args:
-      seconds: how long at least a turn lasts; a turn's figure is the mean of its steps.
+      seconds: how long at least a turn lasts; a turn's figure is the mean of its steps. 0 for one step, without the
+        untimed one with which a turn otherwise begins: of a process that slept, caches are cold and the kernel may have
+        taken pages, which makes its next step up to twice as long.
       in_background: steps that compile while the others do, which saves time on a machine with many cores.
       patience: seconds that one may take to compile and warm up; None for any.
 
@@ -303,7 +305,10 @@ def _serve(maker: Callable[[], Step], connection: Any) -> None:
         connection.send(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
         return
     while True:
-        least, steps, start = connection.recv(), 0, time.perf_counter()
+        least = connection.recv()
+        if least:
+            step()
+        steps, start = 0, time.perf_counter()
         while steps == 0 or time.perf_counter() - start < least:
             step()
             steps += 1

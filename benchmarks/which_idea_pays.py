@@ -1,18 +1,20 @@
-"""Which idea of pretraining pays: tokens, words, n-grams, spans, similar words, stages or ELECTRA, at equal compute.
+"""Which idea of pretraining pays, of nine from single tokens to ELECTRA, at equal compute.
 
     python -m data_pipeline.prepare --config=configs/demo.py --config.data.annotations=capitals --output=stores/words
     python -m data_pipeline.frequent_phrases --store=stores/words --output=stores/phrases.txt
-    python -m data_pipeline.prepare --config=configs/demo.py --config.data.annotations=capitals,phrases \\
-        --config.data.annotations.1.file=stores/phrases.txt --output=stores/english
+    python -m data_pipeline.prepare --config=configs/demo.py \\
+        --config.data.annotations=capitals,capital_letters,sentence_starts,phrases \\
+        --config.data.annotations.3.file=stores/phrases.txt --output=stores/english
     python benchmarks/which_idea_pays.py --store=stores/english --folder=runs/ideas --png=ideas.png \\
         --config.polarity.source.train=sentence_polarity.zip --config.learning_rate=3e-4 …
 
 One small encoder is pretrained with each idea and each seed, and judged by its held-out loss at BERT's masks, 15% of
 the single tokens of full-sentence rows, and by fine-tuning on each task, one seed of fine-tuning for each of
 pretraining; the last weights count. Beside them stand the encoder untrained and baselines without one. All ideas have
-the same rows, rate of masks, learning rates and compute: what --steps updates of tokens need, in FLOPs, or with
---compute=cpu in CPU seconds. A difference to tokens counts where the seeds' ranges lie apart, three of each at least,
-and the paired bootstrap over the task's examples says the same; else it is called noise.
+the same rate of masks, learning rates, compute and, but for the pairs that ERNIE 2.0's tasks are about, rows. Compute
+is what --steps updates of tokens need, in FLOPs, or with --compute=cpu in CPU seconds. A difference to tokens counts
+where the seeds' ranges lie apart, three of each at least, and the paired bootstrap over the task's examples says the
+same; else it is called noise.
 
 --chinese_store adds Chinese, with --chinese_tasks. --config.TASK.FIELD changes a task, --config.FIELD all of them. Each
 training is one process, one after the other, kept in --folder and not done again: stop at any moment, and run again.
@@ -175,19 +177,21 @@ def judged(language: Language) -> dict[str, Any]:
 def budgeted(language: Language, name: str, idea: Idea) -> Config:
     """The pretraining of an idea, with the updates that it can have for those of tokens."""
     one = lambda name, idea, steps: training(name, idea, language.store, FLAGS.size, FLAGS.learning_rate, steps)
-    first, own = one(BASELINE, language.chosen[BASELINE], 1), one(name, idea, 1)
-    if FLAGS.compute == "flops":
-        times = step_flops(first) / step_flops(own)
-    else:
-        seconds = lambda config: measured(
-            language.folder / f"pace-{config.name}-{FLAGS.size}.json",
-            {"config": config_flags.to_dict(config)},
-            in_own_process,
-            trainings.pace,
-            config,
-        )["step_seconds"]
-        times = seconds(first) / seconds(own)
+    first, own = one(BASELINE, language.chosen[BASELINE], FLAGS.steps), one(name, idea, FLAGS.steps)
+    cost = step_flops if FLAGS.compute == "flops" else functools.partial(step_seconds, language)
+    times = cost(first) / cost(own)
     return one(name, idea, round(FLAGS.steps * times))
+
+
+def step_seconds(language: Language, config: Config) -> float:
+    """CPU seconds of an update, the mean over the run."""
+    total = 0.0
+    for stage, phase in enumerate(config.phases):
+        one = dataclasses.replace(config, phases=(dataclasses.replace(phase, steps=1),))
+        path = language.folder / f"pace-{config.name}-{stage}-{FLAGS.size}.json"
+        found = measured(path, {"config": config_flags.to_dict(one)}, in_own_process, trainings.pace, one)
+        total += phase.steps * found["step_seconds"]
+    return total / sum(phase.steps for phase in config.phases)
 
 
 def pretrained(language: Language, config: Config, seed: int, wait: bool = True) -> dict[str, Any]:
