@@ -138,6 +138,6 @@ def step_flops(config: Config) -> float:
 def check(name: str, config: Config, store: Store) -> None:
     """Raises ConfigError if the store lacks an annotation that an idea reads."""
     for objective in setup.make_objectives(config, store):
-        for field in sorted(set(objective.needs) - set(store.annotations)):
+        for field in sorted(set(objective.needs) - set(store.annotations) - set(flops.OF_ROWS)):
             remedy = f"{annotations.remedy(field)}, or leave {name} out of --ideas"
             raise ConfigError(f"{name} needs the annotation {field}, which the store {store.path} lacks: {remedy}")

@@ -81,6 +81,11 @@ def test_compute_counts_the_generator_and_the_heads(store: Store) -> None:
     assert needed["electra"] > needed["tokens"] * 1.2
 
 
+@pytest.mark.parametrize("name", KNOWN)
+def test_one_store_serves_all_ideas(store: Store, name: str) -> None:
+    ideas.check(name, ideas.training(name, KNOWN[name], store, "small", 1e-3), store)
+
+
 def test_an_annotation_that_the_store_lacks_is_named(store: Store) -> None:
     idea = ideas.ideas(ideas.Lists("", "names"))["ernie"]
     with pytest.raises(ConfigError, match=r"ernie needs the annotation names, .* or leave ernie out of --ideas"):
@@ -187,7 +192,7 @@ def test_a_tiny_run_stopped_in_the_middle_goes_on(store: Store, tmp_path: Path) 
     folder, figures, png = tmp_path / "runs", tmp_path / "figures.json", tmp_path / "ideas.png"
     command = [
         *(sys.executable, str(ROOT / "benchmarks/which_idea_pays.py"), f"--store={store.path}", f"--folder={folder}"),
-        *(f"--tasks={tmp_path / 'kind.py'}", "--ideas=ernie,electra", "--seeds=1", "--steps=6", "--size=small"),
+        *(f"--tasks={tmp_path / 'kind.py'}", "--ideas=ernie,ernie2,electra", "--seeds=1", "--steps=6", "--size=small"),
         *(f"--json={figures}", f"--png={png}"),
     ]
     with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True) as stopped:
@@ -198,10 +203,11 @@ def test_a_tiny_run_stopped_in_the_middle_goes_on(store: Store, tmp_path: Path) 
     )
     found = json.loads(figures.read_text())["english"]
     systems = found["systems"]
-    assert list(systems) == ["tokens", "ernie", "electra", "unigram", "untrained", "majority", "tfidf"]
+    assert list(systems) == ["tokens", "ernie", "ernie2", "electra", "unigram", "untrained", "majority", "tfidf"]
     assert systems["tokens"]["steps"] == systems["ernie"]["steps"] == 6 > systems["electra"]["steps"]
     assert all("kind" in systems[name]["scores"] for name in systems if name != "unigram")
-    assert {name for name in systems if "held-out loss" in systems[name]["scores"]} == {"tokens", "ernie", "unigram"}
+    with_a_loss = {name for name in systems if "held-out loss" in systems[name]["scores"]}
+    assert with_a_loss == {"tokens", "ernie", "ernie2", "unigram"}
     assert systems["ernie"]["scores"]["kind"]["verdict"] == "noise"  # one seed
     assert "ELECTRA (Clark et al. 2020)" in whole.stdout
     assert png.stat().st_size > 1000
