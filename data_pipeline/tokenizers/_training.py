@@ -1,11 +1,11 @@
 """What all kinds of tokenizers that are trained share: which words they learn from, and the trainer of BPE."""
 
-import collections
-import hashlib
-import itertools
 import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from configuration.variants import require
 from data_pipeline.errors import DataError
@@ -27,47 +27,58 @@ def check_options(vocab_size: int, coverage: float = 1.0) -> None:
     require(0 < coverage <= 1, f"{where}.character_coverage", coverage, "above 0, and at most 1")
 
 
-def words_to_learn(counts: Mapping[str, int], parts: Callable[[str], Iterable[str]]) -> list[tuple[str, int]]:
+def words_to_learn(
+    counts: Mapping[str, int],
+    parts: Callable[[str], Iterable[str]],
+    unchanged: Callable[[str], Any] = lambda word: False,
+) -> list[tuple[str, int]]:
     """The words that training sees and their weights, in an order that does not depend on how they were counted.
 
     Args:
       parts: what the tokenizer makes of a word of the text before it cuts it into pieces.
+      unchanged: true of words whose only part is the word, where that is quicker to see.
 
     Raises:
       DataError: there is no word.
     """
-    normalised: collections.Counter[str] = collections.Counter()
-    for word, count in counts.items():
+    normalised = {word: count for word, count in counts.items() if unchanged(word) and len(word) <= LONGEST_WORD}
+    for word in counts.keys() - normalised.keys():
         for part in parts(word):
             for start in range(0, len(part), LONGEST_WORD):
-                normalised[part[start : start + LONGEST_WORD]] += count
+                piece = part[start : start + LONGEST_WORD]
+                normalised[piece] = normalised.get(piece, 0) + counts[word]
     if not normalised:
         raise DataError("there is no word to train a tokenizer on; config.data.sources holds no text")
-    return _weighed(_commonest(normalised, _TRAINING_CHARACTERS))
+    return _weighed(*_commonest(normalised, _TRAINING_CHARACTERS))
 
 
-def _commonest(counts: Mapping[str, int], characters: int) -> list[tuple[str, int]]:
-    """As many words as have these characters together, and their counts."""
-    by_count: dict[int, list[str]] = collections.defaultdict(list)
-    for word, count in counts.items():
-        by_count[count].append(word)
-    found: list[tuple[str, int]] = []
-    for count in sorted(by_count, reverse=True):
-        words = by_count[count]
-        if (size := sum(map(len, words))) > characters:  # by a hash: what is left out must not be the alphabet's end
-            words.sort(key=lambda word: hashlib.sha256(word.encode()).digest())
-            ends = itertools.accumulate(map(len, words))
-            return found + [(word, count) for word, end in zip(words, ends, strict=True) if end <= characters]
-        found += [(word, count) for word in sorted(words)]
-        characters -= size
-    return found
+def _commonest(counts: Mapping[str, int], characters: int) -> tuple[list[str], np.ndarray]:
+    """As many words as have these characters together, the commonest first, and their counts.
+
+    Words of one count are in the order of a hash: what is left out must not be the alphabet's end.
+    """
+    words = list(counts)
+    times = np.fromiter(counts.values(), np.int64, len(words))
+    hashes = np.fromiter((zlib.crc32(word.encode()) for word in words), np.uint32, len(words))
+    order = np.lexsort((hashes, -times))
+    alike = (np.diff(times[order]) == 0) & (np.diff(hashes[order]) == 0)
+    for end in np.flatnonzero(alike) + 1:  # a few pairs in a million words
+        for place in range(end, 0, -1):
+            pair = order[place - 1 : place + 1]
+            if not alike[place - 1] or words[pair[0]] < words[pair[1]]:
+                break
+            order[place - 1 : place + 1] = pair[::-1]
+    lengths = np.fromiter(map(len, words), np.int64, len(words))
+    taken = order[: np.searchsorted(lengths[order].cumsum(), characters, "right")]
+    return [words[i] for i in taken.tolist()], times[taken]
 
 
-def _weighed(words: list[tuple[str, int]]) -> list[tuple[str, int]]:
+def _weighed(words: Sequence[str], counts: np.ndarray) -> list[tuple[str, int]]:
     """Counts scaled down, none below 1, if the trainer's memory would grow with the text."""
-    weighted = sum(len(word) * count for word, count in words)
+    weighted = int(np.fromiter(map(len, words), np.int64, len(words)) @ counts)
     share = min(1.0, _WEIGHTED_CHARACTERS / max(1, weighted))
-    return [(word, max(1, round(count * share))) for word, count in words]
+    scaled = np.maximum(1, np.rint(counts * share).astype(np.int64))
+    return list(zip(words, scaled.tolist(), strict=True))
 
 
 def learn_bpe(

@@ -109,7 +109,7 @@ def _learnt(counts: Mapping[str, int], vocab_size: int, lowercase: bool) -> str:
     # As in RoBERTa, [MASK] takes the space before it: the word that it stands for has its own.
     mask = tokenizers.AddedToken(specials.mask, lstrip=True, normalized=False, special=True)
     marked = [specials.pad, specials.unk, specials.cls, specials.sep, mask]
-    words = words_to_learn(counts, lambda word: [word])
+    words = words_to_learn(counts, lambda word: [word], unchanged=lambda word: True)
     learn_bpe(backend, words, vocab_size, pre_tokenizers.ByteLevel.alphabet(), specials=marked)
     return _definition.with_specials(backend, [], specials.cls, specials.sep)
 

@@ -71,7 +71,8 @@ def build(
         return _given(model)
     check_options(vocab_size, character_coverage)
     normalizer = _normalizer(lowercase)
-    words = words_to_learn(word_counts(), _parts(normalizer, lowercase))
+    parts = lambda word: normalizer.normalize_str(word).split(" ")
+    words = words_to_learn(word_counts(), parts, unchanged=_unchanged(lowercase))
     proto = _train(words, vocab_size, algorithm, character_coverage)
     return Tokenizer("sentencepiece", _definition(proto, normalizer, Specials()))
 
@@ -133,10 +134,9 @@ def _normalize(backend: Any) -> Callable[[str], str]:
     return backend.normalizer.normalize_str if backend.normalizer else str
 
 
-def _parts(normalizer: Any, lowercase: bool) -> Callable[[str], list[str]]:
-    """What the normaliser makes of a word of the text; most words it leaves alone, which is quicker to see."""
-    plain = re.compile(r"[!-@\\-~]+" if lowercase else r"[!-Z\\-~]+").fullmatch  # "[" starts special tokens
-    return lambda word: [word] if plain(word) else normalizer.normalize_str(word).split(" ")
+def _unchanged(lowercase: bool) -> Callable[[str], Any]:
+    """Whether the normaliser leaves a word as it is, of most such words."""
+    return re.compile(r"[!-@\\-~]+" if lowercase else r"[!-Z\\-~]+").fullmatch  # "[" starts special tokens
 
 
 def _one_by_one(normalize: Callable[[str], str]) -> dict[str, str]:
