@@ -75,8 +75,10 @@ def _polynomials(
       firsts, counts: int [n], where each run starts and how many items it has; those after _LONGEST do not count.
     """
     found = np.zeros(len(firsts), np.uint64)
-    longer = np.flatnonzero(counts)
-    for number in range(_LONGEST):
+    some = counts > 0
+    found[some] = values[items[firsts[some]]]
+    longer = np.flatnonzero(counts > 1)
+    for number in range(1, _LONGEST):
         if not longer.size:
             break
         item = items[firsts[longer] + number]
