@@ -6,6 +6,7 @@ abbreviation that a name or number follows. After the abbreviations that often d
 Decimal points need no rule: no whitespace follows them.
 """
 
+import functools
 import re
 
 from data_pipeline.sentences import Splitter
@@ -61,14 +62,18 @@ def _sentences(paragraph: str) -> list[str]:
         point, end = match.span()
         if paragraph[point] == ".":
             before = paragraph[max(start, point - 40) : point]
-            word = before[before.rfind(" ") + 1 :]
-            ordinary = word.isalpha() and len(word) > 1 and word.lower() not in _ABBREVIATIONS  # as most often
-            if not ordinary and not _point_ends(paragraph, start, point, end):
+            if not _ordinary(before[before.rfind(" ") + 1 :]) and not _point_ends(paragraph, start, point, end):
                 continue
         sentences.append(paragraph[start:end].strip())
         start = end
     rest = paragraph[start:].strip()
     return [*sentences, rest] if rest else sentences
+
+
+@functools.lru_cache(1 << 15)
+def _ordinary(word: str) -> bool:
+    """Whether a point behind this word ends the sentence whatever follows, as most often."""
+    return word.isalpha() and len(word) > 1 and word.lower() not in _ABBREVIATIONS
 
 
 def _point_ends(paragraph: str, start: int, point: int, following: int) -> bool:
