@@ -31,6 +31,15 @@ class Vectors(NamedTuple):
     table: jax.Array  # float32 [2K+1, H]
 
 
+class Columns(NamedTuple):
+    """Further columns of keys and values, the same in all rows and heads: a vector for each place.
+
+    The queries have as many columns after those of the keys, and the output after those of the values.
+    """
+
+    table: jax.Array  # float32 [L, E]
+
+
 class Bias(NamedTuple):
     """Numbers that are added to the scaled scores by distance: column clip(d, −K, K) + K of each head's row."""
 
@@ -49,8 +58,10 @@ class Products(NamedTuple):
     queries: jax.Array | None  # [R, N, H], multiplied with keys
 
 
-Addition = Sinusoids | Vectors | Bias | Products | None
-Needs = Literal["nothing", "sinusoids", "vectors", "bias", "products"]  # which a form of a position scheme needs
+Addition = Sinusoids | Columns | Vectors | Bias | Products | None
+Needs = Literal[
+    "nothing", "sinusoids", "columns", "vectors", "bias", "products"
+]  # which a form of a position scheme needs
 
 
 @dataclasses.dataclass(frozen=True)

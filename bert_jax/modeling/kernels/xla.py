@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bert_jax.modeling.kernels import Addition, Bias, Kernel, Products, Request, Vectors
+from bert_jax.modeling.kernels import Addition, Bias, Columns, Kernel, Products, Request, Vectors
 from bert_jax.modeling.layers import dropout_mask
 from bert_jax.modeling.visibility import Visibility
 
@@ -17,7 +17,7 @@ def unsupported(request: Request) -> str | None:
     """None, or why not."""
     if request.needs == "sinusoids":
         return "xla takes sinusoids of distances as a table of vectors or as wider heads"
-    if request.elsewhere and request.needs != "nothing":
+    if request.elsewhere and request.needs not in ("nothing", "columns"):
         return "xla takes vectors, biases and products by distance for queries at all places of a row"
     return None
 
@@ -40,7 +40,13 @@ def attend(
       addition: what carries the position scheme; see `unsupported` for the limits.
       rate: share of the probabilities that dropout zeroes, given a `key`.
     """
+    if isinstance(addition, Columns):
+        q, beside = jnp.split(q, [k.shape[-1]], axis=-1)
+        columns = addition.table.astype(q.dtype)
     scores = jnp.einsum("blnh,bmnh->bnlm", q, k, preferred_element_type=jnp.float32)
+    if isinstance(addition, Columns):
+        beside = jnp.swapaxes(beside, 1, 2)
+        scores += jnp.einsum("bnlh,mh->bnlm", beside, columns, preferred_element_type=jnp.float32)
     if isinstance(addition, Vectors):
         table = addition.table.astype(q.dtype)
         scores += spread(jnp.einsum("blnh,dh->bnld", q, table, preferred_element_type=jnp.float32))
@@ -57,6 +63,9 @@ def attend(
     if drop_key is not None:  # scaled after the product, where the array is smaller
         probabilities = jnp.where(dropout_mask(probabilities.shape, rate, drop_key), probabilities, 0)
     out = jnp.einsum("bnlm,bmng->blng", probabilities.astype(v.dtype), v)
+    if isinstance(addition, Columns):
+        sums = jnp.einsum("bnlm,mh->bnlh", probabilities.astype(v.dtype), columns)
+        out = jnp.concatenate([out, jnp.swapaxes(sums, 1, 2)], -1)
     if isinstance(addition, Vectors):
         by_distance = collect(probabilities, table.shape[0]).astype(v.dtype)
         out += jnp.einsum("bnld,dg->blng", by_distance, table)

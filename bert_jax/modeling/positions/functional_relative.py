@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config import Model
-from bert_jax.modeling.kernels import Needs, Sinusoids, Vectors
+from bert_jax.modeling.kernels import Columns, Needs, Sinusoids, Vectors
 from bert_jax.modeling.positions import Form, Positions, Triple
 from bert_jax.modeling.positions._sinusoids import check_pairs, rotate, sinusoids
 from configuration.variants import ConfigError
@@ -47,10 +47,10 @@ class FunctionalRelative(Positions):
     def forms(self, length: int, local: bool = False) -> tuple[Form, ...]:
         size, distance = self.model.head_size, self.max_distance
         if not distance:
-            return InKernel(0), WideHeads(size, 0)
+            return InKernel(0), SharedColumns(size, 0), WideHeads(size, 0)
         farthest = min(length - 1, self.model.window) if local else length - 1
         if farthest <= distance:
-            return (WideHeads(size, distance),)
+            return SharedColumns(size, distance), WideHeads(size, distance)
         return InKernel(distance), ByDistance(size, distance)
 
 
@@ -84,6 +84,20 @@ class WideHeads(Form):
     def transform_output(self, out: jax.Array, tables: Tables) -> jax.Array:
         own, sinusoid = jnp.split(out, 2, axis=-1)
         return own + rotate(sinusoid, tables.queries, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class SharedColumns(WideHeads):
+    """The same, for a kernel that multiplies the sinusoids of all rows and heads at once."""
+
+    widening: int = 1
+    needs: Needs = "columns"
+
+    def transform_qkv(self, q: jax.Array, k: jax.Array, v: jax.Array, tables: Tables, own: Any) -> Triple:
+        return jnp.concatenate([q, rotate(q, tables.queries, -1)], -1), k, v
+
+    def addition(self, tables: Tables, own: Any) -> Columns:
+        return Columns(tables.keys)
 
 
 @dataclasses.dataclass(frozen=True)

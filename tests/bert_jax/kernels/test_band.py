@@ -143,16 +143,18 @@ def test_it_is_for_relative_sinusoids():
     assert choose(Model(positions=use("functional_relative")), Request(**TPU)).request.head_size == 64
 
 
-def test_what_the_reference_kernel_takes_instead():
-    for positions, length, form, size in (
-        (CLIPPED, 512, "ByDistance", 64),
-        (CLIPPED, 65, "WideHeads", 128),
-        (use("functional_relative"), 512, "WideHeads", 128),
-        (use("absolute"), 512, "Form", 64),
+def test_what_kernels_without_sinusoids_take_instead():
+    for positions, length, training, name, form, size in (
+        (CLIPPED, 512, True, "xla", "ByDistance", 64),
+        (CLIPPED, 65, True, "xla", "SharedColumns", 64),
+        (CLIPPED, 65, False, "chunked", "WideHeads", 128),
+        (use("functional_relative"), 128, True, "xla", "SharedColumns", 64),
+        (use("functional_relative"), 512, True, "chunked", "WideHeads", 128),
+        (use("absolute"), 128, True, "xla", "Form", 64),
     ):
-        model = Model(positions=positions)
-        chosen = choose(model, request_for(model, length, training=False))
-        assert (type(chosen.form).__name__, chosen.request.head_size) == (form, size)
+        model = Model(positions=positions, attention_dropout=0.1)
+        chosen = choose(model, request_for(model, length, training))
+        assert (chosen.name, type(chosen.form).__name__, chosen.request.head_size) == (name, form, size)
 
 
 @pytest.mark.tpu_compile

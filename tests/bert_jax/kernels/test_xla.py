@@ -9,7 +9,7 @@ import kernel_checks as checks
 import numpy as np
 import pytest
 
-from bert_jax.modeling.kernels import Bias, Products, Vectors, xla
+from bert_jax.modeling.kernels import Bias, Columns, Products, Vectors, xla
 from bert_jax.modeling.visibility import across, within
 
 SCALE = 5**-0.5
@@ -52,6 +52,35 @@ def test_values_may_have_another_size():
     out = xla.attend(q, k, v, within(segments), scale=SCALE)
     assert out.shape == (2, 37, 3, 11)
     reference.close(out, reference.attend(q, k, v, segments, SCALE), 2e-6)
+
+
+def columns_apart_and_together(rate=0.0):
+    """Attention with columns that all rows and heads share, and the same with keys and values that have them."""
+    q, k, v, gradient, segments = reference.inputs(8, size=9, value_size=11)
+    table = np.random.default_rng(9).normal(size=(37, 4)).astype(np.float32)
+    k, v = k[..., :5], v[..., :7]
+    wide = lambda x: jnp.concatenate([x, jnp.broadcast_to(table[:, None], (*x.shape[:3], 4))], -1)
+    how = {"scale": SCALE, "rate": rate, "key": jax.random.key(3)}
+    apart = lambda q, k, v: xla.attend(q, k, v, within(segments), addition=Columns(jnp.asarray(table)), **how)
+    together = lambda q, k, v: xla.attend(q, wide(k), wide(v), within(segments), **how)
+    return apart, together, (q, k, v), gradient, (segments, wide)
+
+
+def test_shared_columns_against_the_definition():
+    apart, _, (q, k, v), gradient, (segments, wide) = columns_apart_and_together()
+    out, pull = jax.vjp(apart, q, k, v)
+    k, v = np.asarray(wide(k), np.float64), np.asarray(wide(v), np.float64)
+    reference.close(out, reference.attend(q, k, v, segments, SCALE), 1e-5)
+    wanted = reference.gradients(q, k, v, gradient, segments, SCALE)
+    for actual, exact in zip(pull(gradient), wanted, strict=True):
+        reference.close(actual, exact[..., : actual.shape[-1]], 1e-5)
+
+
+def test_shared_columns_under_dropout():
+    apart, together, arrays, gradient, _ = columns_apart_and_together(rate=0.25)
+    for one, other in zip(jax.vjp(apart, *arrays)[1](gradient), jax.vjp(together, *arrays)[1](gradient), strict=True):
+        reference.close(one, other, 1e-5)
+    reference.close(apart(*arrays), together(*arrays), 1e-5)
 
 
 @pytest.mark.parametrize("distance", [None, 4])
