@@ -5,8 +5,8 @@
 
 Source: ELECTRA (Clark et al. 2020, arXiv 2003.10555) made small: a generator of a quarter of the width, the loss
 MLM + 50 × detection. Departs for speed: the encoder of configs/demo.py, two layers, no dropout, many small steps.
-Expected: after 2,000 steps, 1.6 minutes on two cores, on held-out rows: the generator's loss (mlm_loss) 4.36 nat, and
-that of detection (rtd_loss) 0.327, below the 0.359 of the share of replaced tokens alone (11.6%). Of those, 0.5% get a
+Expected: after 2,000 steps, 1.6 minutes on two cores, on held-out rows: the generator's loss (mlm_loss) 4.30 nat, and
+that of detection (rtd_loss) 0.326, below the 0.359 of the share of replaced tokens alone (11.6%). Of those, 0.7% get a
 probability above one half; more takes longer training.
 """
 
