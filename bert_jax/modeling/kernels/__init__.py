@@ -59,9 +59,7 @@ class Products(NamedTuple):
 
 
 Addition = Sinusoids | Columns | Vectors | Bias | Products | None
-Needs = Literal[
-    "nothing", "sinusoids", "columns", "vectors", "bias", "products"
-]  # which a form of a position scheme needs
+Needs = Literal["nothing", "sinusoids", "columns", "vectors", "bias", "products"]  # of a form of a position scheme
 
 
 @dataclasses.dataclass(frozen=True)
