@@ -4,6 +4,7 @@ import dataclasses
 from typing import NamedTuple
 
 from configs.demo import config as demo
+from configs.ernie2_demo import config as ernie2
 
 from bert_jax.analysis import flops
 from bert_jax.config import Checkpoints, Config, Data, use
@@ -17,13 +18,6 @@ SIZES = {
     "demo": demo.model,
     "small": dataclasses.replace(demo.model, width=64, mlp_width=172),
 }
-ERNIE2 = (  # its tasks, in the order in which they come
-    use("mlm", masking=use("units", annotation="capitals")),
-    use("capital_prediction"),
-    use("token_document"),
-    use("sentence_reordering"),
-    use("sentence_distance"),
-)
 WARMUP = 0.1  # of the run, or as much as its first stage has; then a line to zero
 
 
@@ -32,7 +26,7 @@ class Idea(NamedTuple):
 
     stages: tuple[Variant, ...]  # objectives, one after the other
     claim: str
-    parts: tuple[int, ...] = ()  # of the steps, for each stage; as many for each without them
+    parts: tuple[int, ...] = ()  # into which the steps are divided, for each stage; () for as many each
     rows: Variant = use("full_sentences")
     task_types: int = 0  # tasks with an embedding each
 
@@ -77,22 +71,17 @@ def ideas(lists: Lists) -> dict[str, Idea]:
             "ERNIE 1.0 (Sun et al. 2019): base Chinese XNLI 77.2 → 78.4, with dialogues and other text",
         ),
         "ernie2": Idea(
-            tuple(map(growing, range(len(ERNIE2)))),
+            tuple(phase.objective for phase in ernie2.phases),
             "ERNIE 2.0 (Sun et al. 2019): base GLUE test 78.3 → 80.6, with other text",
-            parts=tuple(2 * (stage + 1) for stage in range(len(ERNIE2))),  # so that all tasks end with as many turns
-            rows=use("segment_pair", label="distance"),
-            task_types=len(ERNIE2),
+            parts=tuple(phase.steps for phase in ernie2.phases),
+            rows=ernie2.data.rows,
+            task_types=ernie2.model.task_types,
         ),
         "electra": Idea(
             (use("electra"),),
             "ELECTRA (Clark et al. 2020): GLUE dev small 75.1 → 79.9, base 82.2 → 85.1",
         ),
     }
-
-
-def growing(stage: int) -> Variant:
-    """One of ERNIE2's tasks a step: the newest of this stage, from 0, has as many more turns as its stage says."""
-    return use("mixture", objectives=ERNIE2[: stage + 1], shares=(*[1] * stage, stage + 2))
 
 
 def training(name: str, idea: Idea, store: Store, size: str, learning_rate: float, steps: int = 1) -> Config:

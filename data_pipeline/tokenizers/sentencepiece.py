@@ -43,7 +43,8 @@ _SPACE_SIGN = "▁"
 _LETTER, _NO_LETTER, _OF_SPECIALS = 1, 2, 8  # classes of bytes, beside those of words between spaces
 _SEEDS_PER_PIECE = 3  # candidates that unigram training starts from; 10 take twice as long and give no fewer tokens
 _LEAST_SEEDS = 100_000  # a text with so many supports any vocabulary that asks for fewer
-_KEPT, _ESTIMATES = 0.6, 1  # of the candidates in a round of unigram training; 0.75 and 2 take 1.3 to 1.6 times as long
+_KEPT = 0.6  # share of the candidates that a round of unigram training keeps
+_ESTIMATES = 1  # of their probabilities in a round; 0.75 kept after 2, as usual, take 1.3 to 1.6 times as long
 _THREADS = 16  # fixed, since the rounding of the trainer's sums depends on it
 
 
